@@ -1,0 +1,263 @@
+"""Combination rules: from the two gradients' Gramian to two weights.
+
+With g_keep and g_forget the gradients of the two side losses, every rule returns (u_keep, u_forget)
+and the update follows u_keep g_keep + u_forget g_forget. A rule sees nothing but the 2x2 Gramian
+G = [[kk, kf], [kf, ff]] of inner products, so it can be tested with three numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+
+class Direction(Enum):
+    """Which way an update follows the gradient of one side's loss."""
+
+    DESCENDED = "descended"
+    ASCENDED = "ascended"
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True)
+class Gramian:
+    """Inner products of the two gradients: ``kk``, ``kf`` and ``ff``."""
+
+    kk: float
+    kf: float
+    ff: float
+
+    @property
+    def norm_keep(self) -> float:
+        """Length of the keep gradient."""
+        return math.sqrt(self.kk)
+
+    @property
+    def norm_forget(self) -> float:
+        """Length of the forget gradient."""
+        return math.sqrt(self.ff)
+
+    @property
+    def cosine(self) -> float | None:
+        """Cosine between the two gradients; None where one of them is zero."""
+        product = self.norm_keep * self.norm_forget
+        return self.kf / product if product > 0 else None
+
+
+class Combination(ABC):
+    """A rule that weighs the keep and the forget gradient; implementations have no state."""
+
+    @property
+    @abstractmethod
+    def keep_directions(self) -> tuple[Direction, ...]:
+        """What the rule can do with the keep gradient."""
+
+    @property
+    @abstractmethod
+    def forget_directions(self) -> tuple[Direction, ...]:
+        """What the rule can do with the forget gradient."""
+
+    @abstractmethod
+    def __call__(self, gramian: Gramian) -> tuple[float, float]:
+        """The weights (u_keep, u_forget) of the two gradients; u_forget is 0 where ff is 0."""
+
+    def with_counts(self, num_train: int, num_forget: int) -> Combination:
+        """The rule for a training set of n images of which k are to be forgotten."""
+        return self
+
+
+@dataclass(frozen=True)
+class NormFix(Combination):
+    """Ascend the forget gradient at a fixed length: u = (1, -c / |g_forget|).
+
+    Alberti et al. 2025, section 4 ("gradient clipping"/norm fixing of the published experiments).
+    Give exactly one of the two.
+
+    Args:
+        norm: The length c itself (published: 5 on MNIST, 500 on CelebA-HQ, 750 on Stable
+            Diffusion; these belong to losses summed over dimensions, as here).
+        ratio: c as a share of the keep gradient's length, in every step anew. The authors advise
+            to tune c to about a tenth of it, so 0.1 needs no tuning.
+    """
+
+    norm: float | None = None
+    ratio: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check that exactly one length is given and positive."""
+        given = [value for value in (self.norm, self.ratio) if value is not None]
+        if len(given) != 1 or not (math.isfinite(given[0]) and given[0] > 0):
+            raise ValueError(
+                "NormFix needs exactly one of norm and ratio, above 0: NormFix(ratio=0.1) or "
+                f"NormFix(norm=5); got norm={self.norm}, ratio={self.ratio}"
+            )
+
+    @property
+    def keep_directions(self) -> tuple[Direction, ...]:
+        """The keep gradient is descended."""
+        return (Direction.DESCENDED,)
+
+    @property
+    def forget_directions(self) -> tuple[Direction, ...]:
+        """The forget gradient is ascended."""
+        return (Direction.ASCENDED,)
+
+    def __call__(self, gramian: Gramian) -> tuple[float, float]:
+        """(1, -c / sqrt(ff))."""
+        if gramian.ff == 0:
+            return 1.0, 0.0
+        length = self.norm if self.norm is not None else (self.ratio or 0) * gramian.norm_keep
+        return 1.0, -length / gramian.norm_forget
+
+
+@dataclass(frozen=True)
+class BoundedDescent(Combination):
+    """Descend both sides, the forget side just enough: u = (1, max(eta - kf/ff, 0)).
+
+    EraseDiff's rule (Wu et al. 2024) in the form of the SISS and ReTrack programs: the step's inner
+    product with g_forget is at least ``eta`` * ff, so the forget loss falls at that rate.
+
+    Args:
+        eta: Least rate of descent (published: 1e-3 on pixels, 1e-2 on Stable Diffusion).
+    """
+
+    eta: float = 1e-3
+
+    def __post_init__(self) -> None:
+        """Check the range of eta."""
+        if not (math.isfinite(self.eta) and self.eta >= 0):
+            raise ValueError(f"eta must be at least 0, not {self.eta}")
+
+    @property
+    def keep_directions(self) -> tuple[Direction, ...]:
+        """The keep gradient is descended."""
+        return (Direction.DESCENDED,)
+
+    @property
+    def forget_directions(self) -> tuple[Direction, ...]:
+        """The forget gradient is descended."""
+        return (Direction.DESCENDED,)
+
+    def __call__(self, gramian: Gramian) -> tuple[float, float]:
+        """(1, max(eta - kf/ff, 0))."""
+        if gramian.ff == 0:
+            return 1.0, 0.0
+        return 1.0, max(self.eta - gramian.kf / gramian.ff, 0.0)
+
+
+@dataclass(frozen=True)
+class Fixed(Combination):
+    """Two plain signed factors.
+
+    Args:
+        keep: Factor of the keep gradient, at least 0.
+        forget: Factor of the forget gradient: negative ascends, positive descends, 0 leaves it out.
+    """
+
+    keep: float
+    forget: float
+
+    def __post_init__(self) -> None:
+        """Check that the rule does something, and does not unlearn the keep set."""
+        if not (math.isfinite(self.keep) and math.isfinite(self.forget)):
+            raise ValueError(f"factors must be finite, not {self.keep}, {self.forget}")
+        if self.keep < 0 or self.keep == self.forget == 0:
+            raise ValueError(
+                "the keep factor must be at least 0 and one factor must differ from 0, "
+                f"not Fixed(keep={self.keep}, forget={self.forget})"
+            )
+
+    @property
+    def keep_directions(self) -> tuple[Direction, ...]:
+        """Descended, or left out at factor 0."""
+        return (Direction.DESCENDED,) if self.keep else (Direction.ABSENT,)
+
+    @property
+    def forget_directions(self) -> tuple[Direction, ...]:
+        """By the factor's sign."""
+        if self.forget == 0:
+            return (Direction.ABSENT,)
+        return (Direction.DESCENDED,) if self.forget > 0 else (Direction.ASCENDED,)
+
+    def __call__(self, gramian: Gramian) -> tuple[float, float]:
+        """The two factors, whatever the gradients."""
+        return self.keep, self.forget if gramian.ff > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Superfactor(Combination):
+    """The paper's loss as written: u = (n/(n-k), -(1+s) k/(n-k)).
+
+    Alberti et al. 2025, equation of the SISS loss with superfactor s. With s = 0 and keep samples
+    drawn from the whole training set, SISS equals naive deletion in expectation.
+
+    Args:
+        s: Superfactor; above 0 pushes the forget side harder.
+        num_train: n, size of the whole training set; filled in from the data.
+        num_forget: k, how many of them are to be forgotten (606 copies are 606); likewise.
+    """
+
+    s: float = 0.0
+    num_train: int | None = None
+    num_forget: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if not (math.isfinite(self.s) and self.s >= -1):
+            raise ValueError(f"the superfactor s must be at least -1, not {self.s}")
+        if (self.num_train is None) != (self.num_forget is None):
+            raise ValueError("give both num_train and num_forget, or neither")
+        if self.num_train is None or self.num_forget is None:
+            return
+        if not 0 < self.num_forget < self.num_train:
+            raise ValueError(
+                f"need 0 < num_forget < num_train, not {self.num_forget}, {self.num_train}"
+            )
+
+    @property
+    def keep_directions(self) -> tuple[Direction, ...]:
+        """The keep gradient is descended."""
+        return (Direction.DESCENDED,)
+
+    @property
+    def forget_directions(self) -> tuple[Direction, ...]:
+        """The forget gradient is ascended."""
+        return (Direction.ASCENDED,)
+
+    def with_counts(self, num_train: int, num_forget: int) -> Superfactor:
+        """The rule with n and k filled in, where they were not given by hand."""
+        if self.num_train is not None:
+            return self
+        return replace(self, num_train=num_train, num_forget=num_forget)
+
+    def __call__(self, gramian: Gramian) -> tuple[float, float]:
+        """(n/(n-k), -(1+s) k/(n-k))."""
+        if self.num_train is None or self.num_forget is None:
+            raise ValueError("Superfactor needs n and k: call with_counts(num_train, num_forget)")
+        rest = self.num_train - self.num_forget
+        forget = -(1 + self.s) * self.num_forget / rest
+        return self.num_train / rest, forget if gramian.ff > 0 else 0.0
+
+
+def gramian_of(keep: list[Tensor], forget: list[Tensor]) -> Gramian:
+    """Inner products of two gradients given as lists of tensors, accumulated in float64.
+
+    One transfer from the device brings all three numbers.
+    """
+
+    def inner(first: list[Tensor], second: list[Tensor]) -> Tensor:
+        products = [
+            torch.dot(a.reshape(-1).double(), b.reshape(-1).double())
+            for a, b in zip(first, second, strict=True)
+        ]
+        return torch.stack(products).sum()
+
+    kk, kf, ff = torch.stack(
+        [inner(keep, keep), inner(keep, forget), inner(forget, forget)]
+    ).tolist()
+    return Gramian(kk, kf, ff)

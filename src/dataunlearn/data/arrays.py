@@ -1,0 +1,263 @@
+"""Pictures in arrays: NumPy, torch, lists of pillow images, `.npy` and `.npz` files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from dataunlearn.data.base import ImageSet, Indices, Pixels
+from dataunlearn.data.pixels import fit_pixels, image_to_pixels
+
+_PREFERRED_KEYS = ("images", "x", "data", "arr_0")
+_LABEL_KEYS = ("labels", "y")
+_LAYOUTS = {
+    2: (("HW", None),),
+    3: (("NHW", None), ("HWC", 2), ("CHW", 0)),
+    4: (("NHWC", 3), ("NCHW", 1)),
+}
+
+
+class ArrayImages(ImageSet):
+    """Pictures held in memory.
+
+    Args:
+        pixels: uint8 `(N, C, H, W)`; not copied, must not be changed afterwards.
+        source: What names are made from: `source[17]`.
+        labels: Integer classes `(N,)`, if any.
+
+    Raises:
+        ValueError: If `pixels` is not uint8 with four axes, or the lengths differ.
+    """
+
+    def __init__(
+        self, pixels: Pixels, *, source: str = "array", labels: NDArray[np.integer] | None = None
+    ) -> None:
+        if pixels.dtype != np.uint8 or pixels.ndim != 4:
+            raise ValueError(
+                f"ArrayImages takes uint8 (N, C, H, W), got {pixels.dtype} {pixels.shape}; "
+                "open_images accepts other layouts and floats in [0, 1]"
+            )
+        if labels is not None and labels.shape != (len(pixels),):
+            raise ValueError(f"{len(pixels)} images need labels ({len(pixels)},): {labels.shape}")
+        self.shape = (pixels.shape[1], pixels.shape[2], pixels.shape[3])
+        self._pixels = pixels.view()
+        self._pixels.flags.writeable = False
+        self._source = source
+        self._classes = labels
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def name(self, index: int) -> str:
+        """Return `source[index]`."""
+        return f"{self._source}[{index}]"
+
+    def pixels(self, index: int) -> Pixels:
+        """Return a read-only view, uint8 `(C, H, W)`."""
+        found: Pixels = self._pixels[index]
+        return found
+
+    def label(self, index: int) -> int | None:
+        """Return the class of one picture, or None without labels."""
+        return None if self._classes is None else int(self._classes[index])
+
+    @cached_property
+    def has_labels(self) -> bool:
+        """Whether labels were given."""
+        return self._classes is not None
+
+    def _gather(self, indices: Indices) -> Pixels:
+        found: Pixels = self._pixels[indices]  # fancy indexing copies, so the result is writable
+        return found
+
+
+def from_array(
+    array: NDArray[Any],
+    shape: tuple[int, int, int],
+    *,
+    resize: bool,
+    source: str,
+    labels: NDArray[np.integer] | None = None,
+) -> ArrayImages:
+    """Bring an array of pictures to uint8 `(N, C, H, W)`.
+
+    Args:
+        array: `(N, H, W)`, `(N, H, W, c)`, `(N, c, H, W)`, or one picture `(H, W)`, `(H, W, c)`,
+            `(c, H, W)`; uint8, or floats in [0, 1] (rounded to 8 bits). Where several layouts are
+            possible, the one that has the model's size, then the model's channels, is taken: of
+            `(3, 28, 28)` a grey model sees three pictures, an RGB model one.
+        shape: `(C, H, W)` of the model.
+        resize: Whether pictures of another size are centre-cropped and resized.
+        source: The array's name.
+        labels: Classes `(N,)`, if any.
+
+    Raises:
+        ValueError: If the values, the layout, the size or the channels do not fit.
+    """
+    if array.size == 0:
+        raise ValueError(f"{source} has no images: its shape is {array.shape}")
+    rows = _to_rows(_to_uint8(array, source), shape, source)  # (N, c, h, w)
+    if rows.shape[1:] != shape:
+        fitted = np.empty((len(rows), *shape), dtype=np.uint8)
+        for index, row in enumerate(rows):
+            try:
+                fitted[index] = fit_pixels(row, shape, resize=resize)
+            except ValueError as error:
+                raise ValueError(f"{source}[{index}] {error}") from error
+        rows = fitted
+    return ArrayImages(np.ascontiguousarray(rows), source=source, labels=labels)
+
+
+def from_tensor(tensor: Tensor, shape: tuple[int, int, int], *, resize: bool) -> ArrayImages:
+    """Bring a torch tensor of pictures to uint8; see `from_array`."""
+    on_cpu = tensor.detach().cpu()
+    array = on_cpu.float() if on_cpu.dtype == torch.bfloat16 else on_cpu  # NumPy has no bfloat16
+    return from_array(array.numpy(), shape, resize=resize, source="tensor")
+
+
+def from_pillow(
+    images: Sequence[Image.Image], shape: tuple[int, int, int], *, resize: bool
+) -> ArrayImages:
+    """Bring pillow images to uint8 `(N, C, H, W)`.
+
+    Raises:
+        ValueError: If there is none, or one does not fit; the message says which.
+    """
+    if not images:
+        raise ValueError("the list of images is empty")
+    rows = np.empty((len(images), *shape), dtype=np.uint8)
+    for index, image in enumerate(images):
+        try:
+            rows[index] = fit_pixels(image_to_pixels(image), shape, resize=resize)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"image[{index}] {error}") from error
+    return ArrayImages(rows, source="image")
+
+
+def open_array_file(
+    path: Path, shape: tuple[int, int, int], *, resize: bool, key: str | None = None
+) -> ArrayImages:
+    """Read pictures from `.npy`, or from one array of an `.npz` (with its labels).
+
+    Raises:
+        ValueError: If the file cannot be read, holds Python objects, or has no fitting array.
+    """
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except Exception as error:
+        raise ValueError(
+            f"{path} cannot be read: it is damaged, no NumPy file, or holds Python objects, which "
+            f"are refused; save one uint8 array with numpy.save ({error})"
+        ) from error
+    if isinstance(loaded, np.ndarray):
+        return from_array(loaded, shape, resize=resize, source=path.name)
+    with loaded:
+        chosen = _choose_key(loaded, key, shape, path)
+        array = _read_key(loaded, chosen, path)
+        labels = _find_labels(loaded, len(array), path)
+    source = path.name if key is None else f"{path.name}:{key}"
+    images = from_array(array, shape, resize=resize, source=source)
+    if labels is None or len(images) != len(labels):
+        return images
+    return ArrayImages(images._pixels, source=source, labels=labels)
+
+
+def _choose_key(
+    archive: np.lib.npyio.NpzFile, key: str | None, shape: tuple[int, int, int], path: Path
+) -> str:
+    keys = ", ".join(archive.files)
+    if key is not None:
+        if key not in archive.files:
+            raise ValueError(f"{path} has no array {key!r}; it has: {keys}")
+        return key
+    for preferred in _PREFERRED_KEYS:
+        if preferred in archive.files:
+            return preferred
+    shaped = [name for name in archive.files if _is_image_shaped(archive, name, shape)]
+    if len(shaped) != 1:
+        raise ValueError(
+            f"{path} does not say which array holds the images; choose one as {path.name}:KEY "
+            f"from: {keys}"
+        )
+    return shaped[0]
+
+
+def _is_image_shaped(archive: np.lib.npyio.NpzFile, key: str, shape: tuple[int, int, int]) -> bool:
+    try:
+        array = archive[key]
+    except ValueError:  # an object array
+        return False
+    return array.dtype.kind in "uf" and (array.ndim in (3, 4) or array.shape == shape[1:])
+
+
+def _read_key(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = archive[key]
+    except Exception as error:
+        raise ValueError(
+            f"{path}:{key} cannot be read: it is damaged or holds Python objects, which are "
+            f"refused; save one uint8 array instead ({error})"
+        ) from error
+    return array
+
+
+def _find_labels(
+    archive: np.lib.npyio.NpzFile, num_images: int, path: Path
+) -> NDArray[np.integer] | None:
+    for key in _LABEL_KEYS:
+        if key in archive.files:
+            found = _read_key(archive, key, path)
+            if found.shape == (num_images,) and found.dtype.kind in "iu":
+                return found
+    return None
+
+
+def _to_uint8(array: NDArray[Any], source: str) -> Pixels:
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype.kind == "O":
+        raise ValueError(f"{source} holds Python objects; give one uint8 array of equal pictures")
+    if array.dtype.kind != "f":
+        raise ValueError(f"{source} is {array.dtype}; convert it to uint8 or to floats in [0, 1]")
+    lowest, highest = float(array.min()), float(array.max())
+    if np.isnan(lowest) or np.isnan(highest):
+        raise ValueError(f"{source} holds NaN; remove or repair these images")
+    if lowest < 0.0 or highest > 1.0:
+        raise ValueError(
+            f"{source} has floats from {lowest:g} to {highest:g}; convert it to uint8 or to floats "
+            "in [0, 1]"
+        )
+    in_bytes: Pixels = np.rint(array.astype(np.float32, copy=False) * np.float32(255)).astype(
+        np.uint8
+    )
+    return in_bytes
+
+
+def _to_rows(array: Pixels, shape: tuple[int, int, int], source: str) -> Pixels:
+    """Find the layout and return a view `(N, c, h, w)`."""
+    num_channels, size = shape[0], shape[1:]
+    plausible: list[tuple[str, Pixels]] = []
+    for layout, channel_axis in _LAYOUTS.get(array.ndim, ()):
+        view = array if "N" in layout else array[None]
+        view = view[:, None] if channel_axis is None else view
+        view = np.moveaxis(view, -1, 1) if layout.endswith("C") else view
+        fits_channels = view.shape[1] in (1, 2, 3, 4, num_channels)
+        if fits_channels and (view.shape[2:] == size or min(view.shape[2:]) > 4):
+            plausible.append((layout, view))
+    of_size = [item for item in plausible if item[1].shape[2:] == size] or plausible
+    chosen = [item for item in of_size if item[1].shape[1] == num_channels] or of_size
+    shapes = {view.shape for _, view in chosen}
+    if len(shapes) == 1:
+        return chosen[0][1]
+    found = f"could be any of {', '.join(name for name, _ in chosen)}" if chosen else "is no layout"
+    raise ValueError(
+        f"{source} of shape {array.shape} {found}; give (N, H, W), (N, H, W, C) or (N, C, H, W)"
+    )

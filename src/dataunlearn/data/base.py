@@ -1,0 +1,137 @@
+"""The one interface to pictures: an indexed set of uint8 images, all of the model's shape."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+Pixels = NDArray[np.uint8]
+Indices = NDArray[np.int64]
+
+_PROGRESS_FROM_DECODES = 2_000
+
+
+class ImageSet(ABC):
+    """An indexed set of pictures, all of one shape.
+
+    A subclass gives `shape`, `__len__`, `name`, `pixels` and `label`; everything else follows
+    from these. Sets are read-only: digests are cached on first use.
+
+    Attributes:
+        shape: `(C, H, W)` of every picture.
+        lazy: Whether `pixels` has to decode a file (and is therefore slow).
+    """
+
+    shape: tuple[int, int, int]
+    lazy: bool = False
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """Say where a picture comes from: a file path, or `digits.npz[17]`."""
+
+    @abstractmethod
+    def pixels(self, index: int) -> Pixels:
+        """Return one picture as uint8 `(C, H, W)`.
+
+        Raises:
+            ValueError: If the picture cannot be read or does not fit `shape`.
+        """
+
+    @abstractmethod
+    def label(self, index: int) -> int | None:
+        """Return the class of one picture, or None where it has none."""
+
+    @cached_property
+    def has_labels(self) -> bool:
+        """Whether every picture has a class."""
+        return all(self.label(index) is not None for index in range(len(self)))
+
+    def batch(self, indices: Tensor) -> Tensor:
+        """Gather pictures in the model's range.
+
+        Args:
+            indices: Integers `(B,)` in `[0, len)`; they may repeat.
+
+        Returns:
+            float32 `(B, C, H, W)` on the CPU, `uint8 / 127.5 - 1`, so in `[-1, 1]`.
+
+        Raises:
+            IndexError: If an index is out of range.
+        """
+        gathered = self._gather(self._to_numpy(indices))  # (B, C, H, W) uint8
+        return torch.from_numpy(gathered).to(torch.float32).div_(127.5).sub_(1.0)
+
+    def labels(self, indices: Tensor) -> Tensor | None:
+        """Gather classes: int64 `(B,)`, or None for a set without labels.
+
+        Raises:
+            IndexError: If an index is out of range.
+        """
+        if not self.has_labels:
+            return None
+        found = [self.label(int(index)) for index in self._to_numpy(indices)]
+        return torch.tensor(found, dtype=torch.int64)
+
+    def digest(self, index: int) -> str:
+        """Return the sha256 (hexadecimal) over the shape and the pixels of one picture."""
+        known = self._digests.get(index)
+        if known is None:
+            content = hashlib.sha256(np.asarray(self.shape, dtype="<i8").tobytes())
+            content.update(np.ascontiguousarray(self.pixels(index)).tobytes())
+            known = self._digests[index] = content.hexdigest()
+        return known
+
+    def digests(self) -> list[str]:
+        """Return all digests in index order; shows progress when many files must be decoded."""
+        indices = track(
+            range(len(self)),
+            description="Hashing images",
+            console=Console(stderr=True),
+            transient=True,
+            disable=self._num_undecoded() <= _PROGRESS_FROM_DECODES,
+        )
+        return [self.digest(index) for index in indices]
+
+    def check(self, index: int) -> None:
+        """Decode one picture and cache its digest.
+
+        Raises:
+            ValueError: If the picture cannot be read or does not fit `shape`.
+        """
+        self.digest(index)
+
+    def _num_undecoded(self) -> int:
+        """Count the files that `digests` still has to decode."""
+        return len(self) - len(self._digests) if self.lazy else 0
+
+    @cached_property
+    def _digests(self) -> dict[int, str]:
+        return {}
+
+    def _gather(self, indices: Indices) -> Pixels:
+        """Gather `(B, C, H, W)` uint8; a repeated index is decoded once."""
+        unique, back = np.unique(indices, return_inverse=True)
+        found = np.empty((len(unique), *self.shape), dtype=np.uint8)
+        for row, index in enumerate(unique):
+            found[row] = self.pixels(int(index))
+        return found[back]
+
+    def _to_numpy(self, indices: Tensor) -> Indices:
+        positions: Indices = indices.detach().cpu().numpy().astype(np.int64, copy=False)
+        if positions.size and (positions.min() < 0 or positions.max() >= len(self)):
+            raise IndexError(
+                f"image index out of range: got {positions.min()}..{positions.max()}, "
+                f"the set has {len(self)} images"
+            )
+        return positions

@@ -1,0 +1,193 @@
+"""Pictures in files: a folder or a list of paths, decoded when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image, ImageOps
+from rich.console import Console
+from rich.progress import track
+
+from dataunlearn.data.base import ImageSet, Pixels
+from dataunlearn.data.pixels import fit_pixels, image_to_pixels
+
+IMAGE_SUFFIXES = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".bmp",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".gif",
+    ".ppm",
+    ".pgm",
+)
+
+_NUM_THREADS = 4
+_NUM_NAMES = 10
+_PROGRESS_FROM_IMAGES = 500
+
+
+class FileImages(ImageSet):
+    """Image files, decoded with pillow each time they are asked for.
+
+    Args:
+        paths: One file each.
+        shape: `(C, H, W)` that every picture must have.
+        resize: Whether pictures of another size are centre-cropped and resized.
+        labels: One class a file, if any.
+
+    Raises:
+        ValueError: If the number of labels is not the number of files.
+    """
+
+    lazy = True
+
+    def __init__(
+        self,
+        paths: Sequence[str | Path],
+        shape: tuple[int, int, int],
+        *,
+        resize: bool = False,
+        labels: Sequence[int] | None = None,
+    ) -> None:
+        if labels is not None and len(labels) != len(paths):
+            raise ValueError(f"{len(paths)} files need as many labels, got {len(labels)}")
+        self.paths = tuple(Path(path) for path in paths)
+        self.shape = shape
+        self._resize = resize
+        self._classes = labels
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def name(self, index: int) -> str:
+        """Return the path."""
+        return str(self.paths[index])
+
+    def pixels(self, index: int) -> Pixels:
+        """Decode one file to uint8 `(C, H, W)`.
+
+        Raises:
+            ValueError: If the file cannot be read or does not fit `shape`.
+        """
+        try:
+            decoded = _decode(self.paths[index])
+            return fit_pixels(decoded, self.shape, resize=self._resize)
+        except ValueError as error:
+            raise ValueError(f"{self.name(index)} {error}") from error
+
+    def label(self, index: int) -> int | None:
+        """Return the class of one file, or None without labels."""
+        return None if self._classes is None else self._classes[index]
+
+    def check(self, index: int) -> None:
+        """Verify the file's structure, decode it and cache its digest.
+
+        Raises:
+            ValueError: If the file is damaged or does not fit `shape`.
+        """
+        if index in self._digests:
+            return
+        try:
+            with Image.open(self.paths[index]) as image:
+                image.verify()
+        except Exception as error:
+            raise ValueError(f"{self.name(index)} {_unreadable(error)}") from error
+        super().check(index)
+
+
+def open_folder(folder: Path, shape: tuple[int, int, int], *, resize: bool) -> FileImages:
+    """Find the image files under a folder, sorted by path; hidden files are left out.
+
+    Where every file lies in a folder whose name is an integer, these are the labels.
+
+    Raises:
+        ValueError: If there is no image file.
+    """
+    inside = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    found = sorted(
+        path
+        for path in inside
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in path.parts)
+    )
+    if not found:
+        raise ValueError(
+            f"folder {folder} has no image files "
+            f"({' '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)})"
+        )
+    parents = [path.parent.name for path in found]
+    classes = (
+        [int(name) for name in parents]
+        if all(name.isascii() and name.isdecimal() for name in parents)
+        else None
+    )
+    return FileImages([folder / path for path in found], shape, resize=resize, labels=classes)
+
+
+def check_all(images: ImageSet, *, role: str) -> None:
+    """Decode every picture once, before anything else is done; digests are cached on the way.
+
+    Sets in memory are left alone; files are decoded in a few threads.
+
+    Args:
+        images: The set to check.
+        role: `"keep"` or `"forget"`, for the progress bar.
+
+    Raises:
+        ValueError: With the first 10 pictures that cannot be used, and why.
+    """
+    if not images.lazy:
+        return
+
+    def find_problem(index: int) -> str | None:
+        try:
+            images.check(index)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    bad: list[str] = []
+    pool = ThreadPoolExecutor(_NUM_THREADS if isinstance(images, FileImages) else 1)
+    try:
+        problems = track(
+            pool.map(find_problem, range(len(images))),
+            total=len(images),
+            description=f"Checking {role} images",
+            console=Console(stderr=True),
+            transient=True,
+            disable=len(images) <= _PROGRESS_FROM_IMAGES,
+        )
+        for problem in problems:
+            if problem is not None:
+                bad.append(problem)
+            if len(bad) == _NUM_NAMES:
+                break
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if bad:
+        raise ValueError(_describe_bad(bad, len(images)))
+
+
+def _describe_bad(bad: list[str], num_images: int) -> str:
+    start = f"the first {_NUM_NAMES}" if len(bad) == _NUM_NAMES else str(len(bad))
+    listed = "\n  ".join(bad)
+    return f"{start} of {num_images} cannot be used:\n  {listed}"
+
+
+def _decode(path: Path) -> Pixels:
+    try:
+        with Image.open(path) as image:
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and others
+        raise ValueError(_unreadable(error)) from error
+    return image_to_pixels(upright)
+
+
+def _unreadable(error: Exception) -> str:
+    return f"cannot be read as an image (damaged or cut short?): {error}"

@@ -1,0 +1,178 @@
+"""Pictures in Hugging Face datasets: on the hub, or saved with `save_to_disk`."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataunlearn.data.base import ImageSet, Pixels
+from dataunlearn.data.pixels import fit_pixels, image_to_pixels
+
+if TYPE_CHECKING:
+    import datasets
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_LABEL_COLUMNS = ("label", "labels")
+LOCAL_FORMS = (
+    "a folder of images, one image file, .npy, .npz, or a folder written by Dataset.save_to_disk"
+)
+
+
+class HubImages(ImageSet):
+    """The image column of a `datasets.Dataset`, decoded when a picture is asked for.
+
+    Labels come from the column `label` or `labels` where it is a `ClassLabel` or an integer.
+
+    Args:
+        dataset: A dataset with exactly one column of type `datasets.Image`.
+        shape: `(C, H, W)` that every picture must have.
+        source: What names are made from: `source[17]`.
+        resize: Whether pictures of another size are centre-cropped and resized.
+
+    Raises:
+        ValueError: If there is not exactly one image column.
+    """
+
+    lazy = True
+
+    def __init__(
+        self,
+        dataset: datasets.Dataset,
+        shape: tuple[int, int, int],
+        *,
+        source: str = "dataset",
+        resize: bool = False,
+    ) -> None:
+        from datasets import Image
+
+        features: dict[str, Any] = dataset.features
+        columns = [name for name, kind in features.items() if isinstance(kind, Image)]
+        if len(columns) != 1:
+            raise ValueError(
+                f"{source} needs exactly one image column, it has {len(columns)} among "
+                f"{', '.join(features)}; keep one with select_columns"
+            )
+        self.shape = shape
+        self._column = columns[0]
+        self._source = source
+        self._resize = resize
+        self._classes = _read_labels(dataset)
+        self._images: Any = dataset.with_format(None).select_columns(columns)
+        if not features[self._column].decode:
+            self._images = self._images.cast_column(self._column, Image())
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def name(self, index: int) -> str:
+        """Return `source[index]`."""
+        return f"{self._source}[{index}]"
+
+    def pixels(self, index: int) -> Pixels:
+        """Decode one row to uint8 `(C, H, W)`.
+
+        Raises:
+            ValueError: If the image is missing, cannot be read or does not fit `shape`.
+        """
+        try:
+            image = self._images[index][self._column]
+            if image is None:
+                raise ValueError("has no image in this row")
+            return fit_pixels(image_to_pixels(image), self.shape, resize=self._resize)
+        except (ValueError, OSError, SyntaxError) as error:
+            raise ValueError(f"{self.name(index)} {error}") from error
+
+    def label(self, index: int) -> int | None:
+        """Return the class of one row, or None where it has none."""
+        return None if self._classes is None else self._classes[index]
+
+    @cached_property
+    def has_labels(self) -> bool:
+        """Whether the dataset has a usable label column without gaps."""
+        return self._classes is not None
+
+
+def looks_like_hub_id(name: str) -> bool:
+    """Whether a name has the form `owner/name` (a bare `name` has not)."""
+    return _HUB_ID.fullmatch(name) is not None
+
+
+def is_saved_dataset(folder: Path) -> bool:
+    """Whether a folder was written by `save_to_disk` of a Dataset or a DatasetDict."""
+    is_dict = (folder / "dataset_dict.json").is_file()
+    return is_dict or all((folder / name).is_file() for name in ("dataset_info.json", "state.json"))
+
+
+def open_saved(
+    folder: Path, split: str | None, shape: tuple[int, int, int], *, resize: bool
+) -> HubImages:
+    """Open a folder written by `save_to_disk`.
+
+    Raises:
+        ValueError: If it cannot be read, or the split cannot be chosen.
+    """
+    import datasets
+
+    try:
+        loaded = datasets.load_from_disk(str(folder))
+    except Exception as error:
+        raise ValueError(f"{folder} cannot be read as a saved dataset: {error}") from error
+    return _choose_split(loaded, split, str(folder), shape, resize=resize)
+
+
+def open_hub(
+    name: str, split: str | None, shape: tuple[int, int, int], *, resize: bool
+) -> HubImages:
+    """Load a dataset from the Hugging Face hub (or its local cache).
+
+    Raises:
+        ValueError: If it cannot be loaded; the message lists the local forms.
+    """
+    import datasets
+
+    try:
+        loaded = datasets.load_dataset(name)
+    except Exception as error:  # the hub's client raises many kinds, and so do its builders
+        raise ValueError(
+            f"no local path {name}, and the Hugging Face dataset {name} could not be loaded "
+            f"({type(error).__name__}: {error}); without a network give {LOCAL_FORMS}"
+        ) from error
+    return _choose_split(loaded, split, name, shape, resize=resize)
+
+
+def _choose_split(
+    loaded: Any, split: str | None, source: str, shape: tuple[int, int, int], *, resize: bool
+) -> HubImages:
+    from datasets import DatasetDict
+
+    if not isinstance(loaded, DatasetDict):
+        own = None if loaded.split is None else str(loaded.split)
+        if split not in (None, own):
+            raise ValueError(f"{source} is a single split ({own}); leave out #{split}")
+        chosen = source if split is None else f"{source}#{split}"
+        return HubImages(loaded, shape, source=chosen, resize=resize)
+    names = list(loaded)
+    if split is None:
+        split = names[0] if len(names) == 1 else "train"
+    if split not in names:
+        raise ValueError(
+            f"{source} has no split {split!r}; choose one as {source}#SPLIT from: "
+            f"{', '.join(names)}"
+        )
+    return HubImages(loaded[split], shape, source=f"{source}#{split}", resize=resize)
+
+
+def _read_labels(dataset: Any) -> list[int] | None:
+    from datasets import ClassLabel, Value
+
+    for column in _LABEL_COLUMNS:
+        kind = dataset.features.get(column)
+        is_integer = isinstance(kind, Value) and "int" in kind.dtype
+        if isinstance(kind, ClassLabel) or is_integer:
+            found = dataset.with_format(None).select_columns([column])[:][column]
+            unlabelled = [None, -1] if isinstance(kind, ClassLabel) else [None]
+            if not any(value in unlabelled for value in found):
+                return [int(value) for value in found]
+    return None

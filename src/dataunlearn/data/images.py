@@ -1,0 +1,156 @@
+"""Open pictures from whatever a user has: arrays, files, folders, archives, hub datasets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from dataunlearn.data.arrays import (
+    ArrayImages,
+    from_array,
+    from_pillow,
+    from_tensor,
+    open_array_file,
+)
+from dataunlearn.data.base import ImageSet
+from dataunlearn.data.compose import ConcatImages, SubsetImages
+from dataunlearn.data.files import IMAGE_SUFFIXES, FileImages, check_all, open_folder
+from dataunlearn.data.hub import (
+    LOCAL_FORMS,
+    HubImages,
+    is_saved_dataset,
+    looks_like_hub_id,
+    open_hub,
+    open_saved,
+)
+
+__all__ = [
+    "ArrayImages",
+    "ConcatImages",
+    "FileImages",
+    "HubImages",
+    "ImageSet",
+    "ImageSource",
+    "SubsetImages",
+    "open_images",
+]
+
+ImageSource: TypeAlias = (
+    ImageSet | NDArray[Any] | Tensor | Image.Image | Sequence[Image.Image] | str | PathLike[str]
+)
+
+_ARRAY_SUFFIXES = (".npy", ".npz")
+_ARCHIVE_KEY = re.compile(r"(?P<path>.+\.npz):(?P<key>[^:]+)", re.IGNORECASE)
+
+
+def open_images(
+    source: ImageSource,
+    shape: tuple[int, int, int],
+    *,
+    resize: bool = False,
+    role: str = "keep",
+) -> ImageSet:
+    """Open pictures and check every one of them.
+
+    Args:
+        source: An `ImageSet`; an array or tensor (`(N, H, W)`, `(N, H, W, C)`, `(N, C, H, W)` or
+            one picture; uint8, or floats in [0, 1]); a pillow image or a list of them; or a path:
+            a folder of images (searched recursively, sorted; sub-folders named by integers are
+            classes), one image file, `.npy`, `.npz` (`digits.npz:key` chooses the array), a
+            folder written by `Dataset.save_to_disk` (`folder#split`), or, where nothing of that
+            name exists, a Hugging Face dataset `owner/name` (`owner/name#split`).
+        shape: `(C, H, W)` of the model.
+        resize: Centre-crop to the model's aspect ratio and resize (Lanczos) pictures of another
+            size; without it, another size is an error.
+        role: `"keep"` or `"forget"`: which side this is, for error messages.
+
+    Returns:
+        A non-empty set of pictures of exactly `shape`.
+
+    Raises:
+        ValueError: If the source is missing or empty, or a picture is damaged, of another size,
+            in colour for a grey model, or holds values that are no pixels; the message names the
+            role, the picture and what to do.
+    """
+    try:
+        if isinstance(source, str | PathLike):
+            images = _open_path(str(source), shape, resize=resize)
+        else:
+            images = _open_object(source, shape, resize=resize)
+        if len(images) == 0:
+            raise ValueError(f"{_describe(source)} has no images")
+        check_all(images, role=role)
+    except ValueError as error:
+        raise ValueError(f"{role} images: {error}") from error
+    return images
+
+
+def _open_object(source: object, shape: tuple[int, int, int], *, resize: bool) -> ImageSet:
+    if isinstance(source, ImageSet):
+        if source.shape != shape:
+            raise ValueError(
+                f"the given set has images of shape {source.shape}, the model takes {shape}; open "
+                "the original source with the model's shape"
+            )
+        return source
+    if isinstance(source, np.ndarray):
+        return from_array(source, shape, resize=resize, source="array")
+    if isinstance(source, Tensor):
+        return from_tensor(source, shape, resize=resize)
+    if isinstance(source, Image.Image):
+        return from_pillow([source], shape, resize=resize)
+    if isinstance(source, list | tuple) and all(isinstance(item, Image.Image) for item in source):
+        return from_pillow(source, shape, resize=resize)
+    raise ValueError(
+        f"cannot open {_describe(source)}; give an ImageSet, an array, a tensor, pillow images, or "
+        f"the path of {LOCAL_FORMS}"
+    )
+
+
+def _open_path(name: str, shape: tuple[int, int, int], *, resize: bool) -> ImageSet:
+    path = Path(name).expanduser()
+    if path.exists():
+        return _open_existing(path, shape, resize=resize)
+    in_archive = _ARCHIVE_KEY.fullmatch(name)
+    if in_archive is not None:
+        archive = Path(in_archive["path"]).expanduser()
+        if archive.is_file():
+            return open_array_file(archive, shape, resize=resize, key=in_archive["key"])
+    stem, _, split = name.partition("#")
+    folder = Path(stem).expanduser()
+    if split and folder.exists():
+        if not is_saved_dataset(folder):
+            raise ValueError(f"{folder} is no saved dataset, so it has no splits; drop #{split}")
+        return open_saved(folder, split, shape, resize=resize)
+    is_file_name = folder.suffix.lower() in (*IMAGE_SUFFIXES, *_ARRAY_SUFFIXES)
+    if looks_like_hub_id(stem) and not is_file_name:
+        return open_hub(stem, split or None, shape, resize=resize)
+    raise ValueError(
+        f"there is no file or folder {name}; give {LOCAL_FORMS}, or a Hugging Face dataset as "
+        "owner/name"
+    )
+
+
+def _open_existing(path: Path, shape: tuple[int, int, int], *, resize: bool) -> ImageSet:
+    if path.is_dir():
+        if is_saved_dataset(path):
+            return open_saved(path, None, shape, resize=resize)
+        return open_folder(path, shape, resize=resize)
+    suffix = path.suffix.lower()
+    if suffix in _ARRAY_SUFFIXES:
+        return open_array_file(path, shape, resize=resize)
+    if suffix in IMAGE_SUFFIXES:
+        return FileImages([path], shape, resize=resize)
+    raise ValueError(f"{path} is of no known kind; give {LOCAL_FORMS}")
+
+
+def _describe(source: object) -> str:
+    return source if isinstance(source, str) else f"an object of type {type(source).__name__}"

@@ -1,0 +1,1 @@
+"""Measures of forgetting and of what the model still does well."""

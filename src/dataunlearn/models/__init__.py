@@ -1,0 +1,8 @@
+"""Model adapters: every model family behind one call ``(noisy, t, cond) -> prediction``."""
+
+from __future__ import annotations
+
+from dataunlearn.models.loading import load_model, save_model
+from dataunlearn.models.unconditional import DiffusionModel, UnconditionalDenoiser
+
+__all__ = ["DiffusionModel", "UnconditionalDenoiser", "load_model", "save_model"]

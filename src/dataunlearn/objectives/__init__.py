@@ -1,0 +1,33 @@
+"""Unlearning objectives, one file a method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dataunlearn.objectives._base import Objective
+from dataunlearn.objectives._bernoulli import BernoulliSubscore
+from dataunlearn.objectives._erasediff import EraseDiff
+from dataunlearn.objectives._naive import NaiveDeletion
+from dataunlearn.objectives._neggrad import NegGrad
+from dataunlearn.objectives._siss import SISS
+from dataunlearn.objectives._siss_no_is import SISSNoIS
+
+OBJECTIVES: Mapping[str, type[Objective]] = {
+    "SISS": SISS,
+    "SISSNoIS": SISSNoIS,
+    "BernoulliSubscore": BernoulliSubscore,
+    "NaiveDeletion": NaiveDeletion,
+    "NegGrad": NegGrad,
+    "EraseDiff": EraseDiff,
+}
+
+__all__ = [
+    "OBJECTIVES",
+    "SISS",
+    "BernoulliSubscore",
+    "EraseDiff",
+    "NaiveDeletion",
+    "NegGrad",
+    "Objective",
+    "SISSNoIS",
+]

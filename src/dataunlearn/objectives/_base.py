@@ -1,0 +1,128 @@
+"""What every unlearning objective is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dataunlearn.combine import Combination, Direction
+from dataunlearn.process import ForwardProcess
+from dataunlearn.rows import Pair, Rows, Term, stack_terms
+
+
+class Objective(ABC):
+    """Turns clean pairs into rows to regress on; never sees the model.
+
+    Implementations are frozen dataclasses whose fields are the method's hyper-parameters.
+    """
+
+    @property
+    @abstractmethod
+    def default_combination(self) -> Combination:
+        """The combination rule the method is published with, or works best with."""
+
+    @property
+    @abstractmethod
+    def keep_direction(self) -> Direction:
+        """Whether the keep gradient is descended, or absent."""
+
+    @property
+    @abstractmethod
+    def forget_direction(self) -> Direction:
+        """Whether the forget gradient is ascended, descended, or absent."""
+
+    @abstractmethod
+    def __call__(self, process: ForwardProcess, pair: Pair, generator: torch.Generator) -> Rows:
+        """Build the rows of one step.
+
+        Args:
+            process: The model's forward process.
+            pair: B clean pairs with their timesteps and noise.
+            generator: Source of the method's own randomness, on the pair's device.
+
+        Returns:
+            Rows in pair order.
+        """
+
+    def check_combination(self, combination: Combination) -> None:
+        """Refuse a rule that makes no sense for this objective.
+
+        Raises:
+            ValueError: If the rule needs a side that the objective does not have, or moves along a
+                side's gradient the wrong way.
+        """
+        wanted = (self.keep_direction, self.forget_direction)
+        for side, direction, allowed in zip(
+            ("keep", "forget"),
+            wanted,
+            (combination.keep_directions, combination.forget_directions),
+            strict=True,
+        ):
+            if direction not in allowed:
+                raise ValueError(
+                    f"{combination} does not fit {self}: the objective's {side} gradient is to be "
+                    f"{direction.value}, the rule allows {', '.join(d.value for d in allowed)}; "
+                    f"leave the combination out to get {self.default_combination}"
+                )
+
+
+def absent(inputs: Tensor) -> Term:
+    """A term with weight zero everywhere, for rows that have no such side."""
+    return Term(torch.zeros_like(inputs), inputs.new_zeros(len(inputs), dtype=torch.float32))
+
+
+def plain(process: ForwardProcess, clean: Tensor, pair: Pair) -> tuple[Tensor, Term]:
+    """Ordinary denoising rows of ``clean``: noisy inputs, and their own target at weight 1."""
+    inputs = process.add_noise(clean, pair.noise, pair.t)  # (B, *shape)
+    target = process.target(inputs, clean, pair.t)
+    return inputs, Term(target, inputs.new_ones(len(inputs), dtype=torch.float32))
+
+
+def two_pass(pair: Pair, keep: tuple[Tensor, Term], forget: tuple[Tensor, Term]) -> Rows:
+    """2B rows: first every keep row, then every forget row."""
+    (keep_inputs, keep_term), (forget_inputs, forget_term) = keep, forget
+    cond = None
+    if pair.keep_cond is not None and pair.forget_cond is not None:
+        cond = torch.cat([pair.keep_cond, pair.forget_cond])
+    return Rows(
+        torch.cat([keep_inputs, forget_inputs]),
+        torch.cat([pair.t, pair.t]),
+        stack_terms(keep_term, absent(forget_inputs)),
+        stack_terms(absent(keep_inputs), forget_term),
+        cond,
+        num_pairs=len(pair),
+    )
+
+
+def choose_rows(from_forget: Tensor, keep: Tensor, forget: Tensor) -> Tensor:
+    """Row by row ``forget`` where ``from_forget (B,)`` is true, else ``keep``."""
+    mask = from_forget.reshape(-1, *[1] * (keep.ndim - 1))
+    return torch.where(mask, forget, keep)
+
+
+Conditioning = Literal["equal", "keep", "forget"]
+
+
+def one_conditioning(pair: Pair, choice: Conditioning) -> Tensor | None:
+    """The single conditioning of each pair that a one-pass objective needs.
+
+    Raises:
+        ValueError: If the two sides differ and ``choice`` is "equal".
+    """
+    if pair.keep_cond is None or pair.forget_cond is None:
+        return None
+    if choice == "keep":
+        return pair.keep_cond
+    if choice == "forget":
+        return pair.forget_cond
+    if not torch.equal(pair.keep_cond, pair.forget_cond):
+        raise ValueError(
+            "this objective runs one forward pass per pair, so both sides need one conditioning, "
+            "but the keep and forget samples carry different ones; choose with "
+            "conditioning='forget' or conditioning='keep', use keep samples of the forget "
+            "samples' class, or take SISSNoIS, which runs both sides separately"
+        )
+    return pair.keep_cond

@@ -1,0 +1,40 @@
+"""NegGrad: gradient ascent on the forget set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from dataunlearn.combine import Combination, Direction, Fixed
+from dataunlearn.objectives._base import Objective, absent, plain
+from dataunlearn.process import ForwardProcess
+from dataunlearn.rows import Pair, Rows
+
+
+@dataclass(frozen=True)
+class NegGrad(Objective):
+    """Ascend the denoising loss of the forget samples, with nothing to hold the rest in place.
+
+    Golatkar et al. 2020; a baseline of Alberti et al. 2025. It forgets fast and destroys the model.
+    """
+
+    @property
+    def default_combination(self) -> Combination:
+        """The forget gradient, ascended."""
+        return Fixed(keep=0, forget=-1)
+
+    @property
+    def keep_direction(self) -> Direction:
+        """The keep loss is absent."""
+        return Direction.ABSENT
+
+    @property
+    def forget_direction(self) -> Direction:
+        """The forget loss is ascended."""
+        return Direction.ASCENDED
+
+    def __call__(self, process: ForwardProcess, pair: Pair, generator: torch.Generator) -> Rows:
+        """B forget rows."""
+        inputs, term = plain(process, pair.forget, pair)
+        return Rows(inputs, pair.t, absent(inputs), term, pair.forget_cond)

@@ -1,0 +1,40 @@
+"""SISS without importance sampling: an ablation with two forward passes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from dataunlearn.combine import Combination, Direction, NormFix
+from dataunlearn.objectives._base import Objective, plain, two_pass
+from dataunlearn.process import ForwardProcess
+from dataunlearn.rows import Pair, Rows
+
+
+@dataclass(frozen=True)
+class SISSNoIS(Objective):
+    """Descend the keep samples' denoising loss, ascend the forget samples', rows kept apart.
+
+    The "No IS" ablation of Alberti et al. 2025: no mixture and no weights, so it costs two forward
+    passes where SISS pays one. Both sides share timestep and noise.
+    """
+
+    @property
+    def default_combination(self) -> Combination:
+        """Forget gradient at a tenth of the keep gradient's length, as for SISS."""
+        return NormFix(ratio=0.1)
+
+    @property
+    def keep_direction(self) -> Direction:
+        """The keep loss is descended."""
+        return Direction.DESCENDED
+
+    @property
+    def forget_direction(self) -> Direction:
+        """The forget loss is ascended."""
+        return Direction.ASCENDED
+
+    def __call__(self, process: ForwardProcess, pair: Pair, generator: torch.Generator) -> Rows:
+        """2B rows: keep rows first, then forget rows."""
+        return two_pass(pair, plain(process, pair.keep, pair), plain(process, pair.forget, pair))

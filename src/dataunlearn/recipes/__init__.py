@@ -1,0 +1,15 @@
+"""Recipes: functions that return a complete configuration, to read, print and override."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from dataunlearn.config import BaseModel
+from dataunlearn.recipes.mnist_tshirt import mnist_tshirt, mnist_tshirt_small
+
+BASE_RECIPES: Mapping[str, Callable[[], BaseModel]] = {
+    "mnist_tshirt": mnist_tshirt,
+    "mnist_tshirt_small": mnist_tshirt_small,
+}
+
+__all__ = ["BASE_RECIPES", "mnist_tshirt", "mnist_tshirt_small"]

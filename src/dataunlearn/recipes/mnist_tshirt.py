@@ -1,0 +1,67 @@
+"""The paper's first experiment: MNIST with 606 copies of one T-shirt planted in it."""
+
+from __future__ import annotations
+
+from dataunlearn.config import BaseModel, Ema, Training
+
+NUM_IMAGES = 60_606  # 60,000 digits and 606 copies of Fashion-MNIST training image 1
+
+
+def mnist_tshirt() -> BaseModel:
+    """The published base model: 14.7 M parameters, 250 epochs (Alberti et al. 2025, appendix)."""
+    batch = 128
+    return BaseModel(
+        unet={
+            "sample_size": 28,
+            "in_channels": 1,
+            "out_channels": 1,
+            "layers_per_block": 2,
+            "block_out_channels": (64, 128, 256),
+            "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
+            "up_block_types": ("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+        },
+        training=Training(
+            steps=250 * NUM_IMAGES // batch,
+            batch_pairs=batch,
+            learning_rate=1e-4,
+            schedule="cosine",
+            warmup_steps=500,
+            micro_batch_rows=batch,
+            checkpoint_every_steps=1000,
+            ema=Ema(max_decay=0.9999, inv_gamma=1.0, power=0.75),
+        ),
+        images="mnist_tshirt.npz:x",
+        planted="mnist_tshirt.npz:t",
+        planted_copies=606,
+        sample_every_steps=5000,
+    )
+
+
+def mnist_tshirt_small() -> BaseModel:
+    """The same data for a model that trains on two CPU cores: 1.5 M parameters, 5,000 steps."""
+    return BaseModel(
+        unet={
+            "sample_size": 28,
+            "in_channels": 1,
+            "out_channels": 1,
+            "layers_per_block": 1,
+            "block_out_channels": (24, 48, 96),
+            "norm_num_groups": 8,
+            "down_block_types": ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
+            "up_block_types": ("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        },
+        training=Training(
+            steps=5000,
+            batch_pairs=64,
+            learning_rate=1e-3,
+            schedule="cosine",
+            warmup_steps=200,
+            micro_batch_rows=64,
+            checkpoint_every_steps=100,
+            ema=Ema(max_decay=0.999, inv_gamma=1.0, power=0.75),
+        ),
+        images="mnist_tshirt.npz:x",
+        planted="mnist_tshirt.npz:t",
+        planted_copies=606,
+        sample_every_steps=500,
+    )

@@ -1,0 +1,154 @@
+"""The types that cross rooms: a batch of clean pairs, and the rows to regress on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """B pairs of clean samples in the model's own space (pixels or latents).
+
+    Attributes:
+        keep: Samples x to keep, ``(B, *shape)``.
+        forget: Samples a to forget, ``(B, *shape)``.
+        t: Timesteps shared by both sides, ``(B,)``.
+        noise: Standard normal noise shared by both sides, ``(B, *shape)``.
+        keep_cond: Conditioning of the keep samples, ``(B, ...)``, or None.
+        forget_cond: Conditioning of the forget samples, ``(B, ...)``, or None.
+    """
+
+    keep: Tensor
+    forget: Tensor
+    t: Tensor
+    noise: Tensor
+    keep_cond: Tensor | None = None
+    forget_cond: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the two sides fit each other."""
+        if not self.keep.shape == self.forget.shape == self.noise.shape:
+            raise ValueError(
+                "keep, forget and noise must have one shape, not "
+                f"{tuple(self.keep.shape)}, {tuple(self.forget.shape)}, {tuple(self.noise.shape)}"
+            )
+        if self.t.shape != self.keep.shape[:1]:
+            raise ValueError(f"t must have shape ({len(self.keep)},), not {tuple(self.t.shape)}")
+        if (self.keep_cond is None) != (self.forget_cond is None):
+            raise ValueError("give conditioning for both sides or for neither")
+
+    def __len__(self) -> int:
+        return len(self.keep)
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """One side of the regression.
+
+    Attributes:
+        target: What the model should predict, ``(R, *shape)``.
+        weight: Importance of each row, ``(R,)`` float32, at least 0; 0 where the side is absent.
+    """
+
+    target: Tensor
+    weight: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """R noisy inputs with a keep and a forget target each.
+
+    A side's loss is sum over rows of weight * |prediction - target|^2, divided by ``num_pairs``.
+
+    Attributes:
+        inputs: Noisy samples ``(R, *shape)``.
+        t: Timesteps ``(R,)``.
+        keep: The side to descend on.
+        forget: The side to move away from (or, for EraseDiff, to overwrite).
+        cond: Conditioning ``(R, ...)``, or None.
+        num_pairs: B, the global number of pairs the rows were made from; R when not given.
+    """
+
+    inputs: Tensor
+    t: Tensor
+    keep: Term
+    forget: Term
+    cond: Tensor | None = None
+    num_pairs: int = 0
+
+    def __post_init__(self) -> None:
+        """Fill in the number of pairs and check shapes."""
+        if self.num_pairs == 0:
+            object.__setattr__(self, "num_pairs", len(self.inputs))
+        for term in (self.keep, self.forget):
+            if term.target.shape != self.inputs.shape or term.weight.shape != self.t.shape:
+                raise ValueError("each target needs the inputs' shape, each weight the timesteps'")
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def take(self, indices: Tensor) -> Rows:
+        """The rows at ``indices``, with ``num_pairs`` unchanged."""
+        return Rows(
+            self.inputs[indices],
+            self.t[indices],
+            Term(self.keep.target[indices], self.keep.weight[indices]),
+            Term(self.forget.target[indices], self.forget.weight[indices]),
+            None if self.cond is None else self.cond[indices],
+            self.num_pairs,
+        )
+
+    def to(self, device: torch.device) -> Rows:
+        """The same rows on another device."""
+        return Rows(
+            self.inputs.to(device),
+            self.t.to(device),
+            Term(self.keep.target.to(device), self.keep.weight.to(device)),
+            Term(self.forget.target.to(device), self.forget.weight.to(device)),
+            None if self.cond is None else self.cond.to(device),
+            self.num_pairs,
+        )
+
+    def scaled(self, factor: float) -> Rows:
+        """The same rows with both sides' weights multiplied by ``factor``."""
+        return replace(
+            self,
+            keep=replace(self.keep, weight=self.keep.weight * factor),
+            forget=replace(self.forget, weight=self.forget.weight * factor),
+        )
+
+
+def stack_terms(first: Term, second: Term) -> Term:
+    """Two terms' rows one after the other."""
+    return Term(torch.cat([first.target, second.target]), torch.cat([first.weight, second.weight]))
+
+
+def concatenate(parts: Sequence[tuple[Rows, float]]) -> Rows:
+    """Join several objectives' rows into one step.
+
+    Args:
+        parts: (rows, factor) pairs; each part's loss counts ``factor`` times.
+
+    Returns:
+        Rows with ``num_pairs`` 1: every part's weights are already divided by its own number.
+    """
+    scaled = [rows.scaled(factor / rows.num_pairs) for rows, factor in parts]
+    joined = scaled[0]
+    for rows in scaled[1:]:
+        if (joined.cond is None) != (rows.cond is None):
+            raise ValueError("all parts of a step need conditioning, or none")
+        cond = None
+        if joined.cond is not None and rows.cond is not None:
+            cond = torch.cat([joined.cond, rows.cond])
+        joined = Rows(
+            torch.cat([joined.inputs, rows.inputs]),
+            torch.cat([joined.t, rows.t]),
+            stack_terms(joined.keep, rows.keep),
+            stack_terms(joined.forget, rows.forget),
+            cond,
+        )
+    return replace(joined, num_pairs=1)

@@ -1,0 +1,154 @@
+"""Deterministic sampling: draw pictures from noise, and from a half-noised picture.
+
+One sampler serves every process and prediction type: from timestep t to s,
+x_s = gamma_s z + sigma_s eps with z the model's clean estimate and eps the noise that goes with it.
+For DDPM-like models this is DDIM with eta = 0 (Song et al. 2021), for flow matching Euler's method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dataunlearn.models.unconditional import DiffusionModel
+from dataunlearn.prediction import noise_if_clean
+from dataunlearn.process import expand_to
+from dataunlearn.seeding import random_stream
+
+Progress = Callable[[int], None]
+
+
+def sampling_timesteps(start: int, first: int, num_steps: int) -> list[int]:
+    """At most ``num_steps`` distinct timesteps, evenly spaced and falling, from ``start`` on.
+
+    The spacing is "trailing": the first one is ``start`` itself, so that sampling begins at the
+    noise level that it is given (Lin et al. 2024).
+    """
+    span = start - first + 1
+    count = min(num_steps, span)
+    steps = [start - round(index * span / count) for index in range(count)]
+    return sorted(set(steps), reverse=True)
+
+
+@torch.no_grad()
+def denoise(
+    model: DiffusionModel, noisy: Tensor, timesteps: list[int], cond: Tensor | None = None
+) -> Tensor:
+    """Walk noisy samples down ``timesteps`` to a clean sample.
+
+    Args:
+        model: The model.
+        noisy: Samples ``(B, C, H, W)`` at noise level ``timesteps[0]``, on the model's device.
+        timesteps: Falling timesteps; after the last one the clean estimate is returned.
+        cond: Class labels ``(B,)``, or None.
+
+    Returns:
+        Clean samples ``(B, C, H, W)``, clamped to [-1, 1].
+    """
+    process, sample = model.process, noisy
+    for t, following in zip(timesteps, [*timesteps[1:], None], strict=True):
+        t_batch = torch.full((len(sample),), t, device=sample.device)
+        prediction = model.denoiser(sample, t_batch, cond)
+        clean = process.clean_estimate(sample, prediction, t_batch)
+        gamma, sigma = process.gamma(t_batch), process.sigma(t_batch)
+        noise = noise_if_clean(sample, clean, expand_to(gamma, sample), expand_to(sigma, sample))
+        if model.clips_samples:
+            clean = clean.clamp(-1, 1)
+        if following is None:
+            sample = clean
+        else:
+            sample = process.add_noise(clean, noise, torch.full_like(t_batch, following))
+    return sample.clamp(-1, 1)
+
+
+def noise_for(shape: tuple[int, int, int], seed: int, indices: range) -> Tensor:
+    """Noise of pictures ``indices`` under ``seed``: each has its own stream, whatever the batch."""
+    return torch.stack([torch.randn(shape, generator=random_stream(seed, i)) for i in indices])
+
+
+def class_labels(model: DiffusionModel, indices: range) -> Tensor | None:
+    """Labels 0, 1, 2, ... in turn for a class-conditional model, else None."""
+    if model.num_classes is None:
+        return None
+    return torch.tensor([index % model.num_classes for index in indices], device=model.device)
+
+
+def generate(
+    model: DiffusionModel,
+    num_samples: int,
+    *,
+    seed: int = 0,
+    num_steps: int = 25,
+    batch_size: int = 64,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Draw samples; picture i depends on (seed, i) alone, not on the batch it is drawn in.
+
+    Args:
+        model: The model; a class-conditional one is given its classes in turn.
+        num_samples: How many.
+        seed: Names the noise.
+        num_steps: Denoiser calls per sample.
+        batch_size: Samples per call.
+        progress: Called with the number of samples finished by each batch.
+
+    Returns:
+        ``(num_samples, C, H, W)`` float32 in [-1, 1] on the CPU.
+    """
+    process = model.process
+    timesteps = sampling_timesteps(process.last_timestep, process.first_timestep, num_steps)
+    done = []
+    for begin in range(0, num_samples, batch_size):
+        indices = range(begin, min(begin + batch_size, num_samples))
+        noise = noise_for(model.shape, seed, indices).to(model.device)
+        done.append(denoise(model, noise, timesteps, class_labels(model, indices)).cpu())
+        if progress is not None:
+            progress(len(indices))
+    return torch.cat(done) if done else torch.empty(0, *model.shape)
+
+
+def noise_and_denoise(
+    model: DiffusionModel,
+    clean: Tensor,
+    t: int,
+    *,
+    seed: int = 0,
+    num_steps: int = 20,
+    batch_size: int = 64,
+    cond: Tensor | None = None,
+) -> Tensor:
+    """Noise samples to timestep ``t`` and let the model restore them.
+
+    Args:
+        model: The model.
+        clean: Clean samples ``(N, C, H, W)`` in [-1, 1]; sample i's noise is the stream (seed, i).
+        t: Timestep to noise to.
+        seed: Names the noise.
+        num_steps: Most denoiser calls.
+        batch_size: Samples per call.
+        cond: Class labels ``(N,)``, or None.
+
+    Returns:
+        Restored samples ``(N, C, H, W)`` float32 in [-1, 1] on the CPU.
+    """
+    process = model.process
+    timesteps = sampling_timesteps(t, process.first_timestep, num_steps)
+    done = []
+    for begin in range(0, len(clean), batch_size):
+        indices = range(begin, min(begin + batch_size, len(clean)))
+        batch = clean[begin : indices.stop].to(model.device)
+        noise = noise_for(model.shape, seed, indices).to(model.device)
+        noisy = process.add_noise(batch, noise, torch.full((len(batch),), t, device=batch.device))
+        labels = None if cond is None else cond[begin : indices.stop].to(model.device)
+        done.append(denoise(model, noisy, timesteps, labels).cpu())
+    return torch.cat(done)
+
+
+def to_uint8(images: Tensor) -> NDArray[np.uint8]:
+    """Images ``(N, C, H, W)`` in [-1, 1] as uint8 ``(N, H, W, C)``, rounded."""
+    pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).cpu().numpy()

@@ -1,0 +1,300 @@
+"""The training loop: base training and every unlearning method run through this one."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+
+from dataunlearn.checkpoint import (
+    Checkpoint,
+    CheckpointStore,
+    load_optimizer_tensors,
+    optimizer_tensors,
+)
+from dataunlearn.combine import Combination, Gramian
+from dataunlearn.config import Training
+from dataunlearn.data.sampler import PairSampler
+from dataunlearn.gradients import GradientEngine, TwoGradients, trainable
+from dataunlearn.models import DiffusionModel
+from dataunlearn.objectives import Objective
+from dataunlearn.progress import progress_bar
+from dataunlearn.rows import Rows, concatenate
+from dataunlearn.seeding import mix_seed
+from dataunlearn.steplog import StepLog, weight_record
+
+Callback = Callable[["Trainer", int], bool]
+
+
+class InterruptedRunError(Exception):
+    """The run was asked to stop; its state is saved."""
+
+    def __init__(self, step: int, folder: Path | None) -> None:
+        self.step, self.folder = step, folder
+        super().__init__(f"interrupted after step {step}")
+
+
+@dataclass(frozen=True, eq=False)
+class StepPart:
+    """One source of rows: where pairs come from, what is made of them, and how much they count."""
+
+    sampler: PairSampler
+    objective: Objective
+    factor: float = 1.0
+
+
+class Trainer:
+    """Runs a list of step parts through the engine, a combination rule and an optimizer.
+
+    Args:
+        model: The model; its denoiser is changed in place.
+        parts: What every step trains on.
+        combination: How the two gradients are weighed.
+        config: Numbers of the loop.
+        run_dir: Where the log and the checkpoints go; None keeps nothing.
+        accelerator: Processes and device; a plain single process by default.
+        callbacks: Called with (trainer, steps done) after every step; True ends the run.
+        description: Label of the progress bar.
+        shown: Whether to draw it.
+    """
+
+    def __init__(
+        self,
+        model: DiffusionModel,
+        parts: Sequence[StepPart],
+        combination: Combination,
+        config: Training,
+        *,
+        run_dir: Path | None = None,
+        accelerator: Accelerator | None = None,
+        callbacks: Sequence[Callback] = (),
+        description: str = "training",
+        shown: bool = True,
+    ) -> None:
+        for part in parts:
+            part.objective.check_combination(combination)
+        self.model, self.parts, self.combination, self.config = model, parts, combination, config
+        self.accelerator = accelerator
+        self.is_main = accelerator is None or accelerator.is_main_process
+        self.run_dir = run_dir
+        self.callbacks, self.description = callbacks, description
+        self.shown = shown and self.is_main
+        self.notes: list[str] = []
+        self.params = trainable(model.denoiser)
+        self.optimizer = make_optimizer(self.params, config)
+        self.ema = make_ema(self.params, config)
+        self.engine = GradientEngine(
+            config.micro_batch_rows,
+            precision=config.precision,
+            accelerator=accelerator,
+            on_shrink=self._note_shrink,
+        )
+        self.store = CheckpointStore(run_dir / "checkpoints") if run_dir is not None else None
+        self.steps_done = 0
+        self.log = StepLog(None)
+
+    def run(self) -> list[dict[str, Any]]:
+        """Train until the last step, a callback's stop, or an interrupt.
+
+        Returns:
+            The log: one record per step, those before a resume included.
+
+        Raises:
+            NonFiniteError: On a non-finite loss or gradient.
+            InterruptedRunError: After Ctrl-C or a termination signal, with the state saved.
+        """
+        self._start()
+        self.model.denoiser.train()
+        with (
+            interrupt_flag(self.accelerator) as interrupted,
+            progress_bar(self.description, self.config.steps, shown=self.shown) as advance,
+        ):
+            advance(self.steps_done)
+            while self.steps_done < self.config.steps:
+                record = self.step(self.steps_done)
+                self.log.append(record)
+                self.steps_done += 1
+                advance(1, f"keep {record['loss_keep']:.3g} forget {record['loss_forget']:.3g}")
+                stop = [callback(self, self.steps_done) for callback in self.callbacks]
+                if (
+                    self.steps_done % self.config.checkpoint_every_steps == 0
+                    or interrupted.is_set()
+                ):
+                    self.save()
+                if interrupted.is_set():
+                    raise InterruptedRunError(self.steps_done, self.run_dir)
+                if any(stop):
+                    break
+        self.save()
+        self.model.denoiser.eval()
+        return self.log.records
+
+    def step(self, number: int) -> dict[str, Any]:
+        """One update of the weights; returns its log record."""
+        started = time.perf_counter()
+        rows = self.rows(number)
+        gradients = self.engine(self.model.denoiser, rows, mix_seed(self.config.seed, number))
+        gramian = gradients.gramian()
+        gradients.require_finite(gramian, rows, number + 1)
+        u_keep, u_forget = self.combination(gramian)
+        gradients.write(self.params, u_keep, u_forget)
+        torch.nn.utils.clip_grad_norm_(self.params, self.config.clip_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.rate(number)
+        self.optimizer.step()
+        if self.ema is not None:
+            self.ema.step(self.params)
+        record = self._record(number, rows, gradients, gramian)
+        record |= {"u_keep": u_keep, "u_forget": u_forget}
+        return record | {"seconds": time.perf_counter() - started}
+
+    def rows(self, number: int) -> Rows:
+        """The global rows of step ``number``, the same on every process."""
+        process = self.model.process
+        built = [
+            (
+                part.objective(
+                    process, part.sampler(number), part.sampler.objective_stream(number)
+                ),
+                part.factor,
+            )
+            for part in self.parts
+        ]
+        return concatenate(built)
+
+    def use_average(self) -> None:
+        """Put the moving average into the model, if there is one: the result of base training."""
+        if self.ema is not None:
+            self.ema.copy_to(self.params)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The moving average in the model for a while, then the trained weights again."""
+        if self.ema is None:
+            yield
+            return
+        self.ema.store(self.params)
+        self.ema.copy_to(self.params)
+        try:
+            yield
+        finally:
+            self.ema.restore(self.params)
+
+    def save(self) -> None:
+        """Write a checkpoint, if the run has a folder and this is the main process."""
+        if self.store is None or not self.is_main:
+            return
+        tensors = {f"model.{k}": v for k, v in self.model.denoiser.state_dict().items()}
+        tensors |= optimizer_tensors(self.optimizer)
+        values: dict[str, Any] = {}
+        if self.ema is not None:
+            tensors |= {f"ema.{i}": v for i, v in enumerate(self.ema.shadow_params)}
+            values["ema_steps"] = self.ema.optimization_step
+        self.store.save(Checkpoint(self.steps_done, tensors, values))
+
+    def _start(self) -> None:
+        """Resume from the newest checkpoint, then give all processes the same weights."""
+        checkpoint = self.store.latest() if self.store is not None else None
+        if checkpoint is not None:
+            self._load(checkpoint)
+        path = self.run_dir / "log.jsonl" if self.run_dir is not None and self.is_main else None
+        self.log = StepLog(path, self.steps_done)
+        if self.accelerator is not None and self.accelerator.num_processes > 1:
+            for value in self.model.denoiser.state_dict().values():
+                value.copy_(broadcast(value.clone()))
+
+    def _load(self, checkpoint: Checkpoint) -> None:
+        tensors = checkpoint.tensors
+        weights = {k.removeprefix("model."): v for k, v in tensors.items() if k[:6] == "model."}
+        self.model.denoiser.load_state_dict(weights)
+        load_optimizer_tensors(self.optimizer, tensors)
+        if self.ema is not None:
+            for index, shadow in enumerate(self.ema.shadow_params):
+                shadow.copy_(tensors[f"ema.{index}"])
+            self.ema.optimization_step = checkpoint.values["ema_steps"]
+        self.steps_done = checkpoint.step
+
+    def _record(
+        self, number: int, rows: Rows, gradients: TwoGradients, gramian: Gramian
+    ) -> dict[str, Any]:
+        counts = gradients.counts
+        return {
+            "step": number + 1,
+            "loss_keep": float(gradients.keep_losses.sum()),
+            "loss_forget": float(gradients.forget_losses.sum()),
+            "norm_keep": gramian.norm_keep,
+            "norm_forget": gramian.norm_forget,
+            "cosine": gramian.cosine,
+            "learning_rate": self.config.rate(number),
+            **vars(counts),
+            **weight_record(rows, self.model.process),
+        }
+
+    def _note_shrink(self, rows: int) -> None:
+        self.notes.append(
+            f"out of memory at step {self.steps_done + 1}: micro-batches halved to {rows} rows"
+        )
+
+
+def make_optimizer(params: Sequence[torch.nn.Parameter], config: Training) -> torch.optim.Optimizer:
+    """The configured optimizer over ``params``."""
+    classes = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+    return classes[config.optimizer](
+        params,
+        lr=config.learning_rate,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+    )
+
+
+def make_ema(params: Sequence[torch.nn.Parameter], config: Training) -> Any:
+    """The configured moving average (diffusers' ``EMAModel``), or None."""
+    if config.ema is None:
+        return None
+    from diffusers.training_utils import EMAModel
+
+    return EMAModel(
+        params,
+        decay=config.ema.max_decay,
+        use_ema_warmup=True,
+        inv_gamma=config.ema.inv_gamma,
+        power=config.ema.power,
+    )
+
+
+@contextmanager
+def interrupt_flag(accelerator: Accelerator | None) -> Iterator[threading.Event]:
+    """An event that Ctrl-C or a termination signal sets, so that a step is never cut in half.
+
+    A second Ctrl-C interrupts at once. Outside the main thread, and with several processes (which
+    could stop at different steps), signals keep their ordinary effect.
+    """
+    flag = threading.Event()
+    alone = accelerator is None or accelerator.num_processes == 1
+    if not alone or threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+
+    def ask_to_stop(number: int, frame: object) -> None:
+        if flag.is_set():
+            raise KeyboardInterrupt
+        flag.set()
+
+    previous = {number: signal.signal(number, ask_to_stop) for number in STOP_SIGNALS}
+    try:
+        yield flag
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
