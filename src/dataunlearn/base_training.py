@@ -117,6 +117,8 @@ def train_base(
     if is_main:
         save_model(model, out / "model")
         finish_run_dir(out)
+    if accelerator is not None:
+        accelerator.wait_for_everyone()  # the pipeline is there when any process returns
     return out / "model"
 
 

@@ -72,6 +72,7 @@ class CheckpointStore:
                 temporary / "state.json",
                 json.dumps({"step": checkpoint.step, "values": checkpoint.values}).encode(),
             )
+            shutil.rmtree(target, ignore_errors=True)  # incomplete, or it had been returned above
             os.replace(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

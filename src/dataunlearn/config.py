@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from dataunlearn.gradients import Precision
 
@@ -13,6 +13,10 @@ def require(condition: bool, message: str) -> None:
     """Raise a ValueError with ``message`` unless ``condition`` holds."""
     if not condition:
         raise ValueError(message)
+
+
+Optimizer = Literal["adamw", "adam"]
+Schedule = Literal["constant", "cosine"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Ema:
     def __post_init__(self) -> None:
         """Check ranges."""
         require(0 <= self.max_decay < 1, f"max_decay must lie in [0, 1), not {self.max_decay}")
+        require(self.inv_gamma > 0, f"inv_gamma must be above 0, not {self.inv_gamma}")
+        require(self.power > 0, f"power must be above 0, not {self.power}")
 
 
 @dataclass(frozen=True)
@@ -58,11 +64,11 @@ class Training:
     steps: int
     batch_pairs: int
     learning_rate: float
-    optimizer: Literal["adamw", "adam"] = "adamw"
+    optimizer: Optimizer = "adamw"
     betas: tuple[float, float] = (0.95, 0.999)
     weight_decay: float = 1e-6
     clip_norm: float = 1.0
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Schedule = "constant"
     warmup_steps: int = 0
     micro_batch_rows: int = 64
     precision: Precision = "float32"
@@ -74,6 +80,10 @@ class Training:
         """Check ranges."""
         for name in ("steps", "batch_pairs", "micro_batch_rows", "checkpoint_every_steps"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1")
+        choices = {"optimizer": Optimizer, "schedule": Schedule, "precision": Precision}
+        for name, choice in choices.items():
+            value, known = getattr(self, name), get_args(choice)
+            require(value in known, f"{name} must be one of {known}, not {value!r}")
         require(
             math.isfinite(self.learning_rate) and self.learning_rate > 0,
             f"learning_rate must be above 0, not {self.learning_rate}",
@@ -136,3 +146,49 @@ class BaseModel:
         """Check ranges."""
         require(self.planted_copies >= 1, "planted_copies must be at least 1")
         require(self.sample_every_steps >= 1, "sample_every_steps must be at least 1")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is measured before and after, and how much of it.
+
+    Args:
+        num_samples: Samples drawn from each model; 0 for none.
+        sampling_steps: Denoiser calls per sample.
+        regeneration_timesteps: Noise levels that forget images are restored from; empty for a
+            quarter, a half, three quarters and all of the noise.
+        regeneration_copies: Tries per noise level.
+        regeneration_steps: Most denoiser calls per try.
+        threshold: Pixel distance (pixels in [0, 1]) under which an image counts as a copy; None
+            takes 7/8 of the distance from a forget image to the nearest keep image.
+        digits: Judge samples as handwritten digits (Inception Score, broken pictures).
+        frequency_name: What the share of copies among the samples is called.
+        batch_size: Images per denoiser call.
+        seed: Names the noise; the same before and after.
+    """
+
+    num_samples: int = 128
+    sampling_steps: int = 25
+    regeneration_timesteps: tuple[int, ...] = ()
+    regeneration_copies: int = 32
+    regeneration_steps: int = 20
+    threshold: float | None = None
+    digits: bool = False
+    frequency_name: str = "copy_frequency"
+    batch_size: int = 64
+    seed: int = 1234
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(self.num_samples >= 0, "num_samples must be at least 0")
+        for name in ("sampling_steps", "regeneration_copies", "regeneration_steps", "batch_size"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1")
+        require(
+            self.threshold is None or self.threshold > 0,
+            f"threshold must be above 0, not {self.threshold}",
+        )
+        require(
+            not self.digits or self.num_samples >= 20,
+            "judging digits needs at least 20 samples: raise num_samples",
+        )
+        require(all(t >= 0 for t in self.regeneration_timesteps), "timesteps must be at least 0")

@@ -111,7 +111,7 @@ def micro_batches(rows: Rows, size: int, rank: int, num_processes: int) -> Itera
     for kind in kinds:
         own = kind.nonzero().flatten()[rank::num_processes]
         if len(own):
-            yield from own.split(size)
+            yield from torch.split(own, size)
 
 
 def row_losses(prediction: Tensor, term: Term, num_pairs: int) -> Tensor:
@@ -209,7 +209,7 @@ class GradientEngine:
         else:
             self._add(sides, chunk, result)
             return
-        for half in chunk.split(self.micro_batch_rows):
+        for half in torch.split(chunk, self.micro_batch_rows):
             self._run(denoiser, params, rows, half, result)
 
     def _differentiate(

@@ -52,7 +52,7 @@ def claim_run_dir(out: Path, settings: Any, *, overwrite: bool = False) -> RunSt
             run's.
     """
     described = describe(settings)
-    if overwrite and out.exists():
+    if overwrite and out.is_dir():
         if any(out.iterdir()) and not (out / SETTINGS_FILE).is_file():
             raise ValueError(f"{out} is not a run's folder: --overwrite will not empty it")
         shutil.rmtree(out)

@@ -113,7 +113,6 @@ class Trainer:
             InterruptedRunError: After Ctrl-C or a termination signal, with the state saved.
         """
         self._start()
-        self.model.denoiser.train()
         with (
             interrupt_flag(self.accelerator) as interrupted,
             progress_bar(self.description, self.config.steps, shown=self.shown) as advance,
@@ -124,6 +123,7 @@ class Trainer:
                 self.log.append(record)
                 self.steps_done += 1
                 advance(1, f"keep {record['loss_keep']:.3g} forget {record['loss_forget']:.3g}")
+                self.model.denoiser.eval()  # callbacks draw samples: without dropout
                 stop = [callback(self, self.steps_done) for callback in self.callbacks]
                 if (
                     self.steps_done % self.config.checkpoint_every_steps == 0
@@ -141,6 +141,7 @@ class Trainer:
     def step(self, number: int) -> dict[str, Any]:
         """One update of the weights; returns its log record."""
         started = time.perf_counter()
+        self.model.denoiser.train()
         rows = self.rows(number)
         gradients = self.engine(self.model.denoiser, rows, mix_seed(self.config.seed, number))
         gramian = gradients.gramian()
@@ -247,8 +248,8 @@ class Trainer:
 
 def make_optimizer(params: Sequence[torch.nn.Parameter], config: Training) -> torch.optim.Optimizer:
     """The configured optimizer over ``params``."""
-    classes = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
-    return classes[config.optimizer](
+    optimizer = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    return optimizer(
         params,
         lr=config.learning_rate,
         betas=config.betas,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -29,7 +30,7 @@ def random_pixels(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def save(path: Path, array: np.ndarray, **options: object) -> Path:
+def save(path: Path, array: np.ndarray, **options: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(array).save(path, **options)
     return path
@@ -40,7 +41,7 @@ def collect(images: ImageSet) -> np.ndarray:
 
 
 def image_dataset(array: np.ndarray, labels: list[int] | None = None) -> datasets.Dataset:
-    columns: dict[str, list] = {"picture": [Image.fromarray(row) for row in array]}
+    columns: dict[str, list[Any]] = {"picture": [Image.fromarray(row) for row in array]}
     kinds: dict[str, object] = {"picture": datasets.Image()}
     if labels is not None:
         columns["label"] = labels
@@ -95,9 +96,12 @@ class TestImageSet:
         copies = SubsetImages(one, [0] * 606)
         decoded: list[int] = []
         pixels = FileImages.pixels
-        monkeypatch.setattr(
-            FileImages, "pixels", lambda self, i: (decoded.append(i), pixels(self, i))[1]
-        )
+
+        def count(self: FileImages, index: int) -> np.ndarray:
+            decoded.append(index)
+            return pixels(self, index)
+
+        monkeypatch.setattr(FileImages, "pixels", count)
         assert copies.batch(torch.arange(606)).shape == (606, *GREY)
         assert decoded == [0]
         assert len(copies) == 606
@@ -232,7 +236,8 @@ class TestArrayFiles:
     def test_npz_default_key_and_labels(self, tmp_path: Path, key: str) -> None:
         array = random_pixels(3, 6, 5)
         path = tmp_path / "digits.npz"
-        np.savez(path, **{key: array, "y": np.array([4, 5, 6]), "scale": np.float32(2)})
+        arrays: dict[str, Any] = {key: array, "y": np.array([4, 5, 6]), "scale": np.float32(2)}
+        np.savez(path, **arrays)
         images = open_images(str(path), GREY)
         np.testing.assert_array_equal(collect(images), array[:, None])
         assert [images.label(index) for index in range(3)] == [4, 5, 6]
@@ -250,6 +255,12 @@ class TestArrayFiles:
             open_images(path, GREY)
         with pytest.raises(ValueError, match="no array 'valid'; it has: train, test, labels"):
             open_images(f"{path}:valid", GREY)
+
+    def test_labels_of_another_length_are_left_out(self, tmp_path: Path) -> None:
+        """One picture (6, 5) has six rows, but it is one image, not six."""
+        np.savez(tmp_path / "a.npz", x=random_pixels(6, 5), y=np.arange(6))
+        images = open_images(tmp_path / "a.npz", GREY)
+        assert len(images) == 1 and not images.has_labels
 
     def test_preferred_key_goes_before_others(self, tmp_path: Path) -> None:
         array = random_pixels(3, 6, 5)
@@ -453,7 +464,12 @@ class TestDatasets:
             train=image_dataset(random_pixels(3, 6, 5)), test=image_dataset(random_pixels(2, 6, 5))
         )
         asked: list[str] = []
-        monkeypatch.setattr(datasets, "load_dataset", lambda name: (asked.append(name), loaded)[1])
+
+        def load(name: str) -> datasets.DatasetDict:
+            asked.append(name)
+            return loaded
+
+        monkeypatch.setattr(datasets, "load_dataset", load)
         assert open_images("owner/digits", GREY).name(2) == "owner/digits#train[2]"
         assert open_images("owner/digits#test", GREY).name(0) == "owner/digits#test[0]"
         assert asked == ["owner/digits", "owner/digits"]

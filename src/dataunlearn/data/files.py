@@ -183,7 +183,7 @@ def _decode(path: Path) -> Pixels:
     try:
         with Image.open(path) as image:
             image.load()
-            upright = ImageOps.exif_transpose(image)
+            upright = ImageOps.exif_transpose(image)  # here, as damaged EXIF raises too
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error and others
         raise ValueError(_unreadable(error)) from error
     return image_to_pixels(upright)

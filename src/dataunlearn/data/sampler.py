@@ -61,6 +61,9 @@ class PairSampler:
         timesteps: Policy for the noise levels.
         seed: Names all draws.
         num_classes: Number of the model's classes; None for an unconditional model.
+
+    Raises:
+        ValueError: If a set is empty, its labels do not fit, or the policy does not.
     """
 
     def __init__(
@@ -74,7 +77,11 @@ class PairSampler:
         seed: int = 0,
         num_classes: int | None = None,
     ) -> None:
-        self.keep, self.forget, self.process = keep, forget or keep, process
+        self.keep, self.forget = keep, keep if forget is None else forget
+        self.process = process
+        for role, images in (("keep", self.keep), ("forget", self.forget)):
+            if len(images) == 0:
+                raise ValueError(f"the {role} set is empty")
         self.batch_pairs, self.seed, self.num_classes = batch_pairs, seed, num_classes
         self.timesteps = timesteps or Uniform()
         self.timesteps.bounds(process)

@@ -122,14 +122,28 @@ def save_model(model: DiffusionModel, folder: Path, dtype: torch.dtype = torch.f
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     original = next(model.denoiser.parameters()).dtype
+    weights = None  # rounding to a narrower type must not reach the model in memory
+    if dtype != original:
+        weights = {name: value.clone() for name, value in model.denoiser.state_dict().items()}
     try:
         model.denoiser.to(dtype)
         model.pipeline.save_pretrained(str(temporary), safe_serialization=True)
+        forget_origin(temporary)
         temporary.chmod(0o755)
         replace_folder(temporary, folder)
     finally:
-        model.denoiser.to(original)
+        if weights is not None:
+            model.denoiser.to(original)
+            model.denoiser.load_state_dict(weights)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def forget_origin(folder: Path) -> None:
+    """Drop the path that a model was loaded from out of its config files: it concerns nobody."""
+    for path in folder.rglob("*.json"):
+        config = json.loads(path.read_text())
+        if isinstance(config, dict) and config.pop("_name_or_path", None) is not None:
+            path.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def replace_folder(temporary: Path, folder: Path) -> None:
@@ -139,8 +153,13 @@ def replace_folder(temporary: Path, folder: Path) -> None:
         return
     old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
     os.replace(folder, old / "folder")
-    os.replace(temporary, folder)
-    shutil.rmtree(old)
+    try:
+        os.replace(temporary, folder)
+    except BaseException:
+        os.replace(old / "folder", folder)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def hash_model(folder: Path) -> str:

@@ -60,7 +60,7 @@ class DiffusionModel:
         Raises:
             ValueError: If its denoiser is not a ``UNet2DModel`` on pixels.
         """
-        unet = getattr(pipeline, "unet", None)
+        unet: Any = getattr(pipeline, "unet", None)
         if type(unet).__name__ != "UNet2DModel" or getattr(pipeline, "vqvae", None) is not None:
             found = type(unet).__name__ if unet is not None else "no unet"
             raise ValueError(

@@ -122,23 +122,15 @@ def make_grid(
             f"{num_images} images, {columns} columns, scale {scale}"
         )
     columns = min(columns, num_images)
-    rows = -(-num_images // columns)
     gap = max(2, width // 14)
     frame = 0 if marked is None else gap // 2
-    size = (
-        columns * (width + gap) - gap + 2 * frame,
-        rows * (height + gap) - gap + 2 * frame,
-    )
-    grid = Image.new("RGB", size, _PAPER)
-    draw = ImageDraw.Draw(grid)
-    for index, image in enumerate(images):
-        row, column = divmod(index, columns)
-        left, top = frame + column * (width + gap), frame + row * (height + gap)
-        if marked is not None and marked[index]:
-            box = (left - frame, top - frame, left + width + frame - 1, top + height + frame - 1)
-            draw.rectangle(box, fill=_MARK)
-        grid.paste(_tile(image), (left, top))
-    return grid.resize((size[0] * scale, size[1] * scale), Image.Resampling.NEAREST)
+    grid = _sheet(images, columns, gap, frame)
+    for index in np.flatnonzero([] if marked is None else marked):
+        row, column = divmod(int(index), columns)
+        left, top = column * (width + gap), row * (height + gap)
+        box = (left, top, left + width + 2 * frame - 1, top + height + 2 * frame - 1)
+        ImageDraw.Draw(grid).rectangle(box, outline=_MARK, width=frame)
+    return grid.resize((grid.width * scale, grid.height * scale), Image.Resampling.NEAREST)
 
 
 def png_bytes(image: Image.Image) -> bytes:
@@ -192,6 +184,20 @@ def save_grid(images: Images, path: Path, columns: int = 8, scale: int | None = 
         ValueError: As `make_grid` does.
     """
     Path(path).write_bytes(png_bytes(make_grid(images, columns, scale)))
+
+
+def _sheet(images: Images, columns: int, gap: int, border: int) -> Image.Image:
+    num_images, height, width, _ = images.shape
+    rows = -(-num_images // columns)
+    size = (
+        columns * (width + gap) - gap + 2 * border,
+        rows * (height + gap) - gap + 2 * border,
+    )
+    sheet = Image.new("RGB", size, _PAPER)
+    for index, image in enumerate(images):
+        row, column = divmod(index, columns)
+        sheet.paste(_tile(image), (border + column * (width + gap), border + row * (height + gap)))
+    return sheet
 
 
 def _tile(image: Images) -> Image.Image:

@@ -94,7 +94,7 @@ def render(run: Run) -> str:
 
 
 def percent(share: Any) -> str:
-    """A share in [0, 1] in percent; only exactly 0 and 1 are shown without decimals as such."""
+    """A share in [0, 1] in percent, with more decimals close to 0 % and 100 %."""
     if not _known(share):
         return "–"
     value = 100 * float(share)

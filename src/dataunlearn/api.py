@@ -1,0 +1,72 @@
+"""The calls a user needs."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from dataunlearn.data.images import ImageSource
+from dataunlearn.models import DiffusionModel
+from dataunlearn.objectives import SISS, Objective
+from dataunlearn.unlearning import UnlearnResult, prepare, run_job
+from dataunlearn.unlearning_config import Unlearning
+
+
+def unlearn(
+    pipeline: Any,
+    *,
+    forget: ImageSource,
+    keep: ImageSource,
+    objective: Objective | None = None,
+    out: str | Path | None = None,
+    shown: bool = True,
+    **settings: Any,
+) -> UnlearnResult:
+    """Remove images from a diffusion pipeline; the same code path as ``dataunlearn unlearn``.
+
+    Args:
+        pipeline: A diffusers pipeline around a ``UNet2DModel`` (changed in place), or the folder or
+            hub id of one.
+        forget: Images to forget: a path, an array or tensor ``(N, H, W)``, ``(N, H, W, C)`` or
+            ``(N, C, H, W)`` as uint8 or in [0, 1], a pillow image or a list of them.
+        keep: Images to keep, likewise; or ``"generated:2048"``.
+        objective: The method; SISS with lambda 0.5 by default.
+        out: Folder for the new model, the log and the report; None keeps everything in memory.
+        shown: Whether to draw progress bars.
+        **settings: Any other field of :class:`dataunlearn.unlearning_config.Unlearning`, for
+            example ``steps=100`` or ``combination=NormFix(ratio=0.2)``.
+
+    Returns:
+        The pipeline and the measurements before and after.
+
+    Raises:
+        ValueError: On bad input, before any training.
+        NotMemorisedError: If the model does not reproduce the forget images (``force=True`` goes
+            on).
+    """
+    in_memory = not isinstance(pipeline, (str, Path))
+    config = Unlearning(
+        model=type(pipeline).__name__ if in_memory else str(pipeline),
+        forget=_named(forget, "forget"),
+        keep=_named(keep, "keep"),
+        out=Path(out) if out is not None else Path(tempfile.gettempdir()) / "unused",
+        objective=objective or SISS(),
+        **settings,
+    )
+    model = DiffusionModel.from_pipeline(pipeline) if in_memory else None
+    job = prepare(
+        config,
+        model=model,
+        forget=forget,
+        keep=None if isinstance(keep, str) else keep,
+        device=config.device or "cpu",
+        shown=shown,
+    )
+    folder = Path(out) if out is not None else None
+    return run_job(job, out=folder, say=lambda text: None, shown=shown)
+
+
+def _named(source: ImageSource, role: str) -> str:
+    """A source's path, or words for images in memory."""
+    return str(source) if isinstance(source, (str, Path)) else f"({role} images in memory)"

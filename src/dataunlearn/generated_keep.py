@@ -1,0 +1,100 @@
+"""Keep images for whoever has no training data left: the model's own samples."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dataunlearn.checkpoint import write_atomically
+from dataunlearn.data.arrays import ArrayImages
+from dataunlearn.data.base import ImageSet
+from dataunlearn.metrics.copies import distinct_images, pixel_distances
+from dataunlearn.models import DiffusionModel
+from dataunlearn.progress import progress_bar
+from dataunlearn.sampling import class_labels, generate, to_uint8
+
+NEAR_SHARE = 0.75
+_SPEC = re.compile(r"generated:(\d+)")
+
+
+def generated_count(spec: str) -> int | None:
+    """N of ``generated:N``, or None where ``spec`` is something else.
+
+    Raises:
+        ValueError: If it begins with ``generated`` but names no number.
+    """
+    if not spec.startswith("generated"):
+        return None
+    match = _SPEC.fullmatch(spec)
+    if match is None or int(match[1]) < 1:
+        raise ValueError(f"write generated:NUMBER, for example generated:2048, not {spec!r}")
+    return int(match[1])
+
+
+def generated_images(
+    model: DiffusionModel,
+    forget: ImageSet,
+    count: int,
+    *,
+    seed: int = 0,
+    cache: Path | None = None,
+    shown: bool = True,
+) -> ImageSet:
+    """Samples of the model, without those near a forget image.
+
+    "Near" is a pixel distance below three quarters of the median distance from the forget images
+    to the samples: a model that draws an image by heart draws it far closer than that.
+
+    Args:
+        model: The model before unlearning.
+        forget: The forget images.
+        count: Samples to draw; fewer are left after the near ones are dropped.
+        seed: Names the noise.
+        cache: An ``.npz`` that keeps them for a resumed run.
+        shown: Whether to draw progress.
+
+    Raises:
+        ValueError: If nothing is left.
+    """
+    if cache is not None and cache.is_file():
+        with np.load(cache, allow_pickle=False) as arrays:
+            pixels = arrays["images"]
+    else:
+        with progress_bar("drawing keep images", count, shown=shown) as advance:
+            samples = generate(model, count, seed=seed, progress=advance)
+        pixels = to_uint8(samples).transpose(0, 3, 1, 2)  # (N, C, H, W)
+        if cache is not None:
+            save_arrays(cache, images=pixels)
+    labels = class_labels(model, range(len(pixels)))
+    images = ArrayImages(
+        pixels, source="generated", labels=None if labels is None else labels.cpu().numpy()
+    )
+    far = far_from(images.batch(torch.arange(len(images))), distinct_images(forget))
+    if not bool(far.any()):
+        raise ValueError("every generated image is near a forget image: give --keep real images")
+    kept = far.nonzero().flatten()
+    return ArrayImages(
+        pixels[kept.numpy()],
+        source="generated",
+        labels=None if labels is None else labels.cpu()[kept].numpy(),
+    )
+
+
+def far_from(images: Tensor, originals: Tensor) -> Tensor:
+    """Which images ``(N, ...)`` are not near any original, ``(N,)`` bool."""
+    nearest = pixel_distances(images, originals).min(dim=1).values
+    return nearest >= NEAR_SHARE * nearest.median()
+
+
+def save_arrays(path: Path, **arrays: NDArray[Any]) -> None:
+    """Write an ``.npz`` whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    write_atomically(path, buffer.getvalue())

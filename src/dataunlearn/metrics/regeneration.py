@@ -1,0 +1,90 @@
+"""Regeneration: half destroy an image with noise, and see whether the model restores it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from dataunlearn.metrics.copies import pixel_distances
+from dataunlearn.metrics.intervals import wilson
+from dataunlearn.models import DiffusionModel
+from dataunlearn.process import ForwardProcess
+from dataunlearn.sampling import noise_and_denoise
+from dataunlearn.seeding import mix_seed
+
+
+@dataclass(frozen=True, eq=False)
+class Regeneration:
+    """What came back from one noise level.
+
+    Attributes:
+        timestep: Noise level that the images were noised to.
+        share: Share of tries within the threshold of their own original, in [0, 1].
+        interval: Its 95 % Wilson interval.
+        distances: Pixel distance of each try to its original, ``(N,)``.
+        images: The restored images ``(N, C, H, W)`` in [-1, 1].
+    """
+
+    timestep: int
+    share: float
+    interval: tuple[float, float]
+    distances: Tensor = field(repr=False)
+    images: Tensor = field(repr=False)
+
+
+def quarter_timesteps(process: ForwardProcess) -> tuple[int, ...]:
+    """A quarter, a half, three quarters and all of the noise: 250, 500, 750, 999 of 1000."""
+    quarters = (process.num_train_timesteps * part // 4 for part in (1, 2, 3, 4))
+    return tuple(min(t, process.last_timestep) for t in quarters)
+
+
+def regenerate(
+    model: DiffusionModel,
+    originals: Tensor,
+    timestep: int,
+    *,
+    copies: int,
+    threshold: float,
+    seed: int = 0,
+    num_steps: int = 20,
+    batch_size: int = 64,
+    cond: Tensor | None = None,
+) -> Regeneration:
+    """Noise originals to ``timestep``, denoise, and count what comes back.
+
+    Args:
+        model: The model.
+        originals: ``(K, C, H, W)`` in [-1, 1].
+        timestep: Noise level.
+        copies: Tries in all, dealt out evenly to the originals (at least one each).
+        threshold: Pixel distance, in [0, 1] pixels, below which a try counts.
+        seed: Names the noise; the same for two models makes their tries comparable one by one.
+        num_steps: Most denoiser calls per try.
+        batch_size: Tries per call.
+        cond: Class labels of the originals ``(K,)``, or None.
+    """
+    tries = max(copies, len(originals))
+    which = torch.arange(tries) % len(originals)
+    clean = originals[which]
+    restored = noise_and_denoise(
+        model,
+        clean,
+        timestep,
+        seed=mix_seed(seed, timestep),
+        num_steps=num_steps,
+        batch_size=batch_size,
+        cond=None if cond is None else cond[which],
+    )
+    distances = pixel_distances(restored, originals).gather(1, which[:, None])[:, 0]
+    count = int((distances < threshold).sum())
+    return Regeneration(timestep, count / tries, wilson(count, tries), distances, restored)
+
+
+def regeneration_curve(
+    model: DiffusionModel, originals: Tensor, timesteps: Sequence[int], **settings: object
+) -> list[Regeneration]:
+    """:func:`regenerate` at several noise levels, with the same settings."""
+    return [regenerate(model, originals, t, **settings) for t in timesteps]  # type: ignore[arg-type]

@@ -1,0 +1,176 @@
+"""The facts of a run, as ``report.json`` and ``images.npz`` hold them."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dataunlearn.checkpoint import write_atomically
+from dataunlearn.generated_keep import save_arrays
+from dataunlearn.metrics.suite import Measurement, QualityChange, compare_quality
+from dataunlearn.rundir import describe
+from dataunlearn.sampling import to_uint8
+
+if TYPE_CHECKING:
+    from dataunlearn.unlearning import Job
+
+FORGOTTEN_BELOW = 0.05
+NUM_SHOWN_SAMPLES = 64
+NUM_SHOWN_REGENERATIONS = 16
+PACKAGES = ("dataunlearn", "torch", "diffusers", "accelerate", "numpy")
+
+
+@dataclass
+class Timing:
+    """Wall-clock seconds of a run's parts."""
+
+    started: float = field(default_factory=time.perf_counter)
+    unlearn_seconds: float = 0.0
+    measure_seconds: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class RunFacts:
+    """Everything a report is made from."""
+
+    job: Job
+    before: Measurement
+    after: Measurement
+    timing: Timing
+    hash_before: str
+    hash_after: str
+    log: list[dict[str, Any]]
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of ``report.json``."""
+        job, config = self.job, self.job.config
+        change = compare_quality(self.before, self.after)
+        return {
+            "schema": 1,
+            "title": title(job),
+            "verdict": verdict(job, self.before, self.after, change),
+            "seconds": time.perf_counter() - self.timing.started,
+            "unlearn_seconds": self.timing.unlearn_seconds,
+            "measure_seconds": self.timing.measure_seconds,
+            "forget": forget_facts(job),
+            "keep": {"count": len(job.split.keep), "source": config.keep},
+            "method": {
+                "objective": str(config.objective),
+                "combination": str(job.combination),
+                "steps": len(self.log),
+                "batch_pairs": job.training.batch_pairs,
+                "learning_rate": job.training.learning_rate,
+                "timesteps": str(config.timesteps),
+                "seed": config.seed,
+            },
+            "settings": describe(config) | {"training": describe(job.training)},
+            "seeds": {"training": config.seed, "evaluation": config.evaluation.seed},
+            "versions": {name: version(name) for name in PACKAGES}
+            | {"python": platform.python_version()},
+            "machine": machine(job.model.device),
+            "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "model": {
+                "before": {"path": job.model.source, "sha256": self.hash_before},
+                "after": {"path": "model", "sha256": self.hash_after},
+            },
+            "threshold": job.threshold,
+            "before": self.before.numbers,
+            "after": self.after.numbers,
+            "quality_change": describe(change),
+        }
+
+    def images(self) -> dict[str, NDArray[np.uint8]]:
+        """The content of ``images.npz``: uint8 ``(N, H, W, C)`` each."""
+        shown = {"forget": to_uint8(self.job.originals)}
+        for when, found in (("before", self.before), ("after", self.after)):
+            shown[f"{when}_samples"] = to_uint8(found.samples[:NUM_SHOWN_SAMPLES])
+            for regeneration in found.regenerations:
+                images = regeneration.images[:NUM_SHOWN_REGENERATIONS]
+                shown[f"{when}_regeneration_{regeneration.timestep}"] = to_uint8(images)
+        return shown
+
+
+def write_facts(facts: RunFacts, out: Path) -> None:
+    """Write ``report.json``, ``images.npz`` and ``report.html``, each whole or not at all."""
+    from dataunlearn.report import write_report
+
+    save_arrays(out / "images.npz", **facts.images())
+    write_atomically(out / "report.json", json.dumps(facts.as_json(), indent=1).encode())
+    write_report(out)
+
+
+def forget_facts(job: Job) -> dict[str, Any]:
+    """Names and content hashes of the forget images, each different picture once."""
+    forget = job.split.forget
+    first: dict[str, str] = {}
+    for index in range(len(forget)):
+        first.setdefault(forget.digest(index), forget.name(index))
+    names = [Path(name).name for name in first.values()]
+    return {"count": len(forget), "names": names, "digests": list(first)}
+
+
+def title(job: Job) -> str:
+    """A line that says what was done."""
+    names = Counter(Path(job.split.forget.name(i)).stem for i in range(len(job.split.forget)))
+    what = next(iter(names)) if len(names) == 1 else f"{len(names)} pictures"
+    return f"Removing {what} from {Path(job.model.source).name}"
+
+
+def verdict(
+    job: Job, before: Measurement, after: Measurement, change: QualityChange | None
+) -> dict[str, Any]:
+    """Whether the images are forgotten and quality kept.
+
+    Forgotten: from half of the noise and above at most 5 % of the tries come back, and no sample is
+    a copy. Quality kept: see :class:`QualityChange`; None where it was not measured.
+    """
+    middle = job.model.process.num_train_timesteps // 2
+    upper = [r.share for r in after.regenerations if r.timestep >= middle]
+    shares = upper or [r.share for r in after.regenerations]
+    forgotten = max(shares, default=0.0) <= FORGOTTEN_BELOW and not bool(after.copies.any())
+    kept = None if change is None else change.kept
+    worst = max(shares, default=0.0)
+    text = (
+        f"The model {'no longer reproduces' if forgotten else 'still reproduces'} what it had to "
+        f"forget: it restores it in {worst:.0%} of the tries from half of the noise or more"
+    )
+    if len(after.samples):
+        copies = int(after.copies.sum())
+        text += f", and {copies} of {len(after.samples)} fresh samples are copies"
+    if kept is not None:
+        text += f". Its other pictures are {'as good as before' if kept else 'worse than before'}"
+    return {"forgotten": forgotten, "quality_kept": kept, "text": text + "."}
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What the run ran on."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name()
+    return {
+        "device": str(device),
+        "name": name,
+        "cpu_cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def processor_name() -> str:
+    """The processor's name, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown"
