@@ -13,6 +13,7 @@ from torch import nn
 
 from dataunlearn.data import ArrayImages
 from dataunlearn.models import DiffusionModel
+from dataunlearn.prediction import FLOW, PREDICTION_TYPES
 from dataunlearn.process import ForwardProcess
 from dataunlearn.rows import Pair
 
@@ -65,6 +66,21 @@ def make_images() -> Callable[..., ArrayImages]:
     def make(count: int, seed: int = 0, labels: list[int] | None = None) -> ArrayImages:
         pixels = np.random.default_rng(seed).integers(0, 256, (count, 1, 8, 8), dtype=np.uint8)
         return ArrayImages(pixels, labels=None if labels is None else np.array(labels))
+
+    return make
+
+
+@pytest.fixture
+def make_process() -> Callable[..., ForwardProcess]:
+    """``make_process(prediction_type)``: the linear DDPM process in float64, or rectified flow."""
+
+    def make(name: str = "epsilon", num_train_timesteps: int = 1000) -> ForwardProcess:
+        if name == "flow_prediction":
+            return ForwardProcess(num_train_timesteps, FLOW)
+        betas = torch.linspace(1e-4, 0.02, num_train_timesteps, dtype=torch.float64)
+        return ForwardProcess(
+            num_train_timesteps, PREDICTION_TYPES[name], (1 - betas).cumprod(dim=0)
+        )
 
     return make
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from dataunlearn.data.images import ImageSource
+from dataunlearn.job import prepare
 from dataunlearn.models import DiffusionModel
 from dataunlearn.objectives import SISS, Objective
-from dataunlearn.unlearning import UnlearnResult, prepare, run_job
+from dataunlearn.unlearning import UnlearnResult, run_job
 from dataunlearn.unlearning_config import Unlearning
 
 
@@ -64,7 +65,9 @@ def unlearn(
         shown=shown,
     )
     folder = Path(out) if out is not None else None
-    return run_job(job, out=folder, say=lambda text: None, shown=shown)
+    result = run_job(job, out=folder, say=lambda text: None, shown=shown)
+    assert result is not None  # only the side processes of a distributed run return nothing
+    return result
 
 
 def _named(source: ImageSource, role: str) -> str:

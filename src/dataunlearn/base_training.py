@@ -15,7 +15,7 @@ from dataunlearn.data.sampler import PairSampler
 from dataunlearn.models import DiffusionModel, save_model
 from dataunlearn.objectives import NaiveDeletion
 from dataunlearn.report.grids import save_grid
-from dataunlearn.rundir import claim_run_dir, finish_run_dir
+from dataunlearn.rundir import check_run_dir, claim_run_dir, finish_run_dir
 from dataunlearn.sampling import generate, to_uint8
 from dataunlearn.seeding import mix_seed
 from dataunlearn.trainer import Callback, StepPart, Trainer
@@ -83,6 +83,7 @@ def train_base(
     Raises:
         ValueError: On bad data, or if ``out`` holds a finished or different run.
     """
+    check_run_dir(out, overwrite=overwrite)
     model = build_model(config)
     images = training_images(config, model.shape)
     is_main = accelerator is None or accelerator.is_main_process

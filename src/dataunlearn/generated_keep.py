@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -44,7 +43,6 @@ def generated_images(
     count: int,
     *,
     seed: int = 0,
-    cache: Path | None = None,
     shown: bool = True,
 ) -> ImageSet:
     """Samples of the model, without those near a forget image.
@@ -57,26 +55,16 @@ def generated_images(
         forget: The forget images.
         count: Samples to draw; fewer are left after the near ones are dropped.
         seed: Names the noise.
-        cache: An ``.npz`` that keeps them for a resumed run.
         shown: Whether to draw progress.
 
     Raises:
         ValueError: If nothing is left.
     """
-    if cache is not None and cache.is_file():
-        with np.load(cache, allow_pickle=False) as arrays:
-            pixels = arrays["images"]
-    else:
-        with progress_bar("drawing keep images", count, shown=shown) as advance:
-            samples = generate(model, count, seed=seed, progress=advance)
-        pixels = to_uint8(samples).transpose(0, 3, 1, 2)  # (N, C, H, W)
-        if cache is not None:
-            save_arrays(cache, images=pixels)
-    labels = class_labels(model, range(len(pixels)))
-    images = ArrayImages(
-        pixels, source="generated", labels=None if labels is None else labels.cpu().numpy()
-    )
-    far = far_from(images.batch(torch.arange(len(images))), distinct_images(forget))
+    with progress_bar("drawing keep images", count, shown=shown) as advance:
+        samples = generate(model, count, seed=seed, progress=advance)
+    pixels = to_uint8(samples).transpose(0, 3, 1, 2)  # (N, C, H, W)
+    labels = class_labels(model, range(count))
+    far = far_from(samples, distinct_images(forget))
     if not bool(far.any()):
         raise ValueError("every generated image is near a forget image: give --keep real images")
     kept = far.nonzero().flatten()

@@ -73,17 +73,18 @@ class TwoGradients:
             NonFiniteError: Naming the step, and the rows and timesteps at fault where a row's loss
                 is to blame.
         """
-        if all(math.isfinite(value) for value in (gramian.kk, gramian.kf, gramian.ff)):
-            return
         losses = self.keep_losses + self.forget_losses
+        finite = all(math.isfinite(value) for value in (gramian.kk, gramian.kf, gramian.ff))
+        if finite and math.isfinite(float(losses.sum(dtype=torch.float64))):
+            return
         bad = (~losses.isfinite()).nonzero().flatten().tolist()
         where = "the rows' losses are finite, the backward pass is not"
         if bad:
             timesteps = [int(rows.t[row]) for row in bad]
             where = f"rows {bad[:16]} at timesteps {timesteps[:16]}"
         raise NonFiniteError(
-            f"step {step}: non-finite gradient ({where}). The model on disk is unharmed. Lower the "
-            "learning rate, use float32, or keep lam away from 0 and 1"
+            f"step {step}: non-finite loss or gradient ({where}). The model on disk is unharmed. "
+            "Lower the learning rate, use float32, or keep lam away from 0 and 1"
         )
 
 
@@ -197,7 +198,11 @@ class GradientEngine:
         chunk: Tensor,
         result: TwoGradients,
     ) -> None:
-        """Add one micro-batch, in halves where it does not fit into memory."""
+        """Add one micro-batch, in smaller ones where it does not fit into memory."""
+        if len(chunk) > self.micro_batch_rows:  # cut before memory ran out
+            for part in torch.split(chunk, self.micro_batch_rows):
+                self._run(denoiser, params, rows, part, result)
+            return
         try:
             sides = self._differentiate(denoiser, params, rows.take(chunk))
         except (RuntimeError, MemoryError) as error:
@@ -209,8 +214,7 @@ class GradientEngine:
         else:
             self._add(sides, chunk, result)
             return
-        for half in torch.split(chunk, self.micro_batch_rows):
-            self._run(denoiser, params, rows, half, result)
+        self._run(denoiser, params, rows, chunk, result)
 
     def _differentiate(
         self, denoiser: nn.Module, params: Sequence[nn.Parameter], rows: Rows

@@ -36,28 +36,44 @@ def describe(value: Any) -> Any:
     return str(value)
 
 
+def check_run_dir(out: Path, *, overwrite: bool = False) -> None:
+    """Refuse a folder that a run must not write into; changes nothing.
+
+    Args:
+        out: The folder, which need not exist.
+        overwrite: Whether a run that it holds may be replaced.
+
+    Raises:
+        ValueError: If it holds a finished run, or files that are not a run's.
+    """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: choose another --out")
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    if not (out / SETTINGS_FILE).is_file():
+        raise ValueError(f"{out} holds files that are not a run's: choose another --out")
+    if (out / FINISHED_FILE).is_file() and not overwrite:
+        raise ValueError(f"{out} holds a finished run: choose another --out, or give --overwrite")
+
+
 def claim_run_dir(out: Path, settings: Any, *, overwrite: bool = False) -> RunState:
     """Take a run folder for a run with these settings.
 
     Args:
         out: The folder; made if missing.
         settings: What defines the run; compared with an unfinished run's.
-        overwrite: Empty the folder first.
+        overwrite: Start anew, whatever run the folder holds.
 
     Returns:
         Whether the run starts new or goes on with an unfinished one.
 
     Raises:
-        ValueError: If it holds a finished run, a run with other settings, or files that are not a
-            run's.
+        ValueError: See :func:`check_run_dir`; or if it holds a run with other settings.
     """
+    check_run_dir(out, overwrite=overwrite)
     described = describe(settings)
-    if overwrite and out.is_dir():
-        if any(out.iterdir()) and not (out / SETTINGS_FILE).is_file():
-            raise ValueError(f"{out} is not a run's folder: --overwrite will not empty it")
-        shutil.rmtree(out)
-    if (out / FINISHED_FILE).is_file():
-        raise ValueError(f"{out} holds a finished run: choose another --out, or give --overwrite")
+    if overwrite:
+        shutil.rmtree(out, ignore_errors=True)
     if (out / SETTINGS_FILE).is_file():
         previous = json.loads((out / SETTINGS_FILE).read_text())
         changed = differences(previous, described)
@@ -67,8 +83,6 @@ def claim_run_dir(out: Path, settings: Any, *, overwrite: bool = False) -> RunSt
                 "give the same settings to resume it, --overwrite to start anew, or another --out"
             )
         return RunState.UNFINISHED
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise ValueError(f"{out} exists and is not a run's folder: choose another --out")
     write_atomically(out / SETTINGS_FILE, json.dumps(described, indent=1).encode())
     return RunState.NEW
 

@@ -125,10 +125,8 @@ class Trainer:
                 advance(1, f"keep {record['loss_keep']:.3g} forget {record['loss_forget']:.3g}")
                 self.model.denoiser.eval()  # callbacks draw samples: without dropout
                 stop = [callback(self, self.steps_done) for callback in self.callbacks]
-                if (
-                    self.steps_done % self.config.checkpoint_every_steps == 0
-                    or interrupted.is_set()
-                ):
+                due = self.steps_done % self.config.checkpoint_every_steps == 0
+                if due or interrupted.is_set():
                     self.save()
                 if interrupted.is_set():
                     raise InterruptedRunError(self.steps_done, self.run_dir)

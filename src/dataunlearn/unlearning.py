@@ -1,4 +1,4 @@
-"""An unlearning run from start to end: check, look, train, measure, save, report."""
+"""An unlearning run from start to end: look, measure, train, measure again, save, report."""
 
 from __future__ import annotations
 
@@ -10,24 +10,17 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 
-from dataunlearn.combine import Combination
-from dataunlearn.config import Training
-from dataunlearn.data import ImageSet, Split, open_images, split_sets
-from dataunlearn.data.images import ImageSource
-from dataunlearn.data.sampler import PairSampler
-from dataunlearn.generated_keep import generated_count, generated_images
-from dataunlearn.metrics.copies import copy_threshold, distinct_indices
+from dataunlearn.job import Job
 from dataunlearn.metrics.regeneration import regenerate
 from dataunlearn.metrics.suite import Measurement, measure
-from dataunlearn.models import DiffusionModel, load_model, save_model
+from dataunlearn.models import save_model
 from dataunlearn.models.loading import hash_weights
 from dataunlearn.report.facts import RunFacts, Timing, write_facts
 from dataunlearn.rundir import RunState, claim_run_dir, describe, finish_run_dir
 from dataunlearn.seeding import mix_seed
-from dataunlearn.trainer import Callback, StepPart, Trainer
-from dataunlearn.unlearning_config import StopRule, Unlearning, without_run_place
+from dataunlearn.trainer import Callback, Trainer
+from dataunlearn.unlearning_config import StopRule, without_run_place
 
 QUICK_LOOK_COPIES = 16
 Say = Callable[[str], None]
@@ -35,45 +28,6 @@ Say = Callable[[str], None]
 
 class NotMemorisedError(ValueError):
     """The model does not seem to reproduce what it should forget."""
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """A run whose inputs were all checked.
-
-    Attributes:
-        config: The settings.
-        model: The model, which the run changes in place.
-        split: Keep and forget images.
-        originals: The different forget images, ``(K, C, H, W)`` in [-1, 1].
-        cond: Their class labels, or None.
-        threshold: Pixel distance below which an image counts as a copy.
-        training: The loop's numbers.
-        combination: The rule, with the data's counts filled in.
-    """
-
-    config: Unlearning
-    model: DiffusionModel
-    split: Split
-    originals: Tensor
-    cond: Tensor | None
-    threshold: float
-    training: Training
-    combination: Combination
-
-    @property
-    def parts(self) -> list[StepPart]:
-        """What every step trains on."""
-        sampler = PairSampler(
-            self.split.keep,
-            self.split.forget,
-            self.model.process,
-            batch_pairs=self.config.batch_pairs,
-            timesteps=self.config.timesteps,
-            seed=self.config.seed,
-            num_classes=self.model.num_classes,
-        )
-        return [StepPart(sampler, self.config.objective)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,72 +54,6 @@ class UnlearnResult:
     def forgotten(self) -> bool:
         """The report's verdict."""
         return bool(self.facts["verdict"]["forgotten"])
-
-
-def prepare(
-    config: Unlearning,
-    *,
-    model: DiffusionModel | None = None,
-    forget: ImageSource | None = None,
-    keep: ImageSource | None = None,
-    device: str | torch.device = "cpu",
-    cache: Path | None = None,
-    shown: bool = True,
-) -> Job:
-    """Load and check everything; nothing is trained or written (but the cache of drawn images).
-
-    Args:
-        config: The settings.
-        model: A loaded model in place of ``config.model``.
-        forget: Images in memory in place of ``config.forget``.
-        keep: Likewise for ``config.keep``.
-        device: Where to put a model that is loaded here.
-        cache: Where generated keep images are kept for a resumed run.
-        shown: Whether to draw progress.
-
-    Raises:
-        ValueError: On anything that does not fit, before any work.
-    """
-    count = generated_count(config.keep) if keep is None else None
-    if model is None:
-        model = load_model(config.model, scheduler=config.scheduler, device=device)
-    model.denoiser.eval()
-    forget_set = open_images(
-        config.forget if forget is None else forget,
-        model.shape,
-        resize=config.resize,
-        role="forget",
-    )
-    if count is None:
-        keep_set = open_images(
-            config.keep if keep is None else keep, model.shape, resize=config.resize, role="keep"
-        )
-    else:
-        keep_set = generated_images(
-            model, forget_set, count, seed=config.seed, cache=cache, shown=shown
-        )
-    return check_job(config, model, forget_set, keep_set)
-
-
-def check_job(config: Unlearning, model: DiffusionModel, forget: ImageSet, keep: ImageSet) -> Job:
-    """Check that data, model and settings fit each other."""
-    split = split_sets(forget, keep, config.overlap)
-    last = model.process.last_timestep
-    if any(t > last for t in config.evaluation.regeneration_timesteps):
-        raise ValueError(f"regeneration_timesteps must be at most {last} for this model")
-    picked = torch.tensor(distinct_indices(split.forget))
-    job = Job(
-        config,
-        model,
-        split,
-        split.forget.batch(picked),
-        split.forget.labels(picked) if model.num_classes is not None else None,
-        config.evaluation.threshold or copy_threshold(split.forget, split.keep),
-        config.training(model.num_parameters),
-        config.rule.with_counts(split.num_train, split.num_forget),
-    )
-    job.parts[0].sampler(0)  # labels and timesteps are checked by drawing once
-    return job
 
 
 def quick_look(job: Job) -> float:
@@ -241,40 +129,51 @@ def tracker_callback(accelerator: Accelerator) -> Callback:
 
 
 def run_job(
-    job: Job, *, accelerator: Accelerator | None = None, out: Path | None, say: Say, shown: bool
-) -> UnlearnResult:
+    job: Job,
+    *,
+    out: Path | None,
+    say: Say,
+    accelerator: Accelerator | None = None,
+    overwrite: bool = False,
+    shown: bool = True,
+) -> UnlearnResult | None:
     """Measure, unlearn, measure again, save and report.
 
-    With several processes all of them train and the main one measures and writes.
+    With several processes all of them train, and the main one measures and writes.
+
+    Args:
+        job: What to do.
+        out: Folder for the model, the log and the report; None keeps everything in memory.
+        say: Where lines for a person go.
+        accelerator: Processes and device; None is a single process where the model already is.
+        overwrite: Replace a run in ``out``.
+        shown: Whether to draw progress.
+
+    Returns:
+        The result on the main process, None on the others.
+
+    Raises:
+        NotMemorisedError: If there is nothing to forget.
+        InterruptedRunError: After Ctrl-C, with the state saved.
     """
-    is_main = accelerator is None or accelerator.is_main_process
-    if is_main:
-        require_memorised(job, say)
-        state = claim_run_dir(out, job_settings(job)) if out is not None else RunState.NEW
-        if state is RunState.UNFINISHED:
-            say(f"{out} holds an unfinished run with these settings: going on from there.")
     timing = Timing()
     hash_before = hash_weights(job.model)
-    before = _measured(job, "before", timing, shown) if is_main else None
-    trainer = Trainer(
-        job.model,
-        job.parts,
-        job.combination,
-        job.training,
-        run_dir=out,
-        accelerator=accelerator,
-        callbacks=[stop_callback(job)]
-        + ([tracker_callback(accelerator)] if accelerator and job.config.tracker else []),
-        description="unlearning",
-        shown=shown,
-    )
+    before = None
+    if accelerator is None or accelerator.is_main_process:
+        require_memorised(job, say)
+        if out is not None:
+            claim_for(job, out, overwrite, say)
+        before = _measured(job, "before", timing, shown)
+    if accelerator is not None:
+        accelerator.wait_for_everyone()
+    trainer = make_trainer(job, out, accelerator, shown)
     started = time.perf_counter()
     log = trainer.run()
     timing.unlearn_seconds = time.perf_counter() - started
+    if before is None:
+        return None
     for note in trainer.notes:
         say(note)
-    if not is_main or before is None:
-        raise SystemExit(0)
     after = _measured(job, "after", timing, shown)
     facts = RunFacts(job, before, after, timing, hash_before, hash_weights(job.model), log)
     if out is not None:
@@ -284,11 +183,36 @@ def run_job(
     return UnlearnResult(job.model.pipeline, before, after, facts.as_json(), log, out)
 
 
-def job_settings(job: Job) -> dict[str, Any]:
-    """What identifies a run for resuming: settings, and the content of both image sets."""
-    settings = without_run_place(describe(job.config))
-    digest = job.split.forget.digest(0)
-    return settings | {"forget_digest": digest, "num_train": job.split.num_train}
+def claim_for(job: Job, out: Path, overwrite: bool, say: Say) -> None:
+    """Take the run's folder, and say if it goes on with an unfinished run."""
+    settings = without_run_place(describe(job.config)) | {
+        "forget_digests": sorted(
+            {job.split.forget.digest(i) for i in range(len(job.split.forget))}
+        ),
+        "num_train": job.split.num_train,
+    }
+    if claim_run_dir(out, settings, overwrite=overwrite) is RunState.UNFINISHED:
+        say(f"{out} holds an unfinished run with these settings: going on from there.")
+
+
+def make_trainer(
+    job: Job, out: Path | None, accelerator: Accelerator | None, shown: bool
+) -> Trainer:
+    """The training loop of a job, with its stop rule and tracker."""
+    callbacks = [stop_callback(job)]
+    if accelerator is not None and job.config.tracker is not None:
+        callbacks.append(tracker_callback(accelerator))
+    return Trainer(
+        job.model,
+        job.parts,
+        job.combination,
+        job.training,
+        run_dir=out,
+        accelerator=accelerator,
+        callbacks=callbacks,
+        description="unlearning",
+        shown=shown,
+    )
 
 
 def _measured(job: Job, when: str, timing: Timing, shown: bool) -> Measurement:

@@ -111,8 +111,7 @@ def test_bfloat16_is_close_to_float32(objective, make_rows, make_toy):
     losses, buffers and parameters stay float32."""
     rows, denoiser = make_rows(objective), make_toy(classes=3)
     exact, rough = (
-        GradientEngine(precision=precision)(denoiser, rows)
-        for precision in ("float32", "bfloat16")
+        GradientEngine(precision=precision)(denoiser, rows) for precision in ("float32", "bfloat16")
     )
     for side in ("keep", "forget"):
         mine = torch.cat([grad.reshape(-1) for grad in getattr(rough, side)])

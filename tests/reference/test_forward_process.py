@@ -62,9 +62,7 @@ def test_target_is_what_the_model_was_trained_on(schedule, prediction_type, sche
     noisy = process.add_noise(clean, noise, TIMESTEPS)
     actual = process.target(noisy, clean, TIMESTEPS)
     amplification = 1 / process.sigma(TIMESTEPS).float().reshape(-1, 1, 1, 1)
-    torch.testing.assert_close(
-        actual / amplification, expected / amplification, rtol=0, atol=2e-6
-    )
+    torch.testing.assert_close(actual / amplification, expected / amplification, rtol=0, atol=2e-6)
     assert actual.dtype == torch.float32
 
 

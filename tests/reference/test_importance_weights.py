@@ -124,6 +124,4 @@ def test_ratio_follows_its_known_distribution(make_process):
     torch.testing.assert_close(
         ratio.mean().item(), mu, rtol=0, atol=5 * deviation / math.sqrt(count)
     )
-    torch.testing.assert_close(
-        ratio.var().item(), 2 * mu, rtol=5 * math.sqrt(2 / count), atol=0
-    )
+    torch.testing.assert_close(ratio.var().item(), 2 * mu, rtol=5 * math.sqrt(2 / count), atol=0)

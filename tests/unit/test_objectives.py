@@ -119,9 +119,7 @@ def test_siss_rows_carry_both_targets_and_weights(name, lam, make_process, make_
     keep, forget = log_density(pair.keep).exp(), log_density(pair.forget).exp()
     mixture = (1 - lam) * keep + lam * forget
     torch.testing.assert_close(rows.keep.weight, (keep / mixture).float(), rtol=1e-5, atol=1e-8)
-    torch.testing.assert_close(
-        rows.forget.weight, (forget / mixture).float(), rtol=1e-5, atol=1e-8
-    )
+    torch.testing.assert_close(rows.forget.weight, (forget / mixture).float(), rtol=1e-5, atol=1e-8)
     for term, clean in ((rows.keep, pair.keep), (rows.forget, pair.forget)):
         noise = (rows.inputs - gamma * clean) / sigma
         expected = own_target(process, clean, replace(pair, noise=noise))
@@ -161,9 +159,7 @@ def test_two_pass_rows(objective, name, make_process, make_pair):
 def test_erasediff_target_is_uniform_and_fresh(make_process, make_pair):
     """U[0, 1): mean 1/2 within five standard errors, sqrt(1/12)/sqrt(count); new in each call."""
     process, pair, generator = make_process("epsilon"), make_pair(500), stream()
-    first, second = (
-        EraseDiff()(process, pair, generator).forget.target[500:] for _ in range(2)
-    )
+    first, second = (EraseDiff()(process, pair, generator).forget.target[500:] for _ in range(2))
     assert first.min() >= 0 and first.max() < 1
     torch.testing.assert_close(
         first.mean().item(), 0.5, rtol=0, atol=5 / math.sqrt(12 * first.numel())

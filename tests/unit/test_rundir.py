@@ -9,13 +9,23 @@ import pytest
 
 from dataunlearn.config import Ema, Training
 from dataunlearn.objectives import SISS, SISSNoIS
-from dataunlearn.rundir import RunState, claim_run_dir, describe, differences, finish_run_dir
+from dataunlearn.rundir import (
+    RunState,
+    check_run_dir,
+    claim_run_dir,
+    describe,
+    differences,
+    finish_run_dir,
+)
+
+
+TRAINING = Training(steps=5, batch_pairs=2, learning_rate=1e-3)
 
 
 @dataclass(frozen=True)
 class Settings:
     objective: object = SISS()
-    training: Training = Training(steps=5, batch_pairs=2, learning_rate=1e-3)
+    training: Training = TRAINING
     data: Path = Path("pictures")
 
 
@@ -79,7 +89,7 @@ class TestClaim:
     @pytest.mark.parametrize("overwrite", [False, True])
     def test_foreign_files_are_never_touched(self, tmp_path: Path, overwrite: bool) -> None:
         (tmp_path / "thesis.tex").write_text("years of work")
-        with pytest.raises(ValueError, match="not a run's folder"):
+        with pytest.raises(ValueError, match="files that are not a run's"):
             claim_run_dir(tmp_path, Settings(), overwrite=overwrite)
         assert files(tmp_path) == ["thesis.tex"]
 
@@ -87,7 +97,7 @@ class TestClaim:
     def test_a_file_is_no_folder(self, tmp_path: Path, overwrite: bool) -> None:
         path = tmp_path / "thesis.tex"
         path.write_text("years of work")
-        with pytest.raises(ValueError, match="not a run's folder"):
+        with pytest.raises(ValueError, match="is a file"):
             claim_run_dir(path, Settings(), overwrite=overwrite)
         assert path.read_text() == "years of work"
 
@@ -106,6 +116,23 @@ class TestClaim:
 
     def test_overwrite_of_nothing_is_a_new_run(self, tmp_path: Path) -> None:
         assert claim_run_dir(tmp_path / "run", Settings(), overwrite=True) is RunState.NEW
+
+
+class TestCheck:
+    def test_usable_folders_pass_and_stay_as_they_are(self, tmp_path: Path) -> None:
+        for overwrite in (False, True):
+            check_run_dir(tmp_path / "new", overwrite=overwrite)
+            assert not (tmp_path / "new").exists()
+        (tmp_path / "empty").mkdir()
+        check_run_dir(tmp_path / "empty")
+        claim_run_dir(tmp_path / "run", Settings())
+        (tmp_path / "run" / "log.jsonl").touch()
+        check_run_dir(tmp_path / "run")
+        finish_run_dir(tmp_path / "run")
+        check_run_dir(tmp_path / "run", overwrite=True)
+        with pytest.raises(ValueError, match="finished run"):
+            check_run_dir(tmp_path / "run")
+        assert files(tmp_path / "run") == ["finished", "log.jsonl", "settings.json"]
 
 
 class TestDescribe:

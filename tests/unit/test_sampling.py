@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -69,7 +70,7 @@ def test_sampling_timesteps_fall_from_start_without_repeats(first, num_steps):
         steps = sampling_timesteps(start, first, num_steps)
         assert len(steps) == min(num_steps, start - first + 1)
         assert steps[0] == start and steps[-1] >= first
-        assert all(a > b for a, b in zip(steps, steps[1:], strict=False))
+        assert all(a > b for a, b in pairwise(steps))
 
 
 @pytest.mark.parametrize("num_classes", [None, 3])

@@ -31,9 +31,7 @@ def test_bounds_hold_and_are_reached(policy, name, bounds, make_process):
 
 def test_draws_are_uniform(make_process):
     """Each of ten values is binomial(50000, 0.1): within five standard deviations (67) of 5000."""
-    draws = Window(10, 19).draw(
-        50_000, make_process("epsilon"), torch.Generator().manual_seed(1)
-    )
+    draws = Window(10, 19).draw(50_000, make_process("epsilon"), torch.Generator().manual_seed(1))
     counts = torch.bincount(draws)[10:]
     torch.testing.assert_close(counts.float(), torch.full((10,), 5000.0), rtol=0, atol=336)
 

@@ -57,7 +57,7 @@ def _from_pretrained(source: str, **kwargs: Any) -> Any:
     from diffusers import DiffusionPipeline
 
     try:
-        return DiffusionPipeline.from_pretrained(source, torch_dtype=torch.float32, **kwargs)
+        return DiffusionPipeline.from_pretrained(source, **kwargs)
     except (OSError, ValueError, AttributeError) as error:
         raise ValueError(f"cannot load the pipeline {source}: {error}") from error
 
@@ -157,9 +157,9 @@ def replace_folder(temporary: Path, folder: Path) -> None:
         os.replace(temporary, folder)
     except BaseException:
         os.replace(old / "folder", folder)
+        old.rmdir()
         raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old)
 
 
 def hash_model(folder: Path) -> str:

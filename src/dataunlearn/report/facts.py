@@ -24,7 +24,7 @@ from dataunlearn.rundir import describe
 from dataunlearn.sampling import to_uint8
 
 if TYPE_CHECKING:
-    from dataunlearn.unlearning import Job
+    from dataunlearn.job import Job
 
 FORGOTTEN_BELOW = 0.05
 NUM_SHOWN_SAMPLES = 64

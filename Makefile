@@ -1,0 +1,40 @@
+# make env | demo | test | lint | check. Everything runs in .venv, which `make env` creates.
+PYTHON ?= python3
+BIN := .venv/bin
+TORCH := torch==2.13.0
+
+.PHONY: env dev demo test slow lint check clean
+
+env: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt "$(TORCH)"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+dev: .venv/.developing
+
+.venv/.developing: .venv/.installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: env
+	$(BIN)/dataunlearn demo --out runs/demo --overwrite
+
+test: dev
+	$(BIN)/python -m pytest
+
+slow: dev
+	$(BIN)/python -m pytest -m slow
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint test
+
+clean:
+	rm -rf .venv runs build dist

@@ -1,0 +1,177 @@
+"""The command ``dataunlearn``: verbs that call the library, and no logic of their own."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from dataunlearn import commands
+
+INTERRUPTED = 130
+console = Console(stderr=True, highlight=False)
+
+
+def build_parser(recipe: str | None = None) -> Any:
+    """The command's parser.
+
+    Args:
+        recipe: Name of the base recipe whose values are the defaults of ``train``.
+    """
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(
+        prog="dataunlearn",
+        description="Remove chosen training images from a diffusion model and show that they are "
+        "gone. Try it: dataunlearn demo",
+    )
+    verbs = parser.add_subcommands(dest="verb", metavar="VERB")
+    for name, (build, _, summary) in VERBS.items():
+        sub = ArgumentParser(description=summary, usage=f"dataunlearn {name} {USAGE[name]}")
+        sub.add_argument("--config", action="config", help="YAML file with any of these settings")
+        build(sub, recipe)
+        verbs.add_subcommand(name, sub, help=summary)
+    return parser
+
+
+def _add_demo(parser: Any, recipe: str | None) -> None:
+    parser.add_function_arguments(commands.demo, as_group=False)
+
+
+def _add_unlearn(parser: Any, recipe: str | None) -> None:
+    from dataunlearn.unlearning_config import Unlearning
+
+    parser.add_class_arguments(Unlearning, as_group=False)
+    parser.add_argument("--overwrite", type=bool, default=False, help="Replace the run in --out.")
+    parser.add_argument(
+        "--dry_run", type=bool, default=False, help="Print what would happen, and stop."
+    )
+
+
+def _add_train(parser: Any, recipe: str | None) -> None:
+    from dataunlearn.config import BaseModel
+    from dataunlearn.recipes import BASE_RECIPES
+
+    parser.add_argument(
+        "--recipe",
+        type=str,
+        help=f"Where defaults come from: {', '.join(BASE_RECIPES)}.",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="Run folder.")
+    parser.add_argument("--device", type=str | None, default=None, help="cpu, cuda or mps.")
+    parser.add_argument("--overwrite", type=bool, default=False, help="Replace the run in --out.")
+    parser.add_class_arguments(BaseModel, as_group=False)
+    if recipe is not None:
+        config = BASE_RECIPES[recipe]()
+        defaults = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+        parser.set_defaults({**defaults, "recipe": recipe})
+
+
+def _add_sample(parser: Any, recipe: str | None) -> None:
+    parser.add_function_arguments(commands.sample, as_group=False)
+
+
+def _add_report(parser: Any, recipe: str | None) -> None:
+    parser.add_argument("run_dir", type=Path, help="Folder that `dataunlearn unlearn` wrote to.")
+
+
+Builder = Callable[[Any, str | None], None]
+VERBS: Mapping[str, tuple[Builder, Callable[..., int], str]] = {
+    "demo": (_add_demo, commands.demo, "Unlearn a T-shirt from a small MNIST model, and report."),
+    "unlearn": (_add_unlearn, commands.unlearn, "Remove images from a model, measure, report."),
+    "train": (_add_train, commands.train, "Train a base model, with or without some images."),
+    "sample": (_add_sample, commands.sample, "Draw pictures from a model into a grid."),
+    "report": (_add_report, commands.report, "Write a run's HTML page again."),
+}
+
+
+USAGE: Mapping[str, str] = {
+    "demo": "[--out DIR] [options]",
+    "unlearn": "--model MODEL --forget IMAGES --keep IMAGES --out DIR [options]",
+    "train": "--recipe NAME --out DIR [--without IMAGES] [options]",
+    "sample": "--model MODEL --out GRID.png [options]",
+    "report": "RUN_DIR",
+}
+
+
+def normalise(arguments: Sequence[str]) -> list[str]:
+    """Allow ``--dry-run`` for ``--dry_run``, and flags without ``true``."""
+    found = []
+    for index, argument in enumerate(arguments):
+        if not argument.startswith("--"):
+            found.append(argument)
+            continue
+        name, equals, value = argument.partition("=")
+        name = "--" + name[2:].replace("-", "_")
+        following = arguments[index + 1] if index + 1 < len(arguments) else "--"
+        bare = not equals and following.lower() not in ("true", "false", "yes", "no")
+        is_flag = name[2:] in FLAGS and bare
+        found.append(f"{name}=true" if is_flag else name + equals + value)
+    return found
+
+
+FLAGS = ("dry_run", "overwrite", "drop_overlap", "resize", "force", "evaluation.digits")
+
+
+def chosen_recipe(arguments: Sequence[str]) -> str | None:
+    """The value of ``--recipe``, which decides the defaults of everything else.
+
+    Raises:
+        ValueError: If there is no such recipe.
+    """
+    from dataunlearn.recipes import BASE_RECIPES
+
+    for index, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name == "--recipe":
+            recipe = value if equals else "".join(arguments[index + 1 : index + 2])
+            if recipe not in BASE_RECIPES:
+                raise ValueError(f"no recipe {recipe!r}; there are {', '.join(BASE_RECIPES)}")
+            return recipe
+    return None
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Parse and call a verb; returns the exit code."""
+    from dataunlearn.trainer import InterruptedRunError
+
+    try:
+        normal = normalise(arguments)
+        parser = build_parser(chosen_recipe(normal))
+        config = parser.parse_args(normal)
+        verb = config.verb
+        settings = parser.instantiate_classes(config)[verb].as_dict()
+        settings.pop("config", None)
+        return VERBS[verb][1](**settings)
+    except InterruptedRunError as stop:
+        again = " ".join(["dataunlearn", *arguments])
+        console.print(f"Interrupted after step {stop.step}; the state is saved in {stop.folder}.")
+        console.print(f"Go on with the same command: {again}", soft_wrap=True)
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        console.print("Interrupted; nothing was saved.")
+        return INTERRUPTED
+    except (ValueError, ArithmeticError, OSError) as error:
+        console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
+        return 1
+
+
+def escape(text: str) -> str:
+    """Text without rich's markup."""
+    from rich.markup import escape as rich_escape
+
+    return rich_escape(text)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    from diffusers.utils import logging
+
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,183 @@
+"""What the verbs of the command do: build a configuration, call the library, say what came out."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+from rich.console import Console
+
+from dataunlearn.config import BaseModel
+from dataunlearn.unlearning_config import Unlearning
+
+Device = Literal["cpu", "cuda", "mps"]
+console = Console(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """A line for the person at the terminal."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def make_accelerator(device: str | None, tracker: str | None = None) -> Accelerator:
+    """Processes and device of this run.
+
+    Raises:
+        ValueError: If the device is not there.
+    """
+    import torch
+
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if device is not None and not available.get(device, False):
+        usable = ", ".join(name for name, there in available.items() if there)
+        raise ValueError(f"no device {device!r} here; there is {usable}")
+    cpu = device == "cpu" or (device is None and not available["cuda"] and not available["mps"])
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))  # the main process measures
+    return Accelerator(cpu=cpu, mixed_precision="no", log_with=tracker, kwargs_handlers=[patience])
+
+
+def run_unlearning(config: Unlearning, *, overwrite: bool = False, dry_run: bool = False) -> int:
+    """Run a complete configuration; 0 if the images are forgotten, 4 if not."""
+    from dataunlearn.job import prepare
+    from dataunlearn.plan import describe_plan
+    from dataunlearn.rundir import check_run_dir
+    from dataunlearn.unlearning import run_job
+
+    check_run_dir(config.out, overwrite=overwrite)
+    accelerator = make_accelerator(config.device, config.tracker)
+    job = prepare(config, device=accelerator.device, shown=accelerator.is_main_process)
+    if dry_run:
+        if accelerator.is_main_process:
+            Console(highlight=False).print(describe_plan(job), markup=False, soft_wrap=True)
+        return 0
+    if config.tracker is not None:
+        accelerator.init_trackers("dataunlearn")
+    result = run_job(
+        job, out=config.out, accelerator=accelerator, overwrite=overwrite, say=say, shown=True
+    )
+    accelerator.end_training()
+    if result is None:
+        return 0
+    say(result.facts["verdict"]["text"])
+    say(f"New model: {config.out / 'model'}\nReport:    {config.out / 'report.html'}")
+    return 0 if result.forgotten else NOT_FORGOTTEN
+
+
+NOT_FORGOTTEN = 4
+
+
+def demo(
+    out: Path = Path("runs/demo"),
+    steps: int | None = None,
+    num_samples: int = 512,
+    regeneration_copies: int = 64,
+    seed: int = 0,
+    device: Device | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Unlearn a T-shirt from the small MNIST model that ships with the package.
+
+    Args:
+        out: Folder for the new model and the report.
+        steps: Optimizer steps; None takes the default.
+        num_samples: Samples drawn before and after.
+        regeneration_copies: Tries per noise level.
+        seed: Names every random draw.
+        device: cpu, cuda or mps; None takes the best there is.
+        overwrite: Replace a run in ``out``.
+    """
+    import dataclasses
+
+    from dataunlearn.recipes.demo import demo as demo_recipe
+
+    config = demo_recipe(out)
+    evaluation = dataclasses.replace(
+        config.evaluation, num_samples=num_samples, regeneration_copies=regeneration_copies
+    )
+    config = dataclasses.replace(
+        config, steps=steps, seed=seed, device=device, evaluation=evaluation
+    )
+    return run_unlearning(config, overwrite=overwrite)
+
+
+def unlearn(*, overwrite: bool, dry_run: bool, **settings: Any) -> int:
+    """Run the settings of ``dataunlearn unlearn``."""
+    return run_unlearning(Unlearning(**settings), overwrite=overwrite, dry_run=dry_run)
+
+
+def train(
+    *, recipe: str | None, out: Path, device: str | None, overwrite: bool, **settings: Any
+) -> int:
+    """Train a base model."""
+    from dataunlearn.base_training import train_base
+
+    model = train_base(
+        BaseModel(**settings), out, accelerator=make_accelerator(device), overwrite=overwrite
+    )
+    say(f"Model: {model}")
+    return 0
+
+
+def sample(
+    model: str,
+    out: Path,
+    num_samples: int = 64,
+    num_steps: int = 25,
+    seed: int = 0,
+    batch_size: int = 64,
+    columns: int = 8,
+    scheduler: str | None = None,
+    device: Device | None = None,
+) -> int:
+    """Draw pictures from a model into one PNG grid; the same seed gives the same pictures.
+
+    Args:
+        model: Pipeline folder, bare unet folder, or hub id.
+        out: PNG file to write.
+        num_samples: How many pictures.
+        num_steps: Denoiser calls per picture.
+        seed: Names the noise.
+        batch_size: Pictures per call.
+        columns: Pictures per line of the grid.
+        scheduler: Folder with the scheduler's config, for a bare unet folder.
+        device: cpu, cuda or mps; None takes the best there is.
+    """
+    from dataunlearn.config import require
+    from dataunlearn.models import load_model
+    from dataunlearn.progress import progress_bar
+    from dataunlearn.report import save_grid
+    from dataunlearn.sampling import generate, to_uint8
+
+    for name, value in (("num_samples", num_samples), ("num_steps", num_steps)):
+        require(value >= 1, f"{name} must be at least 1, not {value}")
+    require(out.suffix.lower() == ".png", f"--out is a picture: give a name ending in .png, {out}")
+    loaded = load_model(model, scheduler=scheduler, device=make_accelerator(device).device)
+    loaded.denoiser.eval()
+    with progress_bar("drawing", num_samples) as advance:
+        samples = generate(
+            loaded,
+            num_samples,
+            seed=seed,
+            num_steps=num_steps,
+            batch_size=batch_size,
+            progress=advance,
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_grid(to_uint8(samples), out, columns=columns)
+    say(f"Grid: {out}")
+    return 0
+
+
+def report(run_dir: Path) -> int:
+    """Write the HTML page of a run again."""
+    from dataunlearn.report import write_report
+
+    say(f"Report: {write_report(run_dir)}")
+    return 0

@@ -1,0 +1,120 @@
+"""A run's inputs, loaded and checked before any work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dataunlearn.combine import Combination
+from dataunlearn.config import Training
+from dataunlearn.data import ImageSet, Split, open_images, split_sets
+from dataunlearn.data.images import ImageSource
+from dataunlearn.data.sampler import PairSampler
+from dataunlearn.generated_keep import generated_count, generated_images
+from dataunlearn.metrics.copies import copy_threshold, distinct_indices
+from dataunlearn.models import DiffusionModel, load_model
+from dataunlearn.trainer import StepPart
+from dataunlearn.unlearning_config import Unlearning
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A run whose inputs were all checked.
+
+    Attributes:
+        config: The settings.
+        model: The model, which the run changes in place.
+        split: Keep and forget images.
+        originals: The different forget images, ``(K, C, H, W)`` in [-1, 1].
+        cond: Their class labels, or None.
+        threshold: Pixel distance below which an image counts as a copy.
+        training: The loop's numbers.
+        combination: The rule, with the data's counts filled in.
+    """
+
+    config: Unlearning
+    model: DiffusionModel
+    split: Split
+    originals: Tensor
+    cond: Tensor | None
+    threshold: float
+    training: Training
+    combination: Combination
+
+    @property
+    def parts(self) -> list[StepPart]:
+        """What every step trains on."""
+        sampler = PairSampler(
+            self.split.keep,
+            self.split.forget,
+            self.model.process,
+            batch_pairs=self.config.batch_pairs,
+            timesteps=self.config.timesteps,
+            seed=self.config.seed,
+            num_classes=self.model.num_classes,
+        )
+        return [StepPart(sampler, self.config.objective)]
+
+
+def prepare(
+    config: Unlearning,
+    *,
+    model: DiffusionModel | None = None,
+    forget: ImageSource | None = None,
+    keep: ImageSource | None = None,
+    device: str | torch.device = "cpu",
+    shown: bool = True,
+) -> Job:
+    """Load and check everything; nothing is trained or written.
+
+    Args:
+        config: The settings.
+        model: A loaded model in place of ``config.model``.
+        forget: Images in memory in place of ``config.forget``.
+        keep: Likewise for ``config.keep``.
+        device: Where to put a model that is loaded here.
+        shown: Whether to draw progress.
+
+    Raises:
+        ValueError: On anything that does not fit, before any work.
+    """
+    count = generated_count(config.keep) if keep is None else None
+    if model is None:
+        model = load_model(config.model, scheduler=config.scheduler, device=device)
+    model.denoiser.eval()
+    forget_set = open_images(
+        config.forget if forget is None else forget,
+        model.shape,
+        resize=config.resize,
+        role="forget",
+    )
+    if count is None:
+        keep_set = open_images(
+            config.keep if keep is None else keep, model.shape, resize=config.resize, role="keep"
+        )
+    else:
+        keep_set = generated_images(model, forget_set, count, seed=config.seed, shown=shown)
+    return check_job(config, model, forget_set, keep_set)
+
+
+def check_job(config: Unlearning, model: DiffusionModel, forget: ImageSet, keep: ImageSet) -> Job:
+    """Check that data, model and settings fit each other."""
+    split = split_sets(forget, keep, config.overlap)
+    last = model.process.last_timestep
+    if any(t > last for t in config.evaluation.regeneration_timesteps):
+        raise ValueError(f"regeneration_timesteps must be at most {last} for this model")
+    picked = torch.tensor(distinct_indices(split.forget))
+    job = Job(
+        config,
+        model,
+        split,
+        split.forget.batch(picked),
+        split.forget.labels(picked) if model.num_classes is not None else None,
+        config.evaluation.threshold or copy_threshold(split.forget, split.keep),
+        config.training(model.num_parameters),
+        config.rule.with_counts(split.num_train, split.num_forget),
+    )
+    job.parts[0].sampler(0)  # labels and timesteps are checked by drawing once
+    return job

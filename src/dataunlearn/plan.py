@@ -1,0 +1,62 @@
+"""What a run would do: steps, rows, memory and time, from one trial of the first step."""
+
+from __future__ import annotations
+
+import resource
+import time
+
+import torch
+
+from dataunlearn.gradients import GradientEngine, PassCounts, trainable
+from dataunlearn.job import Job
+from dataunlearn.trainer import Trainer
+
+MIB = 2**20
+# Weights, two gradient buffers, the combined gradient and the optimizer's two moments, as float32.
+BYTES_PER_PARAMETER = 6 * 4
+
+
+def describe_plan(job: Job) -> str:
+    """Describe a run without changing the model: the first step's gradients are taken once.
+
+    Returns:
+        Lines for the terminal.
+    """
+    config, training, model = job.config, job.training, job.model
+    counts, seconds, memory = _try_first_step(job)
+    lines = {
+        "model": f"{model.source} ({model.num_parameters:,} parameters, images {model.shape})",
+        "trainable": f"{sum(param.numel() for param in trainable(model.denoiser)):,} parameters",
+        "forget": f"{len(job.split.forget)} rows, {len(job.originals)} different, {config.forget}",
+        "keep": f"{len(job.split.keep)} images, {config.keep}",
+        "objective": f"{config.objective}",
+        "combination": f"{job.combination}",
+        "timesteps": f"{config.timesteps}",
+        "steps": f"{training.steps} of {training.batch_pairs} pairs = {counts.rows} rows",
+        "micro-batch": f"{training.micro_batch_rows} rows at most",
+        "passes": f"{counts.forward_rows} rows forward and {counts.backward_rows} backward a step",
+        "learning rate": f"{training.learning_rate:.3g} ({training.schedule})",
+        "copy threshold": f"pixel distance {job.threshold:.3g}",
+        "memory": f"about {memory / MIB:,.0f} MiB on {model.device}",
+        "time": f"about {training.steps * seconds:,.0f} s of training ({seconds:.2f} s a step), "
+        "and the measurements before and after",
+        "output": f"{config.out}",
+    }
+    width = max(map(len, lines))
+    return "\n".join(f"{name:<{width}}  {text}" for name, text in lines.items())
+
+
+def _try_first_step(job: Job) -> tuple[PassCounts, float, float]:
+    """Passes, seconds and bytes of one step's gradients, by taking them twice."""
+    trainer = Trainer(job.model, job.parts, job.combination, job.training, shown=False)
+    rows = trainer.rows(0)
+    engine = GradientEngine(job.training.micro_batch_rows, precision=job.training.precision)
+    engine(job.model.denoiser, rows)  # the first pass pays for set-up
+    started = time.perf_counter()
+    gradients = engine(job.model.denoiser, rows)
+    seconds = time.perf_counter() - started
+    parameters = BYTES_PER_PARAMETER * job.model.num_parameters
+    if job.model.device.type == "cuda":
+        return gradients.counts, seconds, torch.cuda.max_memory_allocated() + parameters / 2
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return gradients.counts, seconds, peak + parameters / 2
