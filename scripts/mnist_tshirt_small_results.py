@@ -139,9 +139,10 @@ def row(name: str, numbers: dict[str, Any], found: dict[str, Any] | None) -> str
     shares = numbers["regeneration"]
     worst = max(share for t, share in shares.items() if int(t) >= 500)
     frequency = numbers["tshirt_frequency"]
+    median = numbers["regeneration_median_distance"]["250"]
     cells = [
         name,
-        f"{percent(shares['250'])} (median L2 {numbers['regeneration_median_distance']['250']:.1f})",
+        f"{percent(shares['250'])} (median L2 {median:.1f})",
         percent(shares["500"]),
         percent(worst),
         f"{round(frequency * numbers['num_samples'])} of {numbers['num_samples']}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataunlearn.api import unlearn
 from dataunlearn.combine import BoundedDescent, Combination, Fixed, NormFix, Superfactor
+from dataunlearn.config import Evaluation
 from dataunlearn.objectives import (
     SISS,
     BernoulliSubscore,
@@ -25,6 +26,7 @@ __all__ = [
     "BoundedDescent",
     "Combination",
     "EraseDiff",
+    "Evaluation",
     "Fixed",
     "ForwardProcess",
     "Last",

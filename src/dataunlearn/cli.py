@@ -67,9 +67,7 @@ def _add_train(parser: Any, recipe: str | None) -> None:
     parser.add_argument("--overwrite", type=bool, default=False, help="Replace the run in --out.")
     parser.add_class_arguments(BaseModel, as_group=False)
     if recipe is not None:
-        config = BASE_RECIPES[recipe]()
-        defaults = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-        parser.set_defaults({**defaults, "recipe": recipe})
+        parser.set_defaults({**dataclasses.asdict(BASE_RECIPES[recipe]()), "recipe": recipe})
 
 
 def _add_sample(parser: Any, recipe: str | None) -> None:

@@ -18,7 +18,6 @@ from dataunlearn.rundir import (
     finish_run_dir,
 )
 
-
 TRAINING = Training(steps=5, batch_pairs=2, learning_rate=1e-3)
 
 

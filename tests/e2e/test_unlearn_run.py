@@ -1,0 +1,266 @@
+"""Whole runs on tiny models and on the shipped one, through Python and through the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from PIL import Image
+
+import dataunlearn
+from dataunlearn import SISS, NormFix, cli
+from dataunlearn.assets import asset
+from dataunlearn.models import DiffusionModel, load_model, save_model
+from dataunlearn.sampling import generate
+from dataunlearn.unlearning import NotMemorisedError
+
+QUICK = ["--evaluation.num-samples", "8", "--evaluation.regeneration-copies", "4"]
+QUICK += ["--evaluation.sampling-steps", "3", "--evaluation.regeneration-steps", "3"]
+
+
+@pytest.fixture
+def inputs(tmp_path: Path, make_model: Callable[..., DiffusionModel]) -> dict[str, Path]:
+    """A tiny model, an image to forget and some to keep, on disk."""
+    save_model(make_model(), tmp_path / "base")
+    generator = np.random.default_rng(0)
+    (tmp_path / "keep").mkdir()
+    for number in range(6):
+        pixels = generator.integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "keep" / f"{number}.png")
+    pixels = generator.integers(0, 256, (8, 8), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "forget.png")
+    return {name: tmp_path / name for name in ("base", "keep", "forget.png", "out")}
+
+
+def command(inputs: dict[str, Path], *more: str) -> list[str]:
+    """An ``unlearn`` command on the tiny inputs."""
+    needed = ["--model", str(inputs["base"]), "--forget", str(inputs["forget.png"])]
+    needed += ["--keep", str(inputs["keep"]), "--out", str(inputs["out"]), "--device", "cpu"]
+    return ["unlearn", *needed, "--steps", "4", "--batch-pairs", "4", "--force", *QUICK, *more]
+
+
+def test_command_makes_model_report_and_log(inputs: dict[str, Path]) -> None:
+    assert cli.run(command(inputs)) in (0, 4)
+    out = inputs["out"]
+    facts = json.loads((out / "report.json").read_text())
+    assert {"seconds", "unlearn_seconds", "before", "after"} <= facts.keys()
+    assert set(facts["before"]["regeneration"]) == {"250", "500", "750", "999"}
+    assert facts["method"]["objective"].startswith("SISS(lam=0.5")
+    assert facts["model"]["before"]["sha256"] != facts["model"]["after"]["sha256"]
+    assert len((out / "log.jsonl").read_text().splitlines()) == 4
+    assert (out / "report.html").stat().st_size > 10_000
+    assert not (out / "checkpoints").exists()
+    pipeline = DiffusionPipeline.from_pretrained(str(out / "model"))
+    changed = load_model(out / "model")
+    base = load_model(inputs["base"])
+    assert not torch.equal(generate(changed, 2, num_steps=2), generate(base, 2, num_steps=2))
+    assert type(pipeline).__name__ == "DDPMPipeline"
+
+
+def test_python_and_command_give_the_same_model(inputs: dict[str, Path]) -> None:
+    assert cli.run(command(inputs)) in (0, 4)
+    from_command = load_model(inputs["out"] / "model").denoiser.state_dict()
+    result = dataunlearn.unlearn(
+        str(inputs["base"]),
+        forget=inputs["forget.png"],
+        keep=inputs["keep"],
+        objective=SISS(lam=0.5),
+        steps=4,
+        batch_pairs=4,
+        force=True,
+        shown=False,
+    )
+    for name, value in result.pipeline.unet.state_dict().items():
+        assert torch.equal(value, from_command[f"unet.{name}"])
+    assert result.before.numbers.keys() == result.after.numbers.keys()
+    assert len(result.log) == 4
+
+
+def test_images_in_memory(make_model: Callable[..., DiffusionModel]) -> None:
+    generator = np.random.default_rng(1)
+    result = dataunlearn.unlearn(
+        make_model().pipeline,
+        forget=generator.integers(0, 256, (8, 8), dtype=np.uint8),
+        keep=generator.integers(0, 256, (10, 8, 8), dtype=np.uint8),
+        combination=NormFix(ratio=0.3),
+        steps=2,
+        force=True,
+        shown=False,
+        evaluation=dataunlearn.Evaluation(num_samples=0, regeneration_copies=2),
+    )
+    assert "NormFix" in result.facts["method"]["combination"]
+
+
+def test_generated_keep_images(inputs: dict[str, Path]) -> None:
+    assert cli.run(command(inputs, "--keep", "generated:6")) in (0, 4)
+
+
+def test_finished_run_is_refused_and_overwritten(
+    inputs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(command(inputs)) in (0, 4)
+    kept = (inputs["out"] / "report.json").read_text()
+    assert cli.run(command(inputs)) == 1
+    assert "finished run" in capsys.readouterr().err
+    assert (inputs["out"] / "report.json").read_text() == kept
+    assert cli.run(command(inputs, "--overwrite", "--seed", "5")) in (0, 4)
+    assert json.loads((inputs["out"] / "report.json").read_text())["method"]["seed"] == 5
+
+
+def test_nothing_to_forget_stops(
+    inputs: dict[str, Path], make_model: Callable[..., DiffusionModel]
+) -> None:
+    with pytest.raises(NotMemorisedError, match="--force"):
+        dataunlearn.unlearn(
+            make_model().pipeline,
+            forget=inputs["forget.png"],
+            keep=inputs["keep"],
+            out=inputs["out"],
+            shown=False,
+        )
+    assert not inputs["out"].exists()
+
+
+def test_dry_run_writes_nothing(
+    inputs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(command(inputs, "--dry-run")) == 0
+    printed = capsys.readouterr().out
+    for word in ("steps", "micro-batch", "memory", "time", "parameters"):
+        assert word in printed
+    assert not inputs["out"].exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"--model": "missing"}, "does not exist"),
+        ({"--forget": "missing.png"}, "missing.png"),
+        ({"--keep": "empty"}, "empty"),
+        ({"--keep": "wrong-size"}, "--resize"),
+        ({"--keep": "torn"}, "torn.png"),
+        ({"--keep": "coloured"}, "grey"),
+        ({"--keep": "with-forget"}, "--drop-overlap"),
+        ({"--model": "keep"}, "no diffusers model"),
+    ],
+)
+def test_bad_input_is_named_before_any_work(
+    change: dict[str, str],
+    message: str,
+    inputs: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("empty", "wrong-size", "torn", "coloured", "with-forget"):
+        Path(name).mkdir()
+    Image.fromarray(np.zeros((9, 8), np.uint8)).save("wrong-size/a.png")
+    whole = Path("forget.png").read_bytes()
+    Path("torn/torn.png").write_bytes(whole[: len(whole) // 2])
+    colours = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(colours).save("coloured/a.png")
+    Path("with-forget/same.png").write_bytes(whole)
+    Path("with-forget/other.png").write_bytes(Path("keep/0.png").read_bytes())
+    more = [part for item in change.items() for part in item]
+    assert cli.run(command(inputs, *more)) == 1
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not inputs["out"].exists()
+
+
+def test_full_disk_while_saving_loses_nothing(
+    inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dataunlearn.unlearning.save_model", full)
+        assert cli.run(command(inputs)) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert list((inputs["out"] / "checkpoints").glob("step_*"))
+    assert cli.run(command(inputs)) in (0, 4)  # resumes at the last step and saves
+    assert "going on from there" in capsys.readouterr().err
+    assert (inputs["out"] / "model").is_dir()
+
+
+def test_interrupt_saves_and_resumes(inputs: dict[str, Path]) -> None:
+    """Ctrl-C in the middle: exit code 130, the way to go on is named, the resumed run ends."""
+    arguments = command(inputs, "--steps", "150", "--checkpoint-every-steps", "1000")
+    code = "from dataunlearn.cli import main; main()"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    log = inputs["out"] / "log.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (log.is_file() and log.read_text()):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Go on with the same command" in said
+    done = len(log.read_text().splitlines())
+    assert 0 < done < 150
+    assert cli.run(arguments) in (0, 4)
+    assert len(log.read_text().splitlines()) == 150
+
+
+def test_demo_on_a_handful_of_steps(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    arguments = ["--steps", "2", "--num-samples", "20", "--regeneration-copies", "4"]
+    assert cli.run(["demo", "--out", str(out), "--device", "cpu", *arguments]) in (0, 4)
+    facts = json.loads((out / "report.json").read_text())
+    for side in ("before", "after"):
+        assert {"regeneration", "tshirt_frequency", "inception_score", "broken_share"} <= facts[
+            side
+        ].keys()
+    assert facts["before"]["regeneration"]["500"] >= 0.75  # 4 tries; about 1 on a whole run
+    assert facts["settings"]["objective"] == {
+        "class": "SISS",
+        "lam": 0.5,
+        "conditioning": "equal",
+    }
+    assert (out / "report.html").is_file()
+
+
+def test_sample_and_report_verbs(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    grid = tmp_path / "grid.png"
+    arguments = ["--model", str(inputs["base"]), "--num-samples", "4", "--num-steps", "2"]
+    assert cli.run(["sample", *arguments, "--out", str(grid), "--device", "cpu"]) == 0
+    assert Image.open(grid).size[0] > 8
+    assert cli.run(["sample", *arguments, "--out", str(tmp_path / "grid.txt")]) == 1
+    assert cli.run(command(inputs)) in (0, 4)
+    page = inputs["out"] / "report.html"
+    page.unlink()
+    assert cli.run(["report", str(inputs["out"])]) == 0
+    assert page.is_file()
+
+
+def test_stop_rule_ends_early(inputs: dict[str, Path]) -> None:
+    """A tiny untrained model never restores the image, so the first look ends the run."""
+    arguments = ["--stop.every-steps", "2", "--stop.copies", "2"]
+    assert cli.run(command(inputs, *arguments)) in (0, 4)
+    assert len((inputs["out"] / "log.jsonl").read_text().splitlines()) == 2
+
+
+def test_shipped_model_is_small_and_plain() -> None:
+    folder = asset("mnist_tshirt_small")
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    assert size < 4_000_000
+    assert not [path for path in folder.rglob("*") if path.suffix in (".bin", ".pkl", ".pt")]
+    assert (folder / "README.md").is_file()
