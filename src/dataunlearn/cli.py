@@ -136,7 +136,7 @@ def chosen_recipe(arguments: Sequence[str]) -> str | None:
 
 def run(arguments: Sequence[str]) -> int:
     """Parse and call a verb; returns the exit code."""
-    from dataunlearn.trainer import InterruptedRunError
+    from dataunlearn.interrupt import InterruptedRunError
 
     try:
         normal = normalise(arguments)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +23,7 @@ from dataunlearn.combine import Combination, Gramian
 from dataunlearn.config import Training
 from dataunlearn.data.sampler import PairSampler
 from dataunlearn.gradients import GradientEngine, TwoGradients, trainable
+from dataunlearn.interrupt import InterruptedRunError, interrupt_flag
 from dataunlearn.models import DiffusionModel
 from dataunlearn.objectives import Objective
 from dataunlearn.progress import progress_bar
@@ -35,14 +34,6 @@ from dataunlearn.steplog import StepLog, weight_record
 Callback = Callable[["Trainer", int], bool]
 
 
-class InterruptedRunError(Exception):
-    """The run was asked to stop; its state is saved."""
-
-    def __init__(self, step: int, folder: Path | None) -> None:
-        self.step, self.folder = step, folder
-        super().__init__(f"interrupted after step {step}")
-
-
 @dataclass(frozen=True, eq=False)
 class StepPart:
     """One source of rows: where pairs come from, what is made of them, and how much they count."""
@@ -50,6 +41,11 @@ class StepPart:
     sampler: PairSampler
     objective: Objective
     factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the factor: directions belong to the combination rule."""
+        if not self.factor > 0:
+            raise ValueError(f"a step part's factor must be above 0, not {self.factor}")
 
 
 class Trainer:
@@ -268,32 +264,3 @@ def make_ema(params: Sequence[torch.nn.Parameter], config: Training) -> Any:
         inv_gamma=config.ema.inv_gamma,
         power=config.ema.power,
     )
-
-
-@contextmanager
-def interrupt_flag(accelerator: Accelerator | None) -> Iterator[threading.Event]:
-    """An event that Ctrl-C or a termination signal sets, so that a step is never cut in half.
-
-    A second Ctrl-C interrupts at once. Outside the main thread, and with several processes (which
-    could stop at different steps), signals keep their ordinary effect.
-    """
-    flag = threading.Event()
-    alone = accelerator is None or accelerator.num_processes == 1
-    if not alone or threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-
-    def ask_to_stop(number: int, frame: object) -> None:
-        if flag.is_set():
-            raise KeyboardInterrupt
-        flag.set()
-
-    previous = {number: signal.signal(number, ask_to_stop) for number in STOP_SIGNALS}
-    try:
-        yield flag
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)

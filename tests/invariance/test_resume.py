@@ -16,10 +16,11 @@ from dataunlearn.combine import Fixed
 from dataunlearn.config import Ema, Training
 from dataunlearn.data import ArrayImages
 from dataunlearn.data.sampler import PairSampler
+from dataunlearn.interrupt import InterruptedRunError
 from dataunlearn.models import DiffusionModel
 from dataunlearn.objectives import SISS, NaiveDeletion
 from dataunlearn.steplog import read_log
-from dataunlearn.trainer import InterruptedRunError, StepPart, Trainer
+from dataunlearn.trainer import StepPart, Trainer
 
 NUM_STEPS, EVERY_STEPS = 8, 3
 MakeTrainer = Callable[..., Trainer]

@@ -16,12 +16,12 @@ import dataunlearn.base_training
 from dataunlearn.base_training import build_model, train_base, training_images
 from dataunlearn.config import BaseModel, Ema, Training
 from dataunlearn.data import ArrayImages
+from dataunlearn.interrupt import InterruptedRunError
 from dataunlearn.models import load_model
 from dataunlearn.models.loading import hash_model
 from dataunlearn.recipes import BASE_RECIPES, mnist_tshirt, mnist_tshirt_small
 from dataunlearn.recipes.mnist_tshirt import NUM_IMAGES
 from dataunlearn.steplog import read_log
-from dataunlearn.trainer import InterruptedRunError
 
 SHAPE = (1, 8, 8)
 PLANTED, UNKNOWN = 200, 201

@@ -15,10 +15,11 @@ from dataunlearn.config import Ema, Training
 from dataunlearn.data import ArrayImages
 from dataunlearn.data.sampler import PairSampler
 from dataunlearn.gradients import NonFiniteError
+from dataunlearn.interrupt import InterruptedRunError
 from dataunlearn.models import DiffusionModel
 from dataunlearn.objectives import OBJECTIVES, SISS, NaiveDeletion, NegGrad, Objective, SISSNoIS
 from dataunlearn.steplog import read_log
-from dataunlearn.trainer import InterruptedRunError, StepPart, Trainer, make_ema, make_optimizer
+from dataunlearn.trainer import StepPart, Trainer, make_ema, make_optimizer
 
 MakeTrainer = Callable[..., Trainer]
 CONFIG = Training(steps=3, batch_pairs=4, learning_rate=1e-3)

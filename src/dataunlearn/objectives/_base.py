@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from dataunlearn.combine import Combination, Direction
+from dataunlearn.objectives._checks import Conditioning
 from dataunlearn.process import ForwardProcess
 from dataunlearn.rows import Pair, Rows, Term, stack_terms
 
@@ -101,9 +101,6 @@ def choose_rows(from_forget: Tensor, keep: Tensor, forget: Tensor) -> Tensor:
     """Row by row ``forget`` where ``from_forget (B,)`` is true, else ``keep``."""
     mask = from_forget.reshape(-1, *[1] * (keep.ndim - 1))
     return torch.where(mask, forget, keep)
-
-
-Conditioning = Literal["equal", "keep", "forget"]
 
 
 def one_conditioning(pair: Pair, choice: Conditioning) -> Tensor | None:

@@ -11,12 +11,11 @@ from torch.nn.functional import logsigmoid
 
 from dataunlearn.combine import Combination, Direction, NormFix
 from dataunlearn.objectives._base import (
-    Conditioning,
     Objective,
     choose_rows,
     one_conditioning,
 )
-from dataunlearn.objectives._checks import check_lam
+from dataunlearn.objectives._checks import Conditioning, check_conditioning, check_lam
 from dataunlearn.process import ForwardProcess
 from dataunlearn.rows import Pair, Rows, Term
 
@@ -65,8 +64,9 @@ class SISS(Objective):
     conditioning: Conditioning = "equal"
 
     def __post_init__(self) -> None:
-        """Check the range of lam."""
+        """Check lam and the choice of conditioning."""
         check_lam(self.lam)
+        check_conditioning(self.conditioning)
 
     @property
     def default_combination(self) -> Combination:
