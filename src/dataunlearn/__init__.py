@@ -16,12 +16,13 @@ from dataunlearn.objectives import (
 )
 from dataunlearn.process import ForwardProcess
 from dataunlearn.rows import Pair, Rows, Term
-from dataunlearn.timesteps import Last, TimestepPolicy, Uniform, Window
+from dataunlearn.timesteps import Above, Last, TimestepPolicy, Uniform, Window
 
 __version__ = "0.1.0"
 
 __all__ = [
     "SISS",
+    "Above",
     "BernoulliSubscore",
     "BoundedDescent",
     "Combination",

@@ -71,3 +71,24 @@ class Window(TimestepPolicy):
                 f"{process.first_timestep}..{process.last_timestep}"
             )
         return self.lo, self.hi
+
+
+@dataclass(frozen=True)
+class Above(TimestepPolicy):
+    """Timesteps from a share of the whole range up: the noisier part.
+
+    Args:
+        share: Where the range begins, from 0 (all of it) to below 1.
+    """
+
+    share: float = 0.25
+
+    def __post_init__(self) -> None:
+        """Check the range of the share."""
+        if not 0 <= self.share < 1:
+            raise ValueError(f"share must lie in [0, 1), not {self.share}")
+
+    def bounds(self, process: ForwardProcess) -> tuple[int, int]:
+        """From that share of the timesteps to the last one."""
+        low = process.first_timestep + int(self.share * process.num_train_timesteps)
+        return low, process.last_timestep

@@ -166,14 +166,14 @@ def test_strength_turns_the_dial() -> None:
         training = config.training(1_500_000)
         assert training.steps == dial.steps
         assert config.rule == NormFix(ratio=dial.ratio)
-        assert training.learning_rate == pytest.approx(2e-4 * dial.rate_factor)
+        assert training.learning_rate == pytest.approx(1e-4 * dial.rate_factor)
     by_hand = Unlearning("m", "f", "k", Path("o"), strength="strong", steps=3, learning_rate=1e-5)
     assert by_hand.training(10**8).steps == 3
     assert by_hand.training(10**8).learning_rate == 1e-5
 
 
 def test_default_rate_passes_near_the_published_ones() -> None:
-    assert default_learning_rate(1_500_000) == pytest.approx(2e-4)
+    assert default_learning_rate(1_500_000) == pytest.approx(1e-4)
     assert 2.5e-5 < default_learning_rate(14_700_000) < 1e-4  # published: 5e-5
     assert 2.5e-6 < default_learning_rate(114_000_000) < 1e-5  # published: 5e-6
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dataunlearn.combine import (
+    DEFAULT_RATIO,
     BoundedDescent,
     Fixed,
     Gramian,
@@ -252,9 +253,9 @@ def test_pairings(objective, rule):
 @pytest.mark.parametrize(
     ("objective", "rule"),
     [
-        ("SISS", NormFix(ratio=0.1)),
-        ("SISSNoIS", NormFix(ratio=0.1)),
-        ("BernoulliSubscore", NormFix(ratio=0.1)),
+        ("SISS", NormFix(ratio=DEFAULT_RATIO)),
+        ("SISSNoIS", NormFix(ratio=DEFAULT_RATIO)),
+        ("BernoulliSubscore", NormFix(ratio=DEFAULT_RATIO)),
         ("NaiveDeletion", Fixed(1, 0)),
         ("NegGrad", Fixed(0, -1)),
         ("EraseDiff", BoundedDescent(1e-3)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dataunlearn.timesteps import Last, Uniform, Window
+from dataunlearn.timesteps import Above, Last, Uniform, Window
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,12 @@ def test_disordered_windows_are_refused(lo, hi):
 def test_windows_outside_the_process_are_refused(window, name, make_process):
     with pytest.raises(ValueError, match="leaves the model's timesteps"):
         window.draw(3, make_process(name), torch.Generator())
+
+
+def test_above_starts_at_a_share_of_the_range(make_process):
+    assert Above(0.25).bounds(make_process()) == (250, 999)
+    assert Above(0).bounds(make_process()) == Uniform().bounds(make_process())
+    assert Above(0.25).bounds(make_process("flow_prediction")) == (251, 1000)
+    for share in (-0.1, 1.0):
+        with pytest.raises(ValueError, match="share"):
+            Above(share)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dataunlearn.combine import Combination, Direction, NormFix
+from dataunlearn.combine import DEFAULT_RATIO, Combination, Direction, NormFix
 from dataunlearn.objectives._base import (
     Objective,
     choose_rows,
@@ -41,8 +41,8 @@ class BernoulliSubscore(Objective):
 
     @property
     def default_combination(self) -> Combination:
-        """Forget gradient at a tenth of the keep gradient's length, as for SISS."""
-        return NormFix(ratio=0.1)
+        """Forget gradient at a fixed share of the keep gradient's length."""
+        return NormFix(ratio=DEFAULT_RATIO)
 
     @property
     def keep_direction(self) -> Direction:

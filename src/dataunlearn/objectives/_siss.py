@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from dataunlearn.combine import Combination, Direction, NormFix
+from dataunlearn.combine import DEFAULT_RATIO, Combination, Direction, NormFix
 from dataunlearn.objectives._base import (
     Objective,
     choose_rows,
@@ -70,8 +70,8 @@ class SISS(Objective):
 
     @property
     def default_combination(self) -> Combination:
-        """Forget gradient at a tenth of the keep gradient's length."""
-        return NormFix(ratio=0.1)
+        """Forget gradient at a fixed share of the keep gradient's length."""
+        return NormFix(ratio=DEFAULT_RATIO)
 
     @property
     def keep_direction(self) -> Direction:
