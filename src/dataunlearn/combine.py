@@ -15,8 +15,8 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-# The authors advise about a tenth of the keep gradient's length. On the small MNIST model 0.4 at half
-# the rate forgets as fast and leaves the digits better: docs/results/mnist_tshirt_small.md.
+# The authors advise about a tenth of the keep gradient's length. On the small MNIST model 0.4 at a
+# lower rate forgets as well and leaves better digits: docs/results/mnist_tshirt_small.md.
 DEFAULT_RATIO = 0.4
 
 
