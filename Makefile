@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch==2.13.0
 
-.PHONY: env dev demo test slow lint check clean
+.PHONY: env dev demo test lint check clean
 
 env: .venv/.installed
 
@@ -25,9 +25,6 @@ demo: env
 
 test: dev
 	$(BIN)/python -m pytest
-
-slow: dev
-	$(BIN)/python -m pytest -m slow
 
 lint: dev
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ def main() -> None:
         forget=asset("tshirt.png"),  # an image, a folder, an array
         keep=asset("digits.npz"),  # or "generated:2048" if there is no data left
         objective=SISS(lam=0.5),
-        combination=NormFix(ratio=0.1),
+        combination=NormFix(ratio=0.4),
         evaluation=Evaluation(num_samples=64, digits=True),
         out="runs/example",
     )

@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import json
 import subprocess
 import time
 from collections.abc import Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
 
 from dataunlearn import (
     SISS,
@@ -32,7 +38,6 @@ from dataunlearn.checkpoint import write_atomically
 from dataunlearn.config import Evaluation
 from dataunlearn.job import prepare
 from dataunlearn.metrics.suite import Measurement, compare_quality, measure
-from dataunlearn.models import load_model
 from dataunlearn.recipes.demo import demo
 from dataunlearn.report.facts import machine
 from dataunlearn.report.grids import save_grid
@@ -42,6 +47,7 @@ from dataunlearn.sampling import to_uint8
 from dataunlearn.trainer import Trainer
 
 EVALUATION_SEED = 20261
+BEGIN, END = "<!-- table, written by the script -->", "<!-- end of table -->"
 TIMESTEPS = (100, 200, 250, 300, 400, 500, 600, 700, 800, 900, 999)
 RUNS: dict[str, tuple[Objective, int]] = {
     "SISS, seed 0": (SISS(), 0),
@@ -70,7 +76,7 @@ def evaluation(num_samples: int, copies: int) -> Evaluation:
     )
 
 
-def run(name: str, settings: Evaluation, before: Measurement, work: Path) -> dict[str, Any]:
+def run(name: str, settings: Evaluation, base: Baseline, work: Path) -> dict[str, Any]:
     """Unlearn with one method, measure, and return its numbers."""
     objective, seed = RUNS[name]
     config = dataclasses.replace(
@@ -94,7 +100,7 @@ def run(name: str, settings: Evaluation, before: Measurement, work: Path) -> dic
         "rows_forward": sum(record["forward_rows"] for record in log),
         "rows_backward": sum(record["backward_rows"] for record in log),
         "after": after.numbers,
-        "change": describe(compare_quality(before, after)),
+        "change": describe(compare_quality(base.measurement, after)),
     }
 
 
@@ -176,39 +182,80 @@ def cached(path: Path, make: Any) -> Any:
     return value
 
 
+def refresh(page: Path, text: str) -> None:
+    """Put the table into the page, between its markers."""
+    head, rest = page.read_text().split(BEGIN)
+    tail = rest.split(END)[1]
+    write_atomically(page, f"{head}{BEGIN}\n{text}\n{END}{tail}".encode())
+
+
+def strips(names: Sequence[str], work: Path) -> bytes:
+    """All methods' first 16 samples, one labelled line each, as a PNG."""
+    figure = Figure(figsize=(9, 0.62 * len(names)), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    for line, name in enumerate(names):
+        axes = figure.add_subplot(len(names), 1, line + 1)
+        axes.imshow(np.asarray(Image.open(work / f"{slug(name)}.png")))
+        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+class Baseline:
+    """The model before unlearning, measured when it is first needed."""
+
+    def __init__(self, settings: Evaluation, work: Path) -> None:
+        self.settings, self.work = settings, work
+
+    @cached_property
+    def measurement(self) -> Measurement:
+        """Samples and regenerations of the shipped model."""
+        job = prepare(dataclasses.replace(demo(), evaluation=self.settings))
+        found = measure(
+            job.model, job.originals, job.threshold, self.settings, label="measuring before"
+        )
+        save_grid(to_uint8(found.samples[:16]), self.work / "before.png", columns=16, scale=2)
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """Numbers, and what they were made with."""
+        return {
+            "commit": commit(),
+            "machine": machine(torch.device("cpu")),
+            "evaluation": describe(self.settings),
+            "numbers": self.measurement.numbers,
+        }
+
+
 def main() -> None:
-    """Run what is missing, then write the tables and pictures."""
+    """Run what is missing, then write the table, the numbers and the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     parser.add_argument("--work", type=Path, default=Path("runs/mnist_tshirt_small_results"))
     parser.add_argument("--num-samples", type=int, default=2000)
     parser.add_argument("--copies", type=int, default=64)
     arguments = parser.parse_args()
-    arguments.work.mkdir(parents=True, exist_ok=True)
+    out, work = arguments.out, arguments.work
+    work.mkdir(parents=True, exist_ok=True)
     settings = evaluation(arguments.num_samples, arguments.copies)
-    job = prepare(dataclasses.replace(demo(), evaluation=settings))
-    before = measure(job.model, job.originals, job.threshold, settings, label="measuring before")
-    save_grid(to_uint8(before.samples[:16]), arguments.work / "before.png", columns=16, scale=2)
-    runs = []
-    for name in RUNS:
-        path = arguments.work / f"{slug(name)}.json"
-        runs.append(cached(path, lambda name=name: run(name, settings, before, arguments.work)))
-    facts = {
-        "command": "python scripts/mnist_tshirt_small_results.py",
-        "commit": commit(),
-        "evaluation": describe(settings),
-        "machine": machine(torch.device("cpu")),
-        "model": load_model(demo().model).source.rsplit("/", 1)[-1],
-        "before": before.numbers,
-        "runs": runs,
-    }
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    target = arguments.out / "mnist_tshirt_small.json"
-    write_atomically(target, json.dumps(facts, indent=1).encode())
-    figure = regeneration_curve(curves(before.numbers, runs))
+    base = Baseline(settings, work)
+    facts = cached(work / "before.json", base.facts)
+    runs = [
+        cached(work / f"{slug(name)}.json", partial(run, name, settings, base, work))
+        for name in RUNS
+    ]
+    command = "python scripts/mnist_tshirt_small_results.py"
+    content = {"command": command, **facts, "runs": runs}
+    write_atomically(out / "mnist_tshirt_small.json", json.dumps(content, indent=1).encode())
+    figure = regeneration_curve(curves(facts["numbers"], runs))
     assert figure is not None
-    write_atomically(arguments.out / "mnist_tshirt_small_regeneration.png", figure)
-    print(table(before.numbers, runs))
+    write_atomically(out / "mnist_tshirt_small_regeneration.png", figure)
+    write_atomically(out / "mnist_tshirt_small_samples.png", strips(["before", *RUNS], work))
+    refresh(out / "mnist_tshirt_small.md", table(facts["numbers"], runs))
+    print(table(facts["numbers"], runs))
 
 
 if __name__ == "__main__":
