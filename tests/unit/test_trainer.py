@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from dataunlearn.combine import BoundedDescent, Combination, Fixed, NormFix
+from dataunlearn.combine import DEFAULT_RATIO, BoundedDescent, Combination, Fixed, NormFix
 from dataunlearn.config import Ema, Training
 from dataunlearn.data import ArrayImages
 from dataunlearn.data.sampler import PairSampler
@@ -76,7 +76,7 @@ class TestRecord:
             assert -1 <= record["cosine"] <= 1
             assert record["learning_rate"] == 1e-3
             assert record["u_keep"] == 1
-            expected = -0.1 * record["norm_keep"] / record["norm_forget"]
+            expected = -DEFAULT_RATIO * record["norm_keep"] / record["norm_forget"]
             assert record["u_forget"] == pytest.approx(expected)
             assert record["rows"] == 4
             rows = trainer.rows(record["step"] - 1)
