@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,22 +18,16 @@ class Objective(ABC):
     """Turns clean pairs into rows to regress on; never sees the model.
 
     Implementations are frozen dataclasses whose fields are the method's hyper-parameters.
+
+    Attributes:
+        default_combination: The rule that the method is published with, or works best with.
+        keep_direction: Which way the update follows the keep gradient.
+        forget_direction: Which way it follows the forget gradient.
     """
 
-    @property
-    @abstractmethod
-    def default_combination(self) -> Combination:
-        """The combination rule the method is published with, or works best with."""
-
-    @property
-    @abstractmethod
-    def keep_direction(self) -> Direction:
-        """Whether the keep gradient is descended, or absent."""
-
-    @property
-    @abstractmethod
-    def forget_direction(self) -> Direction:
-        """Whether the forget gradient is ascended, descended, or absent."""
+    default_combination: ClassVar[Combination]
+    keep_direction: ClassVar[Direction]
+    forget_direction: ClassVar[Direction]
 
     @abstractmethod
     def __call__(self, process: ForwardProcess, pair: Pair, generator: torch.Generator) -> Rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -31,6 +32,10 @@ class BernoulliSubscore(Objective):
         conditioning: What a conditional model is given when the two sides differ.
     """
 
+    default_combination: ClassVar[Combination] = NormFix(ratio=DEFAULT_RATIO)
+    keep_direction: ClassVar[Direction] = Direction.DESCENDED
+    forget_direction: ClassVar[Direction] = Direction.ASCENDED
+
     lam: float = 0.5
     conditioning: Conditioning = "equal"
 
@@ -38,21 +43,6 @@ class BernoulliSubscore(Objective):
         """Check lam and the choice of conditioning."""
         check_lam(self.lam)
         check_conditioning(self.conditioning)
-
-    @property
-    def default_combination(self) -> Combination:
-        """Forget gradient at a fixed share of the keep gradient's length."""
-        return NormFix(ratio=DEFAULT_RATIO)
-
-    @property
-    def keep_direction(self) -> Direction:
-        """The keep loss is descended."""
-        return Direction.DESCENDED
-
-    @property
-    def forget_direction(self) -> Direction:
-        """The forget loss is ascended."""
-        return Direction.ASCENDED
 
     def __call__(self, process: ForwardProcess, pair: Pair, generator: torch.Generator) -> Rows:
         """B rows, each with one side."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -22,20 +23,9 @@ class EraseDiff(Objective):
     prediction as pseudo target.
     """
 
-    @property
-    def default_combination(self) -> Combination:
-        """Descend both sides, the forget side at a bounded rate."""
-        return BoundedDescent(eta=1e-3)
-
-    @property
-    def keep_direction(self) -> Direction:
-        """The keep loss is descended."""
-        return Direction.DESCENDED
-
-    @property
-    def forget_direction(self) -> Direction:
-        """The forget loss is descended."""
-        return Direction.DESCENDED
+    default_combination: ClassVar[Combination] = BoundedDescent(eta=1e-3)
+    keep_direction: ClassVar[Direction] = Direction.DESCENDED
+    forget_direction: ClassVar[Direction] = Direction.DESCENDED
 
     def __call__(self, process: ForwardProcess, pair: Pair, generator: torch.Generator) -> Rows:
         """2B rows: keep rows first, then forget rows."""

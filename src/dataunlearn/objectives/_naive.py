@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -20,20 +21,9 @@ class NaiveDeletion(Objective):
     the objective of base training.
     """
 
-    @property
-    def default_combination(self) -> Combination:
-        """The keep gradient as it is."""
-        return Fixed(keep=1, forget=0)
-
-    @property
-    def keep_direction(self) -> Direction:
-        """The keep loss is descended."""
-        return Direction.DESCENDED
-
-    @property
-    def forget_direction(self) -> Direction:
-        """The forget loss is absent."""
-        return Direction.ABSENT
+    default_combination: ClassVar[Combination] = Fixed(keep=1, forget=0)
+    keep_direction: ClassVar[Direction] = Direction.DESCENDED
+    forget_direction: ClassVar[Direction] = Direction.ABSENT
 
     def __call__(self, process: ForwardProcess, pair: Pair, generator: torch.Generator) -> Rows:
         """B keep rows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -19,20 +20,9 @@ class NegGrad(Objective):
     Golatkar et al. 2020; a baseline of Alberti et al. 2025. It forgets fast and destroys the model.
     """
 
-    @property
-    def default_combination(self) -> Combination:
-        """The forget gradient, ascended."""
-        return Fixed(keep=0, forget=-1)
-
-    @property
-    def keep_direction(self) -> Direction:
-        """The keep loss is absent."""
-        return Direction.ABSENT
-
-    @property
-    def forget_direction(self) -> Direction:
-        """The forget loss is ascended."""
-        return Direction.ASCENDED
+    default_combination: ClassVar[Combination] = Fixed(keep=0, forget=-1)
+    keep_direction: ClassVar[Direction] = Direction.ABSENT
+    forget_direction: ClassVar[Direction] = Direction.ASCENDED
 
     def __call__(self, process: ForwardProcess, pair: Pair, generator: torch.Generator) -> Rows:
         """B forget rows."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -60,6 +61,10 @@ class SISS(Objective):
         conditioning: What a conditional model is given when the two sides differ.
     """
 
+    default_combination: ClassVar[Combination] = NormFix(ratio=DEFAULT_RATIO)
+    keep_direction: ClassVar[Direction] = Direction.DESCENDED
+    forget_direction: ClassVar[Direction] = Direction.ASCENDED
+
     lam: float = 0.5
     conditioning: Conditioning = "equal"
 
@@ -67,21 +72,6 @@ class SISS(Objective):
         """Check lam and the choice of conditioning."""
         check_lam(self.lam)
         check_conditioning(self.conditioning)
-
-    @property
-    def default_combination(self) -> Combination:
-        """Forget gradient at a fixed share of the keep gradient's length."""
-        return NormFix(ratio=DEFAULT_RATIO)
-
-    @property
-    def keep_direction(self) -> Direction:
-        """The keep loss is descended."""
-        return Direction.DESCENDED
-
-    @property
-    def forget_direction(self) -> Direction:
-        """The forget loss is ascended."""
-        return Direction.ASCENDED
 
     def __call__(self, process: ForwardProcess, pair: Pair, generator: torch.Generator) -> Rows:
         """B rows, each with both sides; see the class."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -20,20 +21,9 @@ class SISSNoIS(Objective):
     passes where SISS pays one. Both sides share timestep and noise.
     """
 
-    @property
-    def default_combination(self) -> Combination:
-        """Forget gradient at a fixed share of the keep gradient's length."""
-        return NormFix(ratio=DEFAULT_RATIO)
-
-    @property
-    def keep_direction(self) -> Direction:
-        """The keep loss is descended."""
-        return Direction.DESCENDED
-
-    @property
-    def forget_direction(self) -> Direction:
-        """The forget loss is ascended."""
-        return Direction.ASCENDED
+    default_combination: ClassVar[Combination] = NormFix(ratio=DEFAULT_RATIO)
+    keep_direction: ClassVar[Direction] = Direction.DESCENDED
+    forget_direction: ClassVar[Direction] = Direction.ASCENDED
 
     def __call__(self, process: ForwardProcess, pair: Pair, generator: torch.Generator) -> Rows:
         """2B rows: keep rows first, then forget rows."""

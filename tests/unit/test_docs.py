@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dataunlearn.process import ForwardProcess
+from dataunlearn.rows import Pair
+
+ROOT = Path(__file__).parents[2]
+
+
+def code_blocks(name: str) -> list[str]:
+    """The Python blocks of a Markdown file."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "flow_prediction"])
+def test_the_documented_objective_works(
+    prediction: str,
+    make_process: Callable[..., ForwardProcess],
+    make_pair: Callable[..., Pair],
+) -> None:
+    namespace: dict[str, Any] = {"__name__": "documented"}
+    exec(compile(code_blocks("docs/adding_an_objective.md")[0], "doc", "exec"), namespace)
+    objective = namespace["MyMethod"](grey=0.5)
+    objective.check_combination(objective.default_combination)
+    process = make_process(prediction)
+    rows = objective(process, make_pair(4), torch.Generator())
+    assert len(rows) == 8 and rows.num_pairs == 4
+    forget = rows.take(torch.arange(4, 8))
+    clean = process.clean_estimate(forget.inputs, forget.forget.target, forget.t)
+    torch.testing.assert_close(clean, torch.full_like(clean, 0.5), rtol=1e-4, atol=1e-4)
+
+
+def test_the_readme_example_is_the_shipped_one() -> None:
+    (example,) = code_blocks("README.md")
+    program = (ROOT / "examples" / "unlearn_from_python.py").read_text()
+    body = [line.strip() for line in example.splitlines() if line.strip()]
+    missing = [line for line in body if line not in program]
+    assert missing == []
+
+
+def test_links_in_the_docs_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
