@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import pytest
 import torch
@@ -24,10 +25,13 @@ def test_the_documented_objective_works(
     prediction: str,
     make_process: Callable[..., ForwardProcess],
     make_pair: Callable[..., Pair],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    namespace: dict[str, Any] = {"__name__": "documented"}
-    exec(compile(code_blocks("docs/adding_an_objective.md")[0], "doc", "exec"), namespace)
-    objective = namespace["MyMethod"](grey=0.5)
+    documented = ModuleType("documented")
+    monkeypatch.setitem(sys.modules, "documented", documented)
+    source = code_blocks("docs/adding_an_objective.md")[0]
+    exec(compile(source, "documented", "exec"), documented.__dict__)
+    objective = documented.MyMethod(grey=0.5)
     objective.check_combination(objective.default_combination)
     process = make_process(prediction)
     rows = objective(process, make_pair(4), torch.Generator())
