@@ -22,13 +22,24 @@ def say(text: str) -> None:
     console.print(text, markup=False, soft_wrap=True)
 
 
-def make_accelerator(device: str | None, tracker: str | None = None) -> Accelerator:
+def make_accelerator(
+    device: str | None, tracker: str | None = None, out: Path | None = None
+) -> Accelerator:
     """Processes and device of this run.
 
     Raises:
-        ValueError: If the device is not there.
+        ValueError: If the device is not there, or the tracker's package is not installed.
     """
     import torch
+    from accelerate.tracking import get_available_trackers
+
+    trackers = [str(name) for name in get_available_trackers()]
+    if tracker is not None and tracker not in trackers:
+        raise ValueError(
+            f"no tracker {tracker!r} here; installed: {', '.join(trackers) or 'none'}. "
+            "pip install 'dataunlearn[trackers]' brings tensorboard; wandb, trackio and others are "
+            "packages of their own"
+        )
 
     available = {
         "cpu": True,
@@ -40,7 +51,13 @@ def make_accelerator(device: str | None, tracker: str | None = None) -> Accelera
         raise ValueError(f"no device {device!r} here; there is {usable}")
     cpu = device == "cpu" or (device is None and not available["cuda"] and not available["mps"])
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))  # the main process measures
-    return Accelerator(cpu=cpu, mixed_precision="no", log_with=tracker, kwargs_handlers=[patience])
+    return Accelerator(
+        cpu=cpu,
+        mixed_precision="no",
+        log_with=tracker,
+        project_dir=str(out) if out is not None else None,
+        kwargs_handlers=[patience],
+    )
 
 
 def run_unlearning(config: Unlearning, *, overwrite: bool = False, dry_run: bool = False) -> int:
@@ -51,7 +68,7 @@ def run_unlearning(config: Unlearning, *, overwrite: bool = False, dry_run: bool
     from dataunlearn.unlearning import run_job
 
     check_run_dir(config.out, overwrite=overwrite)
-    accelerator = make_accelerator(config.device, config.tracker)
+    accelerator = make_accelerator(config.device, config.tracker, config.out.parent)
     job = prepare(config, device=accelerator.device, shown=accelerator.is_main_process)
     if dry_run:
         if accelerator.is_main_process:

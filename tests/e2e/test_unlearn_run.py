@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from dataunlearn import SISS, NormFix, cli
 from dataunlearn.assets import asset
 from dataunlearn.models import DiffusionModel, load_model, save_model
 from dataunlearn.sampling import generate
-from dataunlearn.unlearning import NotMemorisedError
+from dataunlearn.unlearning import NotMemorisedError, tracker_callback
 
 QUICK = ["--evaluation.num-samples", "8", "--evaluation.regeneration-copies", "4"]
 QUICK += ["--evaluation.sampling-steps", "3", "--evaluation.regeneration-steps", "3"]
@@ -249,6 +249,62 @@ def test_sample_and_report_verbs(tmp_path: Path, inputs: dict[str, Path]) -> Non
     page.unlink()
     assert cli.run(["report", str(inputs["out"])]) == 0
     assert page.is_file()
+
+
+def test_two_processes_run_the_command(inputs: dict[str, Path]) -> None:
+    """Both train; the main one measures and writes; the model is one process's up to rounding.
+
+    AdamW turns gradients that are zero but for rounding into full steps, so a weight may differ by
+    the four steps at the model's learning rate of 1e-4, twice.
+    """
+    assert cli.run(command(inputs)) in (0, 4)
+    one = load_model(inputs["out"] / "model").denoiser.state_dict()
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher += ["--nproc-per-node", "2", "-m", "dataunlearn"]
+    two_out = inputs["out"].with_name("two")
+    done = subprocess.run(
+        [*launcher, *command(inputs, "--out", str(two_out))],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert (two_out / "report.html").is_file(), done.stderr[-3000:]
+    assert len((two_out / "log.jsonl").read_text().splitlines()) == 4
+    for name, value in load_model(two_out / "model").denoiser.state_dict().items():
+        torch.testing.assert_close(value, one[name], rtol=0, atol=8e-4)
+        assert (value - one[name]).abs().mean() < 1e-5
+
+
+class Recorder:
+    """Stands in for accelerate's tracking."""
+
+    def __init__(self) -> None:
+        self.logged: list[tuple[int, dict[str, float]]] = []
+
+    def log(self, numbers: dict[str, float], step: int) -> None:
+        self.logged.append((step, numbers))
+
+
+def test_trackers_get_every_number_of_a_step() -> None:
+    class FakeLog:
+        records: ClassVar = [
+            {"step": 3, "loss_keep": 1.5, "ess_keep": {"0-99": 1.0}, "cosine": None}
+        ]
+
+    class FakeTrainer:
+        log = FakeLog
+
+    recorder = Recorder()
+    assert tracker_callback(recorder)(FakeTrainer, 3) is False  # type: ignore[arg-type]
+    assert recorder.logged == [(3, {"loss_keep": 1.5})]
+
+
+def test_missing_tracker_is_an_error(
+    inputs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(command(inputs, "--tracker", "nonsense")) == 1
+    assert "dataunlearn[trackers]" in " ".join(capsys.readouterr().err.split())
 
 
 def test_stop_rule_ends_early(inputs: dict[str, Path]) -> None:

@@ -1,0 +1,96 @@
+"""What a step of each objective costs, against a plain fine-tuning step of as many pairs.
+
+    python benchmarks/step_cost.py --rounds 8
+
+Everything runs in one process, in turn, so that the ratio holds when the machine's speed drifts: each
+round times every objective once, next to a plain step (forward, backward, AdamW on the same model).
+Prints a Markdown table: median seconds, median of the ratios round by round, rows run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from dataunlearn.job import Job, prepare
+from dataunlearn.objectives import OBJECTIVES
+from dataunlearn.recipes.demo import demo
+from dataunlearn.report.facts import machine
+from dataunlearn.trainer import Trainer, make_optimizer
+
+
+def plain_step(job: Job) -> Callable[[int], None]:
+    """An ordinary denoising step without any of the library's engine."""
+    denoiser, process = job.model.denoiser, job.model.process
+    params = list(denoiser.parameters())
+    optimizer = make_optimizer(params, job.training)
+    sampler = job.parts[0].sampler
+
+    def step(number: int) -> None:
+        pair = sampler(number)
+        noisy = process.add_noise(pair.keep, pair.noise, pair.t)
+        target = process.target(noisy, pair.keep, pair.t)
+        loss = (denoiser(noisy, pair.t, None) - target).square().flatten(1).sum(1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(params, job.training.clip_norm)
+        optimizer.step()
+
+    return step
+
+
+def timed(step: Callable[[int], object], number: int) -> float:
+    """Seconds of one step."""
+    started = time.perf_counter()
+    step(number)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Time all objectives in turn and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=8)
+    rounds = parser.parse_args().rounds
+    configs = {
+        name: dataclasses.replace(demo(), objective=objective())
+        for name, objective in OBJECTIVES.items()
+    }
+    jobs = {name: prepare(config) for name, config in configs.items()}
+    trainers = {
+        name: Trainer(job.model, job.parts, job.combination, job.training, shown=False)
+        for name, job in jobs.items()
+    }
+    plain = plain_step(prepare(demo()))
+    seconds: dict[str, list[float]] = {name: [] for name in ["plain", *trainers]}
+    records: dict[str, list[dict[str, float]]] = {name: [] for name in trainers}
+    for number in range(rounds + 1):
+        warm_up = number == 0
+        found = {"plain": timed(plain, number)}
+        for name, trainer in trainers.items():
+            started = time.perf_counter()
+            record = trainer.step(number)
+            found[name] = time.perf_counter() - started
+            records[name].append(record)
+        if not warm_up:
+            for name, value in found.items():
+                seconds[name].append(value)
+    print(f"{machine(torch.device('cpu'))}, {rounds} rounds, {demo().batch_pairs} pairs a step\n")
+    print("| | s a step | against a plain step | rows forward | rows backward |")
+    print("|---|---|---|---|---|")
+    print(f"| plain fine-tuning | {statistics.median(seconds['plain']):.3f} | 1 | 32 | 32 |")
+    for name in trainers:
+        pairs = zip(seconds[name], seconds["plain"], strict=True)
+        ratio = statistics.median(mine / other for mine, other in pairs)
+        forward = statistics.mean(record["forward_rows"] for record in records[name])
+        backward = statistics.mean(record["backward_rows"] for record in records[name])
+        middle = statistics.median(seconds[name])
+        print(f"| {name} | {middle:.3f} | {ratio:.2f} | {forward:.0f} | {backward:.0f} |")
+
+
+if __name__ == "__main__":
+    main()
