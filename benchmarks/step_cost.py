@@ -2,9 +2,9 @@
 
     python benchmarks/step_cost.py --rounds 8
 
-Everything runs in one process, in turn, so that the ratio holds when the machine's speed drifts: each
-round times every objective once, next to a plain step (forward, backward, AdamW on the same model).
-Prints a Markdown table: median seconds, median of the ratios round by round, rows run.
+Everything runs in one process, in turn, so that the ratio holds when the machine's speed drifts:
+each round times every objective once, next to a plain step (forward, backward, AdamW on the same
+model). Prints a Markdown table: median seconds, median of the ratios round by round, rows run.
 """
 
 from __future__ import annotations
@@ -44,13 +44,6 @@ def plain_step(job: Job) -> Callable[[int], None]:
     return step
 
 
-def timed(step: Callable[[int], object], number: int) -> float:
-    """Seconds of one step."""
-    started = time.perf_counter()
-    step(number)
-    return time.perf_counter() - started
-
-
 def main() -> None:
     """Time all objectives in turn and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -69,27 +62,36 @@ def main() -> None:
     seconds: dict[str, list[float]] = {name: [] for name in ["plain", *trainers]}
     records: dict[str, list[dict[str, float]]] = {name: [] for name in trainers}
     for number in range(rounds + 1):
-        warm_up = number == 0
-        found = {"plain": timed(plain, number)}
+        started = time.perf_counter()
+        plain(number)
+        found = {"plain": time.perf_counter() - started}
         for name, trainer in trainers.items():
             started = time.perf_counter()
-            record = trainer.step(number)
+            records[name].append(trainer.step(number))
             found[name] = time.perf_counter() - started
-            records[name].append(record)
-        if not warm_up:
+        if number > 0:  # the first round pays for set-up
             for name, value in found.items():
                 seconds[name].append(value)
     print(f"{machine(torch.device('cpu'))}, {rounds} rounds, {demo().batch_pairs} pairs a step\n")
-    print("| | s a step | against a plain step | rows forward | rows backward |")
-    print("|---|---|---|---|---|")
-    print(f"| plain fine-tuning | {statistics.median(seconds['plain']):.3f} | 1 | 32 | 32 |")
-    for name in trainers:
-        pairs = zip(seconds[name], seconds["plain"], strict=True)
-        ratio = statistics.median(mine / other for mine, other in pairs)
-        forward = statistics.mean(record["forward_rows"] for record in records[name])
-        backward = statistics.mean(record["backward_rows"] for record in records[name])
+    print(table(seconds, records))
+
+
+def table(seconds: dict[str, list[float]], records: dict[str, list[dict[str, float]]]) -> str:
+    """The Markdown table."""
+    pairs = demo().batch_pairs
+    lines = [
+        "| | s a step | against a plain step | rows forward | rows backward |",
+        "|---|---|---|---|---|",
+        f"| plain fine-tuning | {statistics.median(seconds['plain']):.3f} | 1 | {pairs} | {pairs} |",
+    ]
+    for name, steps in records.items():
+        rounds = zip(seconds[name], seconds["plain"], strict=True)
+        ratio = statistics.median(mine / plain for mine, plain in rounds)
+        forward = statistics.mean(record["forward_rows"] for record in steps)
+        backward = statistics.mean(record["backward_rows"] for record in steps)
         middle = statistics.median(seconds[name])
-        print(f"| {name} | {middle:.3f} | {ratio:.2f} | {forward:.0f} | {backward:.0f} |")
+        lines.append(f"| {name} | {middle:.3f} | {ratio:.2f} | {forward:.0f} | {backward:.0f} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
