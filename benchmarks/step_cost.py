@@ -82,7 +82,7 @@ def table(seconds: dict[str, list[float]], records: dict[str, list[dict[str, flo
     lines = [
         "| | s a step | against a plain step | rows forward | rows backward |",
         "|---|---|---|---|---|",
-        f"| plain fine-tuning | {statistics.median(seconds['plain']):.3f} | 1 | {pairs} | {pairs} |",
+        f"| plain | {statistics.median(seconds['plain']):.3f} | 1 | {pairs} | {pairs} |",
     ]
     for name, steps in records.items():
         rounds = zip(seconds[name], seconds["plain"], strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -92,21 +93,10 @@ def train_base(
     if accelerator is not None:
         accelerator.wait_for_everyone()
         model.denoiser.to(accelerator.device)
-    sampler = PairSampler(
-        images,
-        None,
-        model.process,
-        batch_pairs=config.training.batch_pairs,
-        seed=config.training.seed,
-        num_classes=model.num_classes,
-    )
-    # The mean over dimensions instead of the sum, as base models are trained: the clip at 1 then
-    # acts on outliers only.
-    mean_loss = Fixed(keep=1 / (model.shape[0] * model.shape[1] * model.shape[2]), forget=0)
     trainer = Trainer(
         model,
-        [StepPart(sampler, NaiveDeletion())],
-        mean_loss,
+        [StepPart(keep_only_sampler(config, model, images), NaiveDeletion())],
+        mean_loss(model),
         config.training,
         run_dir=out,
         accelerator=accelerator,
@@ -121,6 +111,26 @@ def train_base(
     if accelerator is not None:
         accelerator.wait_for_everyone()  # the pipeline is there when any process returns
     return out / "model"
+
+
+def keep_only_sampler(config: BaseModel, model: DiffusionModel, images: ImageSet) -> PairSampler:
+    """A sampler of training images without a forget side."""
+    return PairSampler(
+        images,
+        None,
+        model.process,
+        batch_pairs=config.training.batch_pairs,
+        seed=config.training.seed,
+        num_classes=model.num_classes,
+    )
+
+
+def mean_loss(model: DiffusionModel) -> Fixed:
+    """The mean over dimensions instead of the sum, as base models are trained.
+
+    The clip at norm 1 then acts on outliers only.
+    """
+    return Fixed(keep=1 / math.prod(model.shape), forget=0)
 
 
 def grid_callback(out: Path, every_steps: int) -> Callback:
