@@ -15,7 +15,8 @@ from dataunlearn.data.sampler import PairSampler
 from dataunlearn.generated_keep import generated_count, generated_images
 from dataunlearn.metrics.copies import copy_threshold, distinct_indices
 from dataunlearn.models import DiffusionModel, load_model
-from dataunlearn.trainer import StepPart
+from dataunlearn.objectives import NaiveDeletion
+from dataunlearn.trainer import Phase, StepPart
 from dataunlearn.unlearning_config import Unlearning
 
 
@@ -56,6 +57,14 @@ class Job:
             num_classes=self.model.num_classes,
         )
         return [StepPart(sampler, self.config.objective)]
+
+    @property
+    def settling(self) -> Phase:
+        """What steps train on once the images are forgotten: the keep images alone."""
+        return Phase(
+            [StepPart(part.sampler, NaiveDeletion()) for part in self.parts],
+            NaiveDeletion.default_combination,
+        )
 
 
 def prepare(

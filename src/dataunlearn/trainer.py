@@ -48,6 +48,19 @@ class StepPart:
             raise ValueError(f"a step part's factor must be above 0, not {self.factor}")
 
 
+@dataclass(frozen=True, eq=False)
+class Phase:
+    """What a stretch of steps trains on, and how it weighs the two gradients."""
+
+    parts: Sequence[StepPart]
+    combination: Combination
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that does not fit an objective."""
+        for part in self.parts:
+            part.objective.check_combination(self.combination)
+
+
 class Trainer:
     """Runs a list of step parts through the engine, a combination rule and an optimizer.
 
@@ -59,6 +72,7 @@ class Trainer:
         run_dir: Where the log and the checkpoints go; None keeps nothing.
         accelerator: Processes and device; a plain single process by default.
         callbacks: Called with (trainer, steps done) after every step; True ends the run.
+        settling: What to go on with once a callback calls :meth:`settle`; None ends the run there.
         description: Label of the progress bar.
         shown: Whether to draw it.
     """
@@ -73,12 +87,13 @@ class Trainer:
         run_dir: Path | None = None,
         accelerator: Accelerator | None = None,
         callbacks: Sequence[Callback] = (),
+        settling: Phase | None = None,
         description: str = "training",
         shown: bool = True,
     ) -> None:
-        for part in parts:
-            part.objective.check_combination(combination)
-        self.model, self.parts, self.combination, self.config = model, parts, combination, config
+        self.model, self.config = model, config
+        self.phase, self.settling = Phase(parts, combination), settling
+        self.settled_after: int | None = None
         self.accelerator = accelerator
         self.is_main = accelerator is None or accelerator.is_main_process
         self.run_dir = run_dir
@@ -140,7 +155,7 @@ class Trainer:
         gradients = self.engine(self.model.denoiser, rows, mix_seed(self.config.seed, number))
         gramian = gradients.gramian()
         gradients.require_finite(gramian, rows, number + 1)
-        u_keep, u_forget = self.combination(gramian)
+        u_keep, u_forget = self.phase.combination(gramian)
         gradients.write(self.params, u_keep, u_forget)
         torch.nn.utils.clip_grad_norm_(self.params, self.config.clip_norm)
         for group in self.optimizer.param_groups:
@@ -162,9 +177,16 @@ class Trainer:
                 ),
                 part.factor,
             )
-            for part in self.parts
+            for part in self.phase.parts
         ]
         return concatenate(built)
+
+    def settle(self) -> bool:
+        """Go on with the settling phase; true if there is none, which ends the run."""
+        if self.settling is None:
+            return True
+        self.phase, self.settled_after = self.settling, self.steps_done
+        return False
 
     def use_average(self) -> None:
         """Put the moving average into the model, if there is one: the result of base training."""
@@ -190,7 +212,7 @@ class Trainer:
             return
         tensors = {f"model.{k}": v for k, v in self.model.denoiser.state_dict().items()}
         tensors |= optimizer_tensors(self.optimizer)
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = {"settled_after": self.settled_after}
         if self.ema is not None:
             tensors |= {f"ema.{i}": v for i, v in enumerate(self.ema.shadow_params)}
             values["ema_steps"] = self.ema.optimization_step
@@ -217,6 +239,9 @@ class Trainer:
                 shadow.copy_(tensors[f"ema.{index}"])
             self.ema.optimization_step = checkpoint.values["ema_steps"]
         self.steps_done = checkpoint.step
+        self.settled_after = checkpoint.values["settled_after"]
+        if self.settled_after is not None and self.settling is not None:
+            self.phase = self.settling
 
     def _record(
         self, number: int, rows: Rows, gradients: TwoGradients, gramian: Gramian

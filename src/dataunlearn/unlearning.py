@@ -92,18 +92,18 @@ def require_memorised(job: Job, say: Say) -> None:
 
 
 def stop_callback(job: Job) -> Callback:
-    """A callback that ends the run once the forget images are no longer restored."""
+    """A callback that stops forgetting once the forget images are no longer restored."""
     rule: StopRule = job.config.stop
-    middle = job.model.process.num_train_timesteps // 2
+    timestep = job.model.process.num_train_timesteps * 45 // 100
 
     def look(trainer: Trainer, steps_done: int) -> bool:
-        if rule.every_steps == 0 or steps_done % rule.every_steps:
+        if rule.every_steps == 0 or steps_done % rule.every_steps or trainer.settled_after:
             return False
         trainer.model.denoiser.eval()
         found = regenerate(
             trainer.model,
             job.originals,
-            middle if rule.timestep is None else rule.timestep,
+            timestep if rule.timestep is None else rule.timestep,
             copies=rule.copies,
             threshold=job.threshold,
             seed=mix_seed(job.config.seed, steps_done),
@@ -111,7 +111,7 @@ def stop_callback(job: Job) -> Callback:
             cond=job.cond,
         )
         trainer.model.denoiser.train()
-        return found.share <= rule.regeneration_below
+        return found.share <= rule.regeneration_below and trainer.settle()
 
     return look
 
@@ -174,8 +174,19 @@ def run_job(
         return None
     for note in trainer.notes:
         say(note)
+    if trainer.settled_after is not None:
+        say(f"Forgotten after {trainer.settled_after} steps; the rest went to the keep images.")
     after = _measured(job, "after", timing, shown)
-    facts = RunFacts(job, before, after, timing, hash_before, hash_weights(job.model), log)
+    facts = RunFacts(
+        job,
+        before,
+        after,
+        timing,
+        hash_before,
+        hash_weights(job.model),
+        log,
+        trainer.settled_after,
+    )
     if out is not None:
         save_model(job.model, out / "model", getattr(torch, job.config.save_dtype))
         write_facts(facts, out)
@@ -210,6 +221,7 @@ def make_trainer(
         run_dir=out,
         accelerator=accelerator,
         callbacks=callbacks,
+        settling=job.settling if job.config.stop.then == "settle" else None,
         description="unlearning",
         shown=shown,
     )

@@ -43,16 +43,23 @@ def default_learning_rate(num_parameters: int) -> float:
 
 @dataclass(frozen=True)
 class StopRule:
-    """End the run early, once the model no longer restores the forget images.
+    """Stop forgetting once the model no longer restores the forget images.
+
+    Ascending further would only harm the rest. What happens then is up to ``then``: "settle" spends
+    the remaining steps on the keep images alone, with the rate falling to 0, which mends what the
+    ascent broke; "end" ends the run.
 
     Args:
         every_steps: Steps between looks; 0 never looks.
+        then: "settle" or "end".
         regeneration_below: Share of regenerations at which the images count as forgotten.
-        timestep: Noise level of the look; None for half of the noise.
+        timestep: Noise level of the look; None for 45 % of the noise, a little below the half that
+            the verdict is about.
         copies: Tries per look.
     """
 
-    every_steps: int = 0
+    every_steps: int = 10
+    then: Literal["settle", "end"] = "settle"
     regeneration_below: float = 0.0
     timestep: int | None = None
     copies: int = 16
@@ -83,7 +90,7 @@ class Unlearning:
         batch_pairs: Keep/forget pairs per step.
         timesteps: Noise levels to train on: ``Above`` a share of them, ``Uniform``, ``Last``, or
             ``Window`` with lo and hi.
-        stop: Rule for ending early.
+        stop: When to stop forgetting, and what to do with the steps that are left.
         optimizer: "adamw" or "adam".
         betas: Decay rates of the optimizer's moments.
         weight_decay: Weight decay.

@@ -308,10 +308,15 @@ def test_missing_tracker_is_an_error(
 
 
 def test_stop_rule_ends_early(inputs: dict[str, Path]) -> None:
-    """A tiny untrained model never restores the image, so the first look ends the run."""
+    """A tiny untrained model never restores the image, so the first look stops the forgetting."""
     arguments = ["--stop.every-steps", "2", "--stop.copies", "2"]
-    assert cli.run(command(inputs, *arguments)) in (0, 4)
+    assert cli.run(command(inputs, *arguments, "--stop.then", "end")) in (0, 4)
     assert len((inputs["out"] / "log.jsonl").read_text().splitlines()) == 2
+    assert cli.run(command(inputs, *arguments, "--overwrite")) in (0, 4)
+    records = [json.loads(line) for line in (inputs["out"] / "log.jsonl").open()]
+    assert [record["u_forget"] != 0 for record in records] == [True, True, False, False]
+    facts = json.loads((inputs["out"] / "report.json").read_text())
+    assert facts["method"]["settled_after"] == 2
 
 
 def test_shipped_model_is_small_and_plain() -> None:

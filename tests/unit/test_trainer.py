@@ -19,7 +19,7 @@ from dataunlearn.interrupt import InterruptedRunError
 from dataunlearn.models import DiffusionModel
 from dataunlearn.objectives import OBJECTIVES, SISS, NaiveDeletion, NegGrad, Objective, SISSNoIS
 from dataunlearn.steplog import read_log
-from dataunlearn.trainer import StepPart, Trainer, make_ema, make_optimizer
+from dataunlearn.trainer import Phase, StepPart, Trainer, make_ema, make_optimizer
 
 MakeTrainer = Callable[..., Trainer]
 CONFIG = Training(steps=3, batch_pairs=4, learning_rate=1e-3)
@@ -178,8 +178,9 @@ class TestUpdate:
     def test_parts_add_up(self, make_trainer: MakeTrainer) -> None:
         """A part given twice at half its factor is the part itself."""
         one, two = make_trainer(), make_trainer()
-        part = two.parts[0]
-        two.parts = [replace(part, factor=0.5), replace(part, factor=0.5)]
+        part = two.phase.parts[0]
+        halves = [replace(part, factor=0.5), replace(part, factor=0.5)]
+        two.phase = replace(two.phase, parts=halves)
         first, second = one.step(0), two.step(0)
         assert second["rows"] == 2 * first["rows"]
         for name in ("loss_keep", "loss_forget", "norm_keep", "norm_forget"):
@@ -423,3 +424,54 @@ class TestClasses:
             PairSampler(
                 make_images(4), None, model.process, batch_pairs=2, num_classes=model.num_classes
             )
+
+
+class TestSettle:
+    """A callback can end the forgetting: the rest of the steps trains on the settling phase."""
+
+    def trainer(self, make_model, make_images, run_dir=None, settling=True, stop_at=2):
+        model = make_model()
+        sampler = PairSampler(make_images(6), make_images(2, seed=1), model.process, batch_pairs=4)
+        phase = Phase([StepPart(sampler, NaiveDeletion())], NaiveDeletion.default_combination)
+
+        def callback(trainer, steps_done):
+            return steps_done == stop_at and trainer.settle()
+
+        return Trainer(
+            model,
+            [StepPart(sampler, SISSNoIS())],
+            SISSNoIS.default_combination,
+            Training(steps=5, batch_pairs=4, learning_rate=1e-3, checkpoint_every_steps=3),
+            run_dir=run_dir,
+            callbacks=[callback],
+            settling=phase if settling else None,
+            shown=False,
+        )
+
+    def test_rest_of_the_steps_has_no_forget_side(self, make_model, make_images):
+        trainer = self.trainer(make_model, make_images)
+        log = trainer.run()
+        assert [record["u_forget"] != 0 for record in log] == [True, True, False, False, False]
+        assert [record["rows"] for record in log] == [8, 8, 4, 4, 4]
+        assert trainer.settled_after == 2
+
+    def test_without_a_settling_phase_the_run_ends(self, make_model, make_images):
+        assert len(self.trainer(make_model, make_images, settling=False).run()) == 2
+
+    def test_a_resumed_run_is_still_settled(self, make_model, make_images, tmp_path):
+        whole = self.trainer(make_model, make_images)
+        whole.run()
+        broken = self.trainer(make_model, make_images, tmp_path)
+        broken.callbacks = [*broken.callbacks, lambda trainer, steps: 1 / (steps - 4) > 9]
+        with pytest.raises(ZeroDivisionError):
+            broken.run()
+        resumed = self.trainer(make_model, make_images, tmp_path)
+        resumed.run()
+        assert resumed.settled_after == 2
+        for first, second in zip(whole.params, resumed.params, strict=True):
+            assert torch.equal(first, second)
+
+    def test_a_senseless_settling_phase_is_refused(self, make_model, make_images):
+        sampler = PairSampler(make_images(3), None, make_model().process, batch_pairs=2)
+        with pytest.raises(ValueError, match="does not fit"):
+            Phase([StepPart(sampler, NaiveDeletion())], NegGrad().default_combination)

@@ -52,6 +52,7 @@ class RunFacts:
     hash_before: str
     hash_after: str
     log: list[dict[str, Any]]
+    settled_after: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The content of ``report.json``."""
@@ -70,6 +71,7 @@ class RunFacts:
                 "objective": str(config.objective),
                 "combination": str(job.combination),
                 "steps": len(self.log),
+                "settled_after": self.settled_after,
                 "batch_pairs": job.training.batch_pairs,
                 "learning_rate": job.training.learning_rate,
                 "timesteps": str(config.timesteps),
