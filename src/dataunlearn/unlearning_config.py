@@ -26,9 +26,9 @@ class Dial:
 
 
 DIALS: dict[Strength, Dial] = {
-    "gentle": Dial(steps=75, ratio=0.2, rate_factor=1.0),
-    "default": Dial(steps=150, ratio=DEFAULT_RATIO, rate_factor=1.0),
-    "strong": Dial(steps=300, ratio=0.6, rate_factor=1.5),
+    "gentle": Dial(steps=100, ratio=0.2, rate_factor=1.0),
+    "default": Dial(steps=200, ratio=DEFAULT_RATIO, rate_factor=1.0),
+    "strong": Dial(steps=400, ratio=0.6, rate_factor=1.5),
 }
 
 
