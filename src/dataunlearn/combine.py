@@ -101,6 +101,11 @@ class NormFix(Combination):
                 f"NormFix(norm=5); got norm={self.norm}, ratio={self.ratio}"
             )
 
+    def __str__(self) -> str:
+        """The one length that was given."""
+        given = f"ratio={self.ratio:g}" if self.ratio is not None else f"norm={self.norm:g}"
+        return f"NormFix({given})"
+
     @property
     def keep_directions(self) -> tuple[Direction, ...]:
         """The keep gradient is descended."""

@@ -220,13 +220,14 @@ class GradientEngine:
         self, denoiser: nn.Module, params: Sequence[nn.Parameter], rows: Rows
     ) -> list[tuple[Tensor, tuple[Tensor, ...]] | None]:
         """Per side the row losses and gradients, or None for a side without weight."""
+        # Asked where the rows were drawn, on the CPU, so that the device is not waited for.
+        present = [bool((term.weight != 0).any()) for term in (rows.keep, rows.forget)]
         device = params[0].device
         rows = rows.to(device)
         with torch.autocast(
             device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
         ):
             prediction = denoiser(rows.inputs, rows.t, rows.cond)
-        present = [bool((term.weight != 0).any()) for term in (rows.keep, rows.forget)]
         sides: list[tuple[Tensor, tuple[Tensor, ...]] | None] = []
         for number, term in enumerate((rows.keep, rows.forget)):
             if not present[number]:
