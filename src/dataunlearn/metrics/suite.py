@@ -173,6 +173,14 @@ class QualityChange:
             and self.broken_increase <= MOST_BROKEN_INCREASE
         )
 
+    @property
+    def worse(self) -> bool:
+        """Whether quality is worse beyond the limits for certain, not only for lack of samples."""
+        return (
+            self.score_ratio_interval[1] < LEAST_SCORE_RATIO
+            or self.broken_increase > MOST_BROKEN_INCREASE
+        )
+
 
 def compare_quality(before: Measurement, after: Measurement) -> QualityChange | None:
     """Compare two models' digits picture by picture; None where digits were not judged.

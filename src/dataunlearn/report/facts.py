@@ -151,9 +151,23 @@ def verdict(
     if len(after.samples):
         copies = int(after.copies.sum())
         text += f", and {copies} of {len(after.samples)} fresh samples are copies"
-    if kept is not None:
-        text += f". Its other pictures are {'as good as before' if kept else 'worse than before'}"
+    if change is not None:
+        text += f". Its other pictures are {quality_words(change)}"
     return {"forgotten": forgotten, "quality_kept": kept, "text": text + "."}
+
+
+def quality_words(change: QualityChange) -> str:
+    """How the other pictures compare with before, with the numbers behind it."""
+    low, high = change.score_ratio_interval
+    numbers = (
+        f"Inception Score {change.score_ratio:.1%} of before, between {low:.1%} and {high:.1%}; "
+        f"broken pictures {100 * change.broken_increase:+.1f} points"
+    )
+    if change.kept:
+        return f"as good as before ({numbers})"
+    if change.worse:
+        return f"worse than before ({numbers})"
+    return f"not shown to be as good as before ({numbers})"
 
 
 def machine(device: torch.device) -> dict[str, Any]:
