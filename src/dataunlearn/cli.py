@@ -152,7 +152,10 @@ def run(arguments: Sequence[str]) -> int:
         console.print(f"Go on with the same command: {again}", soft_wrap=True)
         return INTERRUPTED
     except KeyboardInterrupt:
-        console.print("Interrupted; nothing was saved.")
+        console.print(
+            "Interrupted between saves; the same command goes on from the last checkpoint in "
+            "--out, or starts anew if there is none."
+        )
         return INTERRUPTED
     except (ValueError, ArithmeticError, OSError) as error:
         console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)

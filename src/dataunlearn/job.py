@@ -16,6 +16,7 @@ from dataunlearn.generated_keep import generated_count, generated_images
 from dataunlearn.metrics.copies import copy_threshold, distinct_indices
 from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.objectives import NaiveDeletion
+from dataunlearn.reference import Reference, open_reference
 from dataunlearn.trainer import Phase, StepPart
 from dataunlearn.unlearning_config import Unlearning
 
@@ -33,6 +34,7 @@ class Job:
         threshold: Pixel distance below which an image counts as a copy.
         training: The loop's numbers.
         combination: The rule, with the data's counts filled in.
+        reference: A model that never saw the forget images, or None.
     """
 
     config: Unlearning
@@ -43,6 +45,7 @@ class Job:
     threshold: float
     training: Training
     combination: Combination
+    reference: Reference | None = None
 
     @property
     def parts(self) -> list[StepPart]:
@@ -124,6 +127,7 @@ def check_job(config: Unlearning, model: DiffusionModel, forget: ImageSet, keep:
         config.evaluation.threshold or copy_threshold(split.forget, split.keep),
         config.training(model.num_parameters),
         config.rule.with_counts(split.num_train, split.num_forget),
+        open_reference(config.reference, model, model.device) if config.reference else None,
     )
     job.parts[0].sampler(0)  # labels and timesteps are checked by drawing once
     return job

@@ -158,17 +158,19 @@ def run_job(
     """
     timing = Timing()
     hash_before = hash_weights(job.model)
-    before = None
+    before = reference = None
     if accelerator is None or accelerator.is_main_process:
         require_memorised(job, say)
         if out is not None:
             claim_for(job, out, overwrite, say)
         before = _measured(job, "before", timing, shown)
+        reference = measure_reference(job, shown)
     if accelerator is not None:
         accelerator.wait_for_everyone()
     trainer = make_trainer(job, out, accelerator, shown)
     started = time.perf_counter()
     log = trainer.run()
+    trainer.use_average()
     timing.unlearn_seconds = time.perf_counter() - started
     if before is None:
         return None
@@ -186,6 +188,7 @@ def run_job(
         hash_weights(job.model),
         log,
         trainer.settled_after,
+        reference,
     )
     if out is not None:
         save_model(job.model, out / "model", getattr(torch, job.config.save_dtype))
@@ -224,6 +227,16 @@ def make_trainer(
         settling=job.settling if job.config.stop.then == "settle" else None,
         description="unlearning",
         shown=shown,
+    )
+
+
+def measure_reference(job: Job, shown: bool) -> dict[str, Any] | None:
+    """The reference's numbers for the report; None without a reference."""
+    if job.reference is None:
+        return None
+    settings = job.config.evaluation
+    return job.reference.measured(
+        job.originals, job.threshold, settings, cond=job.cond, shown=shown
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dataunlearn.combine import DEFAULT_RATIO, Combination, NormFix
-from dataunlearn.config import Evaluation, Training, require
+from dataunlearn.config import Ema, Evaluation, Training, require
 from dataunlearn.gradients import Precision
 from dataunlearn.objectives import SISS, Objective
 from dataunlearn.timesteps import Above, TimestepPolicy
@@ -97,6 +97,7 @@ class Unlearning:
         clip_norm: Largest length of the combined gradient.
         warmup_steps: Steps of linear warm-up; None takes a fifteenth of the steps.
         schedule: Learning-rate schedule after it.
+        ema: Moving average of the weights, which then becomes the result; None for none.
         micro_batch_rows: Most rows per forward pass; smaller saves memory, nothing else changes.
         precision: Autocast type of the forward pass.
         checkpoint_every_steps: Steps between checkpoints.
@@ -107,6 +108,8 @@ class Unlearning:
         scheduler: Folder with the scheduler's config, for a bare unet folder.
         save_dtype: Type of the weights in the new model folder.
         evaluation: What is measured before and after.
+        reference: A model that was trained without the forget images, measured beside the others;
+            or the JSON file of an earlier measurement of one.
         force: Go on although the model does not seem to reproduce the forget images.
         seed: Names every random draw.
         device: Where to run; None takes the best there is.
@@ -131,6 +134,7 @@ class Unlearning:
     clip_norm: float = 1.0
     warmup_steps: int | None = None
     schedule: Literal["constant", "cosine"] = "cosine"
+    ema: Ema | None = None
     micro_batch_rows: int = 64
     precision: Precision = "float32"
     checkpoint_every_steps: int = 25
@@ -140,6 +144,7 @@ class Unlearning:
     scheduler: str | None = None
     save_dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     evaluation: Evaluation = field(default_factory=Evaluation)
+    reference: str | None = None
     force: bool = False
     seed: int = 0
     device: Literal["cpu", "cuda", "mps"] | None = None
@@ -184,6 +189,7 @@ class Unlearning:
             precision=self.precision,
             checkpoint_every_steps=self.checkpoint_every_steps,
             seed=self.seed,
+            ema=self.ema,
         )
 
     @property

@@ -307,6 +307,39 @@ def test_missing_tracker_is_an_error(
     assert "dataunlearn[trackers]" in " ".join(capsys.readouterr().err.split())
 
 
+def test_reference_model_and_its_measurements(
+    inputs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A reference is measured beside the others; the JSON of its numbers serves as well."""
+    assert cli.run(command(inputs, "--reference", str(inputs["base"]))) in (0, 4)
+    facts = json.loads((inputs["out"] / "report.json").read_text())
+    found = facts["reference"]
+    assert found.pop("label") == "a model that never saw it"
+    assert found == facts["before"]  # the same model, the same seeds
+    numbers = inputs["out"].with_name("numbers.json")
+    numbers.write_text(json.dumps(found))
+    assert cli.run(command(inputs, "--reference", str(numbers), "--overwrite")) in (0, 4)
+    assert json.loads((inputs["out"] / "report.json").read_text())["reference"]["regeneration"]
+    assert "never saw it" in (inputs["out"] / "report.html").read_text()
+    numbers.write_text("{}")
+    assert cli.run(command(inputs, "--reference", str(numbers), "--overwrite")) == 1
+    assert "lacks regeneration" in " ".join(capsys.readouterr().err.split())
+
+
+def test_average_of_the_weights_becomes_the_result(inputs: dict[str, Path]) -> None:
+    """An average over four steps lies between the first weights and the last."""
+    assert cli.run(command(inputs)) in (0, 4)
+    last = load_model(inputs["out"] / "model").denoiser.state_dict()
+    assert cli.run(command(inputs, "--ema.max-decay", "0.9", "--overwrite")) in (0, 4)
+    averaged = load_model(inputs["out"] / "model").denoiser.state_dict()
+    base = load_model(inputs["base"]).denoiser.state_dict()
+
+    def moved(weights: dict[str, torch.Tensor]) -> float:
+        return sum(float((weights[name] - base[name]).abs().sum()) for name in base)
+
+    assert 0 < moved(averaged) < moved(last)
+
+
 def test_stop_rule_ends_early(inputs: dict[str, Path]) -> None:
     """A tiny untrained model never restores the image, so the first look stops the forgetting."""
     arguments = ["--stop.every-steps", "2", "--stop.copies", "2"]

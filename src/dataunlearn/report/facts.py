@@ -53,6 +53,7 @@ class RunFacts:
     hash_after: str
     log: list[dict[str, Any]]
     settled_after: int | None = None
+    reference: dict[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The content of ``report.json``."""
@@ -90,6 +91,7 @@ class RunFacts:
             "threshold": job.threshold,
             "before": self.before.numbers,
             "after": self.after.numbers,
+            "reference": self.reference,
             "quality_change": describe(change),
         }
 
