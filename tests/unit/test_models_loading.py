@@ -73,6 +73,12 @@ class TestSave:
         assert np.array_equal(draw(found), draw(model.pipeline))
         assert not list((tmp_path / "model").rglob("*.bin"))
 
+    def test_others_may_read_every_file(self, tmp_path: Path, make_model: MakeModel) -> None:
+        save_model(make_model(), tmp_path / "model")
+        files = [path for path in (tmp_path / "model").rglob("*") if path.is_file()]
+        assert any(path.suffix == ".safetensors" for path in files)
+        assert {path.stat().st_mode & 0o777 for path in files} == {0o644}
+
     def test_load_gives_back_the_model(self, tmp_path: Path, make_model: MakeModel) -> None:
         model = make_model(num_class_embeds=3)
         save_model(model, tmp_path / "model")

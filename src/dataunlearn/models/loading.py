@@ -129,13 +129,20 @@ def save_model(model: DiffusionModel, folder: Path, dtype: torch.dtype = torch.f
         model.denoiser.to(dtype)
         model.pipeline.save_pretrained(str(temporary), safe_serialization=True)
         forget_origin(temporary)
-        temporary.chmod(0o755)
+        make_readable(temporary)
         replace_folder(temporary, folder)
     finally:
         if weights is not None:
             model.denoiser.to(original)
             model.denoiser.load_state_dict(weights)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def make_readable(folder: Path) -> None:
+    """Let others read the folder: temporary folders and safetensors files are private when made."""
+    folder.chmod(0o755)
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def forget_origin(folder: Path) -> None:
