@@ -12,7 +12,7 @@ from dataunlearn.gradients import Precision
 from dataunlearn.objectives import SISS, Objective
 from dataunlearn.timesteps import Above, TimestepPolicy
 
-WARMUP_DIVISOR = 15
+WARMUP_DIVISOR = 4
 Strength = Literal["gentle", "default", "strong"]
 
 
@@ -95,7 +95,7 @@ class Unlearning:
         betas: Decay rates of the optimizer's moments.
         weight_decay: Weight decay.
         clip_norm: Largest length of the combined gradient.
-        warmup_steps: Steps of linear warm-up; None takes a fifteenth of the steps.
+        warmup_steps: Steps of linear warm-up; None takes a quarter of the steps.
         schedule: Learning-rate schedule after it.
         ema: Moving average of the weights, which then becomes the result; None for none.
         micro_batch_rows: Most rows per forward pass; smaller saves memory, nothing else changes.
