@@ -31,7 +31,7 @@ from dataunlearn import (
 )
 from dataunlearn.checkpoint import write_atomically
 from dataunlearn.config import Evaluation
-from dataunlearn.job import prepare
+from dataunlearn.job import Job, prepare
 from dataunlearn.metrics.suite import Measurement, compare_quality, measure
 from dataunlearn.models import load_model
 from dataunlearn.recipes.demo import demo
@@ -82,10 +82,15 @@ def evaluation(num_samples: int, copies: int) -> Evaluation:
     )
 
 
+def demo_job(settings: Evaluation, **changes: Any) -> Job:
+    """The demo with these changes; the reference has a row of its own."""
+    return prepare(dataclasses.replace(demo(), evaluation=settings, reference=None, **changes))
+
+
 def run(name: str, settings: Evaluation, base: Baseline, work: Path) -> dict[str, Any]:
     """Unlearn with one method, measure, and return its numbers."""
-    config = dataclasses.replace(demo(), evaluation=settings, reference=None, **RUNS[name])
-    job = prepare(config)
+    job = demo_job(settings, **RUNS[name])
+    config = job.config
     trainer = make_trainer(job, out=None, accelerator=None, shown=True)
     started = time.perf_counter()
     log = trainer.run()
@@ -113,7 +118,7 @@ def run(name: str, settings: Evaluation, base: Baseline, work: Path) -> dict[str
 
 def run_reference(settings: Evaluation, base: Baseline, work: Path) -> dict[str, Any]:
     """Measure the model that never saw the T-shirt; its seeds' noise is everybody's."""
-    job = prepare(dataclasses.replace(demo(), evaluation=settings, reference=None))
+    job = demo_job(settings)
     model = load_model(REFERENCE)
     model.denoiser.eval()
     found = measure(model, job.originals, job.threshold, settings, label="measuring the reference")
@@ -146,7 +151,7 @@ class Baseline:
     @cached_property
     def measurement(self) -> Measurement:
         """Samples and regenerations of the shipped model."""
-        job = prepare(dataclasses.replace(demo(), evaluation=self.settings, reference=None))
+        job = demo_job(self.settings)
         found = measure(
             job.model, job.originals, job.threshold, self.settings, label="measuring before"
         )

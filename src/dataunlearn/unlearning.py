@@ -168,16 +168,10 @@ def run_job(
     if accelerator is not None:
         accelerator.wait_for_everyone()
     trainer = make_trainer(job, out, accelerator, shown)
-    started = time.perf_counter()
-    log = trainer.run()
-    trainer.use_average()
-    timing.unlearn_seconds = time.perf_counter() - started
+    log = _trained(trainer, timing)
     if before is None:
         return None
-    for note in trainer.notes:
-        say(note)
-    if trainer.settled_after is not None:
-        say(f"Forgotten after {trainer.settled_after} steps; the rest went to the keep images.")
+    say_what_happened(trainer, say)
     after = _measured(job, "after", timing, shown)
     facts = RunFacts(
         job,
@@ -195,6 +189,14 @@ def run_job(
         write_facts(facts, out)
         finish_run_dir(out)
     return UnlearnResult(job.model.pipeline, before, after, facts.as_json(), log, out)
+
+
+def say_what_happened(trainer: Trainer, say: Say) -> None:
+    """Say what a person should know about the steps that were done."""
+    for note in trainer.notes:
+        say(note)
+    if trainer.settled_after is not None:
+        say(f"Forgotten after {trainer.settled_after} steps; the rest went to the keep images.")
 
 
 def claim_for(job: Job, out: Path, overwrite: bool, say: Say) -> None:
@@ -238,6 +240,14 @@ def measure_reference(job: Job, shown: bool) -> dict[str, Any] | None:
     return job.reference.measured(
         job.originals, job.threshold, settings, cond=job.cond, shown=shown
     )
+
+
+def _trained(trainer: Trainer, timing: Timing) -> list[dict[str, Any]]:
+    started = time.perf_counter()
+    log = trainer.run()
+    trainer.use_average()
+    timing.unlearn_seconds = time.perf_counter() - started
+    return log
 
 
 def _measured(job: Job, when: str, timing: Timing, shown: bool) -> Measurement:
