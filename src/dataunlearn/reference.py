@@ -13,6 +13,7 @@ from torch import Tensor
 from dataunlearn.config import Evaluation
 from dataunlearn.metrics.suite import measure
 from dataunlearn.models import DiffusionModel, load_model
+from dataunlearn.rundir import describe
 
 LABEL = "a model that never saw it"
 NEEDED = ("regeneration", "regeneration_interval")
@@ -41,7 +42,9 @@ class Reference:
     ) -> dict[str, Any]:
         """The numbers for a report, with a label; see :func:`dataunlearn.metrics.suite.measure`."""
         if self.numbers is not None:
-            return {"label": LABEL, **self.numbers}
+            same = self.numbers.get("evaluation", describe(settings)) == describe(settings)
+            label = LABEL if same else f"{LABEL}, measured with other settings"
+            return {**self.numbers, "label": label}
         assert self.model is not None
         found = measure(
             self.model,

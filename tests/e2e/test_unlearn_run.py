@@ -321,6 +321,10 @@ def test_reference_model_and_its_measurements(
     assert cli.run(command(inputs, "--reference", str(numbers), "--overwrite")) in (0, 4)
     assert json.loads((inputs["out"] / "report.json").read_text())["reference"]["regeneration"]
     assert "never saw it" in (inputs["out"] / "report.html").read_text()
+    numbers.write_text(json.dumps({**found, "evaluation": {"num_samples": 7}}))
+    assert cli.run(command(inputs, "--reference", str(numbers), "--overwrite")) in (0, 4)
+    facts = json.loads((inputs["out"] / "report.json").read_text())
+    assert facts["reference"]["label"] == "a model that never saw it, measured with other settings"
     numbers.write_text("{}")
     assert cli.run(command(inputs, "--reference", str(numbers), "--overwrite")) == 1
     assert "lacks regeneration" in " ".join(capsys.readouterr().err.split())

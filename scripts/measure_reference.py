@@ -1,0 +1,44 @@
+"""Measure the model that never saw the T-shirt as the demo measures its own: the demo's yardstick.
+
+    python scripts/measure_reference.py
+
+Writes src/dataunlearn/assets/mnist_tshirt_small/reference.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+from mnist_tshirt_small_results import REFERENCE, commit
+
+from dataunlearn.assets import asset
+from dataunlearn.checkpoint import write_atomically
+from dataunlearn.job import prepare
+from dataunlearn.recipes.demo import demo
+from dataunlearn.reference import open_reference
+from dataunlearn.report.facts import machine
+from dataunlearn.rundir import describe
+
+
+def main() -> None:
+    """Measure, and write the numbers with what they were made with."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    job = prepare(dataclasses.replace(demo(), reference=None))
+    settings = job.config.evaluation
+    reference = open_reference(str(REFERENCE), job.model, job.model.device)
+    content = {
+        "command": "python scripts/measure_reference.py",
+        "commit": commit(),
+        "machine": machine(job.model.device),
+        "evaluation": describe(settings),
+        **reference.measured(job.originals, job.threshold, settings),
+    }
+    target = Path(asset("mnist_tshirt_small")) / "reference.json"
+    write_atomically(target, (json.dumps(content, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()
