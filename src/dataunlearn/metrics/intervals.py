@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student_t
 
 
 def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -83,6 +84,45 @@ def paired_bootstrap(
         values[i] = statistic(*(array[rows] for array in arrays))
     lo, hi = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(lo), float(hi)
+
+
+def two_sample_bootstrap(
+    statistic: Callable[..., float],
+    first: NDArray[Any],
+    second: NDArray[Any],
+    num_resamples: int = 500,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of a statistic of two independent samples.
+
+    Args:
+        statistic: Takes both resampled arrays and returns a float.
+        first: At least one row.
+        second: At least one row; resampled independently of ``first``.
+        num_resamples: Number of bootstrap resamples.
+        seed: Seed of the resampling.
+    """
+    rng = np.random.default_rng(seed)
+    values = [
+        statistic(
+            first[rng.integers(len(first), size=len(first))],
+            second[rng.integers(len(second), size=len(second))],
+        )
+        for _ in range(num_resamples)
+    ]
+    lo, hi = np.quantile(values, [0.025, 0.975])
+    return float(lo), float(hi)
+
+
+def student_interval(mean: float, standard_error: float, degrees: int) -> tuple[float, float]:
+    """95 % interval of a mean whose standard error was estimated from ``degrees`` + 1 values."""
+    half_width = float(student_t.ppf(0.975, degrees)) * standard_error
+    return mean - half_width, mean + half_width
+
+
+def mean_interval(values: NDArray[Any], seed: int = 0) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean of values ``(N,)``."""
+    return paired_bootstrap(lambda rows: float(np.mean(rows)), values, seed=seed)
 
 
 def _check_confidence(confidence: float) -> None:

@@ -1,0 +1,125 @@
+"""FID and KID: how far a model's pictures are from others as a whole, with any embedder.
+
+Both by torchmetrics (Heusel et al. 2017; Binkowski et al. 2018), which takes features of any
+network. Numbers with different embedders, or FIDs at different numbers of pictures, must not be
+compared: FID is biased by an amount that depends on the number.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
+
+from dataunlearn.metrics.embedders import Embedder
+from dataunlearn.metrics.result import Result
+
+NUM_SUBSETS = 100
+MAX_SUBSET = 1000
+FID_RESAMPLES = 20
+
+
+class _Features(nn.Module):
+    """Lets torchmetrics take vectors that are computed already."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.num_features = width
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return vectors
+
+
+def kid(
+    embedder: Embedder,
+    images: Tensor,
+    others: Tensor,
+    *,
+    name: str = "kid",
+    num_subsets: int = NUM_SUBSETS,
+    seed: int = 0,
+) -> Result:
+    """Kernel Inception Distance: unbiased MMD^2 with a cubic kernel, mean over random subsets.
+
+    Args:
+        embedder: Gives the features.
+        images: The model's pictures ``(N, C, H, W)`` in [-1, 1], at least 4.
+        others: What they are compared with ``(M, C, H, W)``, without forgotten images; at least 4.
+        name: Name of the result.
+        num_subsets: Number of subsets.
+        seed: Seed of the subsets.
+
+    Returns:
+        The mean; its 95 % interval from the spread over subsets of m pictures, narrowed by
+        sqrt(m/n) as subsampling asks (Politis and Romano 1994).
+    """
+    first, second = vectors(embedder, images, others)
+    fewest = min(len(first), len(second))
+    size = min(MAX_SUBSET, fewest // 2)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*extracted features in buffer.*")
+        metric = KernelInceptionDistance(
+            _Features(first.shape[1]), subsets=num_subsets, subset_size=size
+        )
+    with torch.random.fork_rng(devices=[]):  # torchmetrics draws its subsets from the global state
+        torch.manual_seed(seed)
+        metric.update(second, real=True)
+        metric.update(first, real=False)
+        mean, std = (float(number) for number in metric.compute())
+    half_width = 1.96 * std * (size / fewest) ** 0.5
+    settings = _settings(embedder, images, others) | {"subset_size": size, "subsets": num_subsets}
+    return Result(name, mean, (mean - half_width, mean + half_width), False, settings)
+
+
+def fid(
+    embedder: Embedder, images: Tensor, others: Tensor, *, name: str = "fid", seed: int = 0
+) -> Result:
+    """Frechet Inception Distance; arguments as :func:`kid`.
+
+    Returns:
+        The distance; its interval is a bootstrap of both sides about it, of as many resamples as
+        ``per_item`` holds. Resampling repeats pictures, which adds to the distance; so the
+        interval takes the resamples' spread, not their place.
+    """
+    first, second = vectors(embedder, images, others)
+    value = _fid(first, second)
+    draw = torch.Generator().manual_seed(seed)
+    values = torch.tensor(
+        [_fid(_resample(first, draw), _resample(second, draw)) for _ in range(FID_RESAMPLES)]
+    )
+    half_width = 1.96 * float(values.std())
+    interval = (max(0.0, value - half_width), value + half_width)
+    return Result(name, value, interval, False, _settings(embedder, images, others), values)
+
+
+def vectors(embedder: Embedder, images: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Both sides' features.
+
+    Raises:
+        ValueError: If a side has fewer than 4 pictures.
+    """
+    if min(len(images), len(others)) < 4:
+        raise ValueError(
+            f"got {len(images)} and {len(others)} pictures to compare; give at least 4 on each side"
+        )
+    return embedder(images), embedder(others)
+
+
+def _fid(first: Tensor, second: Tensor) -> float:
+    metric = FrechetInceptionDistance(_Features(first.shape[1]), normalize=True)
+    metric.set_dtype(torch.float64)
+    metric.update(second, real=True)
+    metric.update(first, real=False)
+    return float(metric.compute())
+
+
+def _resample(features: Tensor, draw: torch.Generator) -> Tensor:
+    return features[torch.randint(len(features), (len(features),), generator=draw)]
+
+
+def _settings(embedder: Embedder, images: Tensor, others: Tensor) -> dict[str, Any]:
+    return {**embedder.settings, "num_images": len(images), "num_others": len(others)}

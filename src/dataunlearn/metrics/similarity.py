@@ -1,0 +1,132 @@
+"""Copy similarity: how near the nearest picture of a model is to an image, as an embedder sees it.
+
+Cosine similarity between embeddings (Pizzi et al. 2022; the measure of Alberti et al. 2025 with
+SSCD). What counts as a copy depends on the embedder and the data, so the threshold is calibrated:
+on images that are no copies for certain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dataunlearn.metrics.embedders import Embedder
+from dataunlearn.metrics.intervals import mean_interval, wilson
+from dataunlearn.metrics.result import Result
+
+CALIBRATION_QUANTILE = 0.99
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A similarity above which a picture counts as a copy.
+
+    Attributes:
+        value: The threshold, in [-1, 1].
+        calibrated_on: What it was calibrated on.
+        num_pairs: How many pairs of different pictures it rests on.
+    """
+
+    value: float
+    calibrated_on: str
+    num_pairs: int
+
+
+def similarities(embedder: Embedder, images: Tensor, originals: Tensor) -> Tensor:
+    """Cosine similarities ``(N, K)`` in [-1, 1] of pictures (N) and originals (K).
+
+    Raises:
+        ValueError: If either is empty.
+    """
+    first = functional.normalize(embedder(images), dim=1)
+    second = functional.normalize(embedder(originals), dim=1)
+    return first @ second.T
+
+
+def calibrate(embedder: Embedder, different: Tensor, originals: Tensor, *, name: str) -> Threshold:
+    """The threshold above which hardly any picture known to be different comes.
+
+    Half way between the nearest one of ``different`` (its 99th percentile, so that a stray
+    near-duplicate does not decide) and a perfect copy. Reported with every number, never assumed.
+
+    Args:
+        embedder: The embedder.
+        different: ``(N, C, H, W)`` pictures that are no copies: the keep set, or the model's own
+            samples where there is none (memorised ones among them then raise the threshold).
+        originals: ``(K, C, H, W)``.
+        name: What ``different`` is: "keep" or "samples".
+
+    Raises:
+        ValueError: If either is empty.
+    """
+    nearest = similarities(embedder, different, originals).max(dim=1).values
+    typical = float(nearest.quantile(CALIBRATION_QUANTILE))
+    return Threshold((1 + typical) / 2, name, len(different) * len(originals))
+
+
+def copy_similarity(
+    embedder: Embedder,
+    images: Tensor,
+    originals: Tensor,
+    *,
+    name: str = "copy_similarity",
+) -> Result:
+    """Mean over pictures of the similarity to the nearest original.
+
+    Args:
+        embedder: The embedder.
+        images: Pictures of the model ``(N, C, H, W)`` in [-1, 1].
+        originals: Forgotten images ``(K, C, H, W)`` in [-1, 1].
+        name: Name of the result.
+
+    Returns:
+        The mean with its bootstrap interval; lower is better; ``per_item`` is ``(N,)``.
+    """
+    nearest = similarities(embedder, images, originals).max(dim=1).values
+    return Result(
+        name,
+        float(nearest.mean()),
+        mean_interval(nearest.numpy()),
+        False,
+        {**embedder.settings, "num_images": len(images), "num_originals": len(originals)},
+        nearest,
+    )
+
+
+def copy_share(
+    embedder: Embedder,
+    images: Tensor,
+    originals: Tensor,
+    threshold: Threshold,
+    *,
+    name: str = "copy_share",
+) -> Result:
+    """Share of pictures whose nearest original lies above the threshold; arguments as above."""
+    nearest = similarities(embedder, images, originals).max(dim=1).values
+    above = nearest > threshold.value
+    count = int(above.sum())
+    settings: dict[str, Any] = {
+        **embedder.settings,
+        "threshold": threshold.value,
+        "calibrated_on": threshold.calibrated_on,
+        "num_images": len(images),
+    }
+    interval = wilson(count, len(images))
+    return Result(name, count / len(images), interval, False, settings, above)
+
+
+def nearest_pictures(
+    embedder: Embedder, pool: Tensor, originals: Tensor, count: int
+) -> tuple[Tensor, Tensor]:
+    """The pictures of a pool nearest to each original.
+
+    Returns:
+        Similarities ``(K, count)``, falling, and their indices in the pool ``(K, count)``.
+    """
+    found = similarities(embedder, pool, originals).T
+    top = torch.topk(found, min(count, len(pool)), dim=1)
+    return top.values, top.indices

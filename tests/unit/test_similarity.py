@@ -1,0 +1,78 @@
+"""Copy similarity: angles by hand, thresholds, and the degenerate cases."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from dataunlearn.metrics.embedders import open_embedder
+from dataunlearn.metrics.similarity import (
+    calibrate,
+    copy_share,
+    copy_similarity,
+    nearest_pictures,
+    similarities,
+)
+
+PIXELS = open_embedder("pixels")
+
+
+def pictures(*angles: float) -> torch.Tensor:
+    """Two-pixel pictures at these angles in degrees: their similarity is the cosine."""
+    radians = [math.radians(angle) for angle in angles]
+    return torch.tensor([[math.cos(a), math.sin(a)] for a in radians]).reshape(-1, 1, 1, 2)
+
+
+def test_similarity_is_the_cosine() -> None:
+    found = similarities(PIXELS, pictures(0, 60, 180), pictures(0, 90))
+    expected = torch.tensor([[1.0, 0.0], [0.5, math.sqrt(0.75)], [-1.0, 0.0]])
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+def test_a_picture_is_fully_similar_to_itself() -> None:
+    images = torch.rand(4, 3, 8, 8) * 2 - 1
+    result = copy_similarity(PIXELS, images, images)
+    assert result.value == pytest.approx(1, abs=1e-6)
+    assert result.higher_is_better is False
+
+
+def test_the_nearest_original_counts() -> None:
+    result = copy_similarity(PIXELS, pictures(10, 100), pictures(0, 90))
+    assert result.value == pytest.approx(math.cos(math.radians(10)))
+    assert result.settings["embedder"] == "pixels"
+
+
+def test_threshold_lies_half_way_between_the_nearest_other_and_a_copy() -> None:
+    threshold = calibrate(PIXELS, pictures(60), pictures(0), name="keep")
+    assert threshold.value == pytest.approx(0.75)
+    assert (threshold.calibrated_on, threshold.num_pairs) == ("keep", 1)
+    shares = copy_share(PIXELS, pictures(0, 30, 50, 90), pictures(0), threshold)
+    assert shares.value == 0.5
+    assert shares.per_item is not None
+    assert shares.per_item.tolist() == [True, True, False, False]
+    assert shares.settings["threshold"] == pytest.approx(0.75)
+    assert shares.interval is not None
+    assert shares.interval[0] < 0.5 < shares.interval[1]
+
+
+def test_a_stray_duplicate_does_not_decide_the_threshold() -> None:
+    different = torch.cat([pictures(*[90.0] * 400), pictures(1)])
+    threshold = calibrate(PIXELS, different, pictures(0), name="keep")
+    assert threshold.value == pytest.approx(0.5, abs=1e-6)
+
+
+def test_nearest_pictures_are_found_in_order() -> None:
+    values, indices = nearest_pictures(PIXELS, pictures(80, 5, 40), pictures(0), 2)
+    assert indices.tolist() == [[1, 2]]
+    assert values[0, 0] == pytest.approx(math.cos(math.radians(5)))
+    assert nearest_pictures(PIXELS, pictures(80), pictures(0), 5)[1].tolist() == [[0]]
+
+
+def test_empty_sets_are_errors() -> None:
+    none = torch.zeros(0, 1, 1, 2)
+    with pytest.raises(ValueError, match="no pictures"):
+        copy_similarity(PIXELS, none, pictures(0))
+    with pytest.raises(ValueError, match="no pictures"):
+        calibrate(PIXELS, pictures(0), none, name="keep")
