@@ -74,6 +74,32 @@ def _add_sample(parser: Any, recipe: str | None) -> None:
     parser.add_function_arguments(commands.sample, as_group=False)
 
 
+def _add_evaluate(parser: Any, recipe: str | None) -> None:
+    from dataunlearn.metrics.inputs import Inputs
+    from dataunlearn.metrics.measures import MEASURES
+
+    optional = {"forget": "forgotten", "keep": "kept", "held_out": "never trained on"}
+    parser.add_argument("--model", type=str, required=True, help="Folder or hub id.")
+    parser.add_argument(
+        "--metrics", type=str, required=True, help=f"Comma between names: {', '.join(MEASURES)}."
+    )
+    parser.add_argument("--out", type=Path, required=True, help="Folder for the numbers.")
+    for name, kind in optional.items():
+        parser.add_argument(f"--{name}", type=str | None, default=None, help=f"Images {kind}.")
+    parser.add_argument(
+        "--before", type=str | None, default=None, help="The model before unlearning."
+    )
+    parser.add_argument("--resize", type=bool, default=False, help="Fit images to the model.")
+    parser.add_argument("--scheduler", type=str | None, default=None, help="For a bare unet.")
+    parser.add_argument("--device", type=str | None, default=None, help="cpu, cuda or mps.")
+    parser.add_argument("--overwrite", type=bool, default=False, help="Replace what --out holds.")
+    own = {"model", "cache", "shown", "before", *optional}
+    parser.add_class_arguments(Inputs, as_group=False, skip=own)
+    for name, measure in MEASURES.items():
+        if dataclasses.fields(measure):  # type: ignore[arg-type]
+            parser.add_class_arguments(measure, name)
+
+
 def _add_report(parser: Any, recipe: str | None) -> None:
     parser.add_argument("run_dir", type=Path, help="Folder that `dataunlearn unlearn` wrote to.")
 
@@ -84,6 +110,7 @@ VERBS: Mapping[str, tuple[Builder, Callable[..., int], str]] = {
     "unlearn": (_add_unlearn, commands.unlearn, "Remove images from a model, measure, report."),
     "train": (_add_train, commands.train, "Train a base model, with or without some images."),
     "sample": (_add_sample, commands.sample, "Draw pictures from a model into a grid."),
+    "evaluate": (_add_evaluate, commands.evaluate, "Measure a model: likelihood, FID, copies, ..."),
     "report": (_add_report, commands.report, "Write a run's HTML page again."),
 }
 
@@ -93,6 +120,7 @@ USAGE: Mapping[str, str] = {
     "unlearn": "--model MODEL --forget IMAGES --keep IMAGES --out DIR [options]",
     "train": "--recipe NAME --out DIR [--without IMAGES] [options]",
     "sample": "--model MODEL --out GRID.png [options]",
+    "evaluate": "--model MODEL --metrics a,b,c --out DIR [--forget IMAGES] [--keep IMAGES] ...",
     "report": "RUN_DIR",
 }
 

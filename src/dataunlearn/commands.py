@@ -192,6 +192,71 @@ def sample(
     return 0
 
 
+def evaluate(
+    *,
+    model: str,
+    metrics: str,
+    out: Path,
+    forget: str | None,
+    keep: str | None,
+    held_out: str | None,
+    before: str | None,
+    resize: bool,
+    device: str | None,
+    overwrite: bool,
+    scheduler: str | None,
+    **settings: Any,
+) -> int:
+    """Measure a model and write the numbers."""
+    from dataunlearn.data import open_images
+    from dataunlearn.evaluation import TABLE_FILE
+    from dataunlearn.evaluation import evaluate as run_measures
+    from dataunlearn.metrics.inputs import Inputs
+    from dataunlearn.metrics.measures import MEASURES
+    from dataunlearn.models import load_model
+
+    given = {name: settings.pop(name) for name in MEASURES if name in settings}
+    chosen = choose_measures(metrics, given)
+    where = make_accelerator(device).device
+    loaded = load_model(model, scheduler=scheduler, device=where)
+    earlier = None if before is None else load_model(before, scheduler=scheduler, device=where)
+    sides = {"forget": forget, "keep": keep, "held_out": held_out}
+    opened: dict[str, Any] = {
+        name: open_images(source, loaded.shape, resize=resize, role=name.replace("_", "-"))
+        for name, source in sides.items()
+        if source is not None
+    }
+    for each in (loaded, earlier):
+        if each is not None:
+            each.denoiser.eval()
+    inputs = Inputs(loaded, before=earlier, **opened, **settings)
+    run_measures(inputs, chosen, out, overwrite=overwrite)
+    say((out / TABLE_FILE).read_text().rstrip())
+    say(f"Numbers: {out / 'results.json'}")
+    return 0
+
+
+def choose_measures(metrics: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The measures named, in that order, with the settings given for them.
+
+    Raises:
+        ValueError: If a name is unknown, or settings were given for a measure that is not named.
+    """
+    from dataunlearn.metrics.measures import MEASURES
+
+    names = [name.strip() for name in metrics.split(",") if name.strip()]
+    unknown = [name for name in names if name not in MEASURES]
+    if unknown or not names:
+        raise ValueError(
+            f"no measure {', '.join(unknown) or 'named'}; --metrics takes names from "
+            f"{', '.join(MEASURES)}, with commas between them"
+        )
+    for name, measure in given.items():
+        if name not in names and measure != MEASURES[name]():
+            raise ValueError(f"--{name} has settings but --metrics does not name it")
+    return {name: given.get(name) or MEASURES[name]() for name in names}
+
+
 def report(run_dir: Path) -> int:
     """Write the HTML page of a run again."""
     from dataunlearn.report import write_report

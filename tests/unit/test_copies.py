@@ -11,11 +11,11 @@ from dataunlearn.data import ArrayImages, ConcatImages, SubsetImages, open_image
 from dataunlearn.generated_keep import far_from, generated_count, generated_images
 from dataunlearn.metrics.copies import (
     are_copies,
-    copy_frequency,
     copy_threshold,
     distinct_indices,
     pixel_distances,
 )
+from dataunlearn.metrics.copy_frequency import copy_frequency
 from dataunlearn.metrics.intervals import wilson
 from dataunlearn.metrics.regeneration import quarter_timesteps, regenerate
 from dataunlearn.models import DiffusionModel
@@ -53,7 +53,7 @@ def test_copy_frequency_counts_and_has_an_interval() -> None:
     images = torch.zeros(10, 1, 4, 4)
     images[3:] = 1  # distance sqrt(16) / 2 = 2
     found = copy_frequency(images, original, threshold=1.99)
-    assert found.share == pytest.approx(0.3)
+    assert found.value == pytest.approx(0.3)
     assert found.interval == wilson(3, 10)
     assert are_copies(images, original, 2.01).all()
 

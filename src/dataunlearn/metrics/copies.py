@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from dataunlearn.data import ImageSet
-from dataunlearn.metrics.intervals import wilson
 from dataunlearn.seeding import random_stream
 
 NEAREST_KEEP_SHARE = 7 / 8
 MAX_CALIBRATION_IMAGES = 10_000
-
-
-@dataclass(frozen=True)
-class CopyFrequency:
-    """How often samples are copies.
-
-    Attributes:
-        share: Share of the samples that are copies, in [0, 1].
-        interval: Its 95 % Wilson interval.
-        num_samples: Number of samples.
-        threshold: Pixel distance below which a sample counts as a copy.
-    """
-
-    share: float
-    interval: tuple[float, float]
-    num_samples: int
-    threshold: float
 
 
 def pixel_distances(images: Tensor, originals: Tensor) -> Tensor:
@@ -53,22 +33,6 @@ def pixel_distances(images: Tensor, originals: Tensor) -> Tensor:
 def are_copies(images: Tensor, originals: Tensor, threshold: float) -> Tensor:
     """Whether each image lies within ``threshold`` of one of the originals, ``(N,)`` bool."""
     return pixel_distances(images, originals).min(dim=1).values < threshold
-
-
-def copy_frequency(images: Tensor, originals: Tensor, threshold: float) -> CopyFrequency:
-    """Share of samples that are copies of one of the originals.
-
-    The paper's T-shirt frequency (Alberti et al. 2025) is this with threshold 10.
-
-    Args:
-        images: Samples ``(N, C, H, W)`` in [-1, 1].
-        originals: Forgotten images ``(K, C, H, W)`` in [-1, 1].
-        threshold: Pixel distance, in [0, 1] pixels, below which a sample is a copy.
-    """
-    count = int(are_copies(images, originals, threshold).sum())
-    return CopyFrequency(
-        count / len(images), wilson(count, len(images)), len(images), float(threshold)
-    )
 
 
 def copy_threshold(forget: ImageSet, keep: ImageSet, seed: int = 0) -> float:

@@ -8,14 +8,17 @@ compared: FID is biased by an amount that depends on the number.
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from dataunlearn.metrics.embedders import Embedder
+from dataunlearn.metrics.embedders import Embedder, embedder_for
+from dataunlearn.metrics.inputs import Inputs
+from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.result import Result
 
 NUM_SUBSETS = 100
@@ -123,3 +126,63 @@ def _resample(features: Tensor, draw: torch.Generator) -> Tensor:
 
 def _settings(embedder: Embedder, images: Tensor, others: Tensor) -> dict[str, Any]:
     return {**embedder.settings, "num_images": len(images), "num_others": len(others)}
+
+
+@dataclass(frozen=True)
+class FID(Measure):
+    """Frechet Inception Distance between samples and keep images.
+
+    Args:
+        embedder: pixels, digits, efficientnet_lite0, inception, sscd:PATH, sscd:download, or the
+            path of a .torchscript or .onnx network; auto takes digits or efficientnet_lite0.
+        size: Pixels of the shorter side that it sees; None takes its own.
+    """
+
+    embedder: str = "auto"
+    size: int | None = None
+    needs: ClassVar[tuple[str, ...]] = ("keep",)
+
+    def check(self, inputs: Inputs) -> None:
+        """Open the embedder."""
+        super().check(inputs)
+        embedder_for(inputs.model.shape, self.embedder, self.size)
+
+    def __call__(self, inputs: Inputs) -> list[Result]:
+        """One distance."""
+        embedder = embedder_for(inputs.model.shape, self.embedder, self.size)
+        return [fid(embedder, inputs.samples, inputs.keep_images, seed=inputs.seed)]
+
+
+@dataclass(frozen=True)
+class KID(Measure):
+    """Kernel Inception Distance between samples and keep images.
+
+    Args:
+        embedder: pixels, digits, efficientnet_lite0, inception, sscd:PATH, sscd:download, or the
+            path of a .torchscript or .onnx network; auto takes digits or efficientnet_lite0.
+        size: Pixels of the shorter side that it sees; None takes its own.
+        num_subsets: Random subsets averaged over.
+    """
+
+    embedder: str = "auto"
+    size: int | None = None
+    num_subsets: int = 100
+    needs: ClassVar[tuple[str, ...]] = ("keep",)
+
+    def check(self, inputs: Inputs) -> None:
+        """Open the embedder."""
+        super().check(inputs)
+        embedder_for(inputs.model.shape, self.embedder, self.size)
+
+    def __call__(self, inputs: Inputs) -> list[Result]:
+        """One distance."""
+        embedder = embedder_for(inputs.model.shape, self.embedder, self.size)
+        return [
+            kid(
+                embedder,
+                inputs.samples,
+                inputs.keep_images,
+                num_subsets=self.num_subsets,
+                seed=inputs.seed,
+            )
+        ]

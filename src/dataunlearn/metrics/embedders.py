@@ -188,6 +188,16 @@ class NetworkEmbedder(Embedder):
         return self.network(self.preprocessing(images))
 
 
+def embedder_for(shape: tuple[int, ...], name: str, size: int | None = None) -> Embedder:
+    """:func:`open_embedder` for pictures of shape ``(C, H, W)``.
+
+    Here ``auto`` takes ``digits`` for grey pictures of MNIST's size, else ``efficientnet_lite0``.
+    """
+    if name == "auto":
+        name = "digits" if shape == (1, 28, 28) and size is None else "efficientnet_lite0"
+    return open_embedder(name, size)
+
+
 def open_embedder(name: str, size: int | None = None) -> Embedder:
     """Open an embedder by name or path.
 

@@ -12,16 +12,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
+from dataunlearn.metrics.inputs import Inputs, Side
 from dataunlearn.metrics.intervals import mean_interval, student_interval
+from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.result import Result
 from dataunlearn.models import DiffusionModel
 from dataunlearn.probability_flow import ProbabilityFlow
+from dataunlearn.progress import progress_bar
 from dataunlearn.sampling import Progress
 from dataunlearn.seeding import random_stream
 
@@ -29,7 +32,7 @@ EIGHT_BIT_OFFSET = 7.0  # log2 of 128 grey levels per unit of [-1, 1]
 
 
 @dataclass(frozen=True, eq=False)
-class Likelihood:
+class BitsPerDim:
     """Bits per dimension of images.
 
     Attributes:
@@ -43,7 +46,7 @@ class Likelihood:
     evaluations: int
 
 
-def likelihood(
+def bits_per_dim(
     model: DiffusionModel,
     images: Tensor,
     *,
@@ -54,7 +57,7 @@ def likelihood(
     batch_size: int = 64,
     cond: Tensor | None = None,
     progress: Progress | None = None,
-) -> Likelihood:
+) -> BitsPerDim:
     """Bits per dimension of each image.
 
     Args:
@@ -91,7 +94,7 @@ def likelihood(
     error = torch.full((len(found),), math.nan, dtype=found.dtype)
     if num_probes > 1:
         error = found.std(dim=1) / math.sqrt(num_probes)
-    return Likelihood(found.mean(dim=1), error, evaluations)
+    return BitsPerDim(found.mean(dim=1), error, evaluations)
 
 
 def draw(
@@ -154,11 +157,11 @@ def solve(
 def negative_log_likelihood(
     model: DiffusionModel, images: Tensor, *, name: str = "nll", **settings: Any
 ) -> Result:
-    """Mean bits per dimension of images as a :class:`Result`; arguments as :func:`likelihood`.
+    """Mean bits per dimension of images as a :class:`Result`; arguments as :func:`bits_per_dim`.
 
     The interval is over the images; of a single image it is that of the probes.
     """
-    found = likelihood(model, images, **settings)
+    found = bits_per_dim(model, images, **settings)
     mean, error = float(found.bits_per_dim.mean()), float(found.standard_error[0])
     interval: tuple[float, float] | None
     if len(images) > 1:
@@ -169,3 +172,46 @@ def negative_log_likelihood(
     used = {key: value for key, value in settings.items() if key not in ("progress", "cond")}
     used |= {"unit": "bits/dim", "evaluations": found.evaluations}
     return Result(name, mean, interval, None, used, found.bits_per_dim)
+
+
+@dataclass(frozen=True)
+class NegativeLogLikelihood(Measure):
+    """Bits per dimension of the forget images, and of keep images where they are given.
+
+    Args:
+        num_probes: Rademacher probes per image.
+        tolerance: Relative and absolute tolerance of the solver.
+        num_images: Most images a side.
+        dequantise: Add uniform noise of one grey level.
+    """
+
+    num_probes: int = 2
+    tolerance: float = 1e-4
+    num_images: int = 64
+    dequantise: bool = False
+    needs: ClassVar[tuple[str, ...]] = ("forget",)
+
+    def __call__(self, inputs: Inputs) -> list[Result]:
+        """One mean a side."""
+        sides: dict[Side, Tensor] = {"forget": inputs.originals[: self.num_images]}
+        if inputs.keep is not None:
+            sides["keep"] = inputs.keep_images[: self.num_images]
+        results = []
+        total = sum(len(images) for images in sides.values())
+        with progress_bar("likelihood", total, shown=inputs.shown) as advance:
+            for side, images in sides.items():
+                results.append(
+                    negative_log_likelihood(
+                        inputs.model,
+                        images,
+                        name=f"nll_{side}",
+                        num_probes=self.num_probes,
+                        tolerance=self.tolerance,
+                        dequantise=self.dequantise,
+                        seed=inputs.seed,
+                        batch_size=inputs.batch_size,
+                        cond=inputs.labels(side),
+                        progress=advance,
+                    )
+                )
+        return results

@@ -8,7 +8,8 @@ that were held out. A lower loss speaks for membership.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,9 +17,12 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, roc_curve
 from torch import Tensor
 
+from dataunlearn.metrics.inputs import Inputs, Side
 from dataunlearn.metrics.intervals import two_sample_bootstrap, wilson
+from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.result import Result
 from dataunlearn.models import DiffusionModel
+from dataunlearn.progress import progress_bar
 from dataunlearn.sampling import Progress, noise_for
 from dataunlearn.seeding import mix_seed
 
@@ -146,3 +150,52 @@ def _checked(members: Tensor, others: Tensor) -> tuple[NDArray[Any], NDArray[Any
 def _auc(inside: NDArray[Any], outside: NDArray[Any]) -> float:
     labels = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
     return float(roc_auc_score(labels, -np.concatenate([inside, outside])))
+
+
+@dataclass(frozen=True)
+class Membership(Measure):
+    """How well the denoising loss tells forget images from held-out ones, and from keep images.
+
+    Args:
+        timesteps: Noise levels; the loss is averaged over them, and given for each.
+        num_draws: Draws of noise at each.
+        num_images: Most held-out or keep images.
+    """
+
+    timesteps: tuple[int, ...] = (200, 300, 400, 500, 600, 700, 800, 900)
+    num_draws: int = 4
+    num_images: int = 500
+    needs: ClassVar[tuple[str, ...]] = ("forget",)
+
+    def check(self, inputs: Inputs) -> None:
+        """There must be something to compare with."""
+        super().check(inputs)
+        if inputs.keep is None and inputs.held_out is None:
+            raise ValueError("Membership needs --held-out or --keep to compare with")
+
+    def __call__(self, inputs: Inputs) -> list[Result]:
+        """AUC and TPR at 1 % FPR against each kind of other images."""
+        kinds: tuple[Side, ...] = ("held_out", "keep")
+        others = [side for side in kinds if getattr(inputs, side) is not None]
+        sides: dict[Side, Tensor] = {"forget": inputs.originals}
+        sides |= {side: inputs.batch(side)[: self.num_images] for side in others}
+        calls = len(self.timesteps) * self.num_draws * sum(map(len, sides.values()))
+        losses = {}
+        with progress_bar("membership", calls, shown=inputs.shown) as advance:
+            for side, images in sides.items():
+                losses[side] = denoising_losses(
+                    inputs.model,
+                    images,
+                    self.timesteps,
+                    num_draws=self.num_draws,
+                    seed=inputs.seed,
+                    batch_size=inputs.batch_size,
+                    cond=inputs.labels(side),
+                    progress=advance,
+                ).mean(dim=1)
+        results = []
+        for side in others:
+            pair = (losses["forget"], losses[side])
+            results.append(membership_auc(*pair, name=f"membership_auc_{side}"))
+            results.append(membership_tpr(*pair, name=f"membership_tpr_{side}"))
+        return results

@@ -9,12 +9,15 @@ that is; here it is the one whose centre is nearer to the original.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
+from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.intervals import wilson
+from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.result import Result
 
 
@@ -83,3 +86,19 @@ def memorised_fraction(
     count = int(found.sum())
     settings = {"clusters": 2, "gap": classifier.gap, "num_samples": len(samples)}
     return Result(name, count / len(samples), wilson(count, len(samples)), False, settings, found)
+
+
+@dataclass(frozen=True)
+class MemorisedFraction(Measure):
+    """Share of samples in the memorised one of two clusters of the earlier model's samples."""
+
+    needs: ClassVar[tuple[str, ...]] = ("forget", "before")
+
+    def __call__(self, inputs: Inputs) -> list[Result]:
+        """One share for each forget image."""
+        results = []
+        for index, original in enumerate(inputs.originals):
+            fitted = fit_memorised(inputs.samples_before, original, seed=inputs.seed)
+            name = f"memorised_fraction_{index}" if index else "memorised_fraction"
+            results.append(memorised_fraction(fitted, inputs.samples, name=name))
+        return results

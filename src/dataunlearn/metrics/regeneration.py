@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from dataunlearn.metrics.copies import pixel_distances
+from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.intervals import wilson
+from dataunlearn.metrics.measure import Measure
+from dataunlearn.metrics.result import Result
 from dataunlearn.models import DiffusionModel
 from dataunlearn.process import ForwardProcess
+from dataunlearn.progress import progress_bar
 from dataunlearn.sampling import noise_and_denoise
 from dataunlearn.seeding import mix_seed
 
@@ -88,3 +93,57 @@ def regeneration_curve(
 ) -> list[Regeneration]:
     """:func:`regenerate` at several noise levels, with the same settings."""
     return [regenerate(model, originals, t, **settings) for t in timesteps]  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class RegenerationShare(Measure):
+    """Share of tries in which a noised forget image comes back, at several noise levels.
+
+    Args:
+        timesteps: Noise levels; empty for a quarter, a half, three quarters and all of the noise.
+        copies: Tries per noise level.
+        num_steps: Most denoiser calls per try.
+        threshold: Pixel distance under which a try counts; None as for copies.
+    """
+
+    timesteps: tuple[int, ...] = ()
+    copies: int = 64
+    num_steps: int = 20
+    threshold: float | None = None
+    needs: ClassVar[tuple[str, ...]] = ("forget",)
+
+    def check(self, inputs: Inputs) -> None:
+        """A threshold needs keep images unless it is given."""
+        super().check(inputs)
+        if self.threshold is None and inputs.keep is None:
+            raise ValueError("RegenerationShare needs --keep, or a threshold")
+
+    def __call__(self, inputs: Inputs) -> list[Result]:
+        """One share for each noise level; the single items are pixel distances."""
+        threshold = self.threshold or inputs.pixel_threshold
+        timesteps = self.timesteps or quarter_timesteps(inputs.model.process)
+        results = []
+        total = self.copies * len(timesteps)
+        with progress_bar("regenerating", total, shown=inputs.shown) as advance:
+            for timestep in timesteps:
+                found = regenerate(
+                    inputs.model,
+                    inputs.originals,
+                    timestep,
+                    copies=self.copies,
+                    threshold=threshold,
+                    seed=inputs.seed,
+                    num_steps=self.num_steps,
+                    batch_size=inputs.batch_size,
+                    cond=inputs.labels("forget"),
+                )
+                advance(self.copies)
+                settings = {
+                    "threshold": threshold,
+                    "copies": self.copies,
+                    "num_steps": self.num_steps,
+                }
+                name = f"regeneration_{timestep}"
+                result = Result(name, found.share, found.interval, False, settings, found.distances)
+                results.append(result)
+        return results

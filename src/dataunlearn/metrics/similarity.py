@@ -8,15 +8,19 @@ on images that are no copies for certain.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dataunlearn.metrics.embedders import Embedder
+from dataunlearn.metrics.embedders import Embedder, embedder_for
+from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.intervals import mean_interval, wilson
+from dataunlearn.metrics.measure import Measure
+from dataunlearn.metrics.regeneration import quarter_timesteps
 from dataunlearn.metrics.result import Result
+from dataunlearn.sampling import noise_and_denoise
 
 CALIBRATION_QUANTILE = 0.99
 
@@ -130,3 +134,63 @@ def nearest_pictures(
     found = similarities(embedder, pool, originals).T
     top = torch.topk(found, min(count, len(pool)), dim=1)
     return top.values, top.indices
+
+
+@dataclass(frozen=True)
+class CopySimilarity(Measure):
+    """Similarity of an embedder between forget images and what the model makes of them.
+
+    Args:
+        embedder: pixels, digits, efficientnet_lite0, inception, sscd:PATH, sscd:download, or the
+            path of a .torchscript or .onnx network; auto takes digits or efficientnet_lite0.
+        size: Pixels of the shorter side that it sees; None takes its own.
+        timestep: Noise level that forget images are restored from (the paper: 250 on faces);
+            None takes a quarter of the noise.
+        copies: Tries.
+        num_steps: Most denoiser calls per try.
+    """
+
+    embedder: str = "auto"
+    size: int | None = None
+    timestep: int | None = None
+    copies: int = 64
+    num_steps: int = 20
+    needs: ClassVar[tuple[str, ...]] = ("forget",)
+
+    def check(self, inputs: Inputs) -> None:
+        """Open the embedder."""
+        super().check(inputs)
+        embedder_for(inputs.model.shape, self.embedder, self.size)
+
+    def __call__(self, inputs: Inputs) -> list[Result]:
+        """Mean similarity of regenerations and of samples, and the share of copies among both."""
+        embedder = embedder_for(inputs.model.shape, self.embedder, self.size)
+        timestep = self.timestep
+        if timestep is None:
+            timestep = quarter_timesteps(inputs.model.process)[0]
+        which = torch.arange(max(self.copies, len(inputs.originals))) % len(inputs.originals)
+        labels = inputs.labels("forget")
+        restored = noise_and_denoise(
+            inputs.model,
+            inputs.originals[which],
+            timestep,
+            seed=inputs.seed,
+            num_steps=self.num_steps,
+            batch_size=inputs.batch_size,
+            cond=None if labels is None else labels[which],
+        )
+        threshold = self._threshold(inputs)
+        results = []
+        for name, images in ((f"regeneration_{timestep}", restored), ("samples", inputs.samples)):
+            mean = copy_similarity(embedder, images, inputs.originals, name=f"similarity_of_{name}")
+            share = copy_share(
+                embedder, images, inputs.originals, threshold, name=f"similar_share_of_{name}"
+            )
+            results += [mean, share]
+        return results
+
+    def _threshold(self, inputs: Inputs) -> Threshold:
+        embedder = embedder_for(inputs.model.shape, self.embedder, self.size)
+        if inputs.keep is not None:
+            return calibrate(embedder, inputs.keep_images, inputs.originals, name="keep")
+        return calibrate(embedder, inputs.samples, inputs.originals, name="samples")

@@ -11,13 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dataunlearn.config import Evaluation
-from dataunlearn.metrics.copies import are_copies, copy_frequency
-from dataunlearn.metrics.digits import (
-    DigitQuality,
-    digit_quality,
-    inception_score,
-    load_digit_classifier,
-)
+from dataunlearn.metrics.copies import are_copies
+from dataunlearn.metrics.copy_frequency import copy_frequency
+from dataunlearn.metrics.digits import DigitQuality, digit_quality, load_digit_classifier
+from dataunlearn.metrics.inception import single_score
 from dataunlearn.metrics.intervals import paired_bootstrap
 from dataunlearn.metrics.regeneration import Regeneration, quarter_timesteps, regenerate
 from dataunlearn.models import DiffusionModel
@@ -122,8 +119,8 @@ def judge(
     }
     if len(samples):
         frequency = copy_frequency(samples, originals, threshold)
-        numbers[settings.frequency_name] = frequency.share
-        numbers[f"{settings.frequency_name}_interval"] = list(frequency.interval)
+        numbers[settings.frequency_name] = frequency.value
+        numbers[f"{settings.frequency_name}_interval"] = list(frequency.interval or ())
     digits = None
     if settings.digits:
         digits = digit_quality(samples, load_digit_classifier(), copies)
@@ -144,11 +141,6 @@ def digit_numbers(digits: DigitQuality) -> dict[str, Any]:
         "class_histogram": list(digits.class_histogram),
         "num_digits": digits.num_images,
     }
-
-
-def single_score(probabilities: NDArray[np.float64]) -> float:
-    """Inception Score without splits, for resampling."""
-    return float(inception_score(probabilities, 1)[0])
 
 
 @dataclass(frozen=True)

@@ -80,8 +80,7 @@ class RunFacts:
             },
             "settings": describe(config) | {"training": describe(job.training)},
             "seeds": {"training": config.seed, "evaluation": config.evaluation.seed},
-            "versions": {name: version(name) for name in PACKAGES}
-            | {"python": platform.python_version()},
+            "versions": versions(),
             "machine": machine(job.model.device),
             "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "model": {
@@ -170,6 +169,12 @@ def quality_words(change: QualityChange) -> str:
     if change.worse:
         return f"worse than before ({numbers})"
     return f"not shown to be as good as before ({numbers})"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on."""
+    found = {name: version(name) for name in PACKAGES}
+    return found | {"python": platform.python_version()}
 
 
 def machine(device: torch.device) -> dict[str, Any]:

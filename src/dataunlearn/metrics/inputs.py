@@ -1,0 +1,139 @@
+"""What measures work on: a model and images, with everything drawn from them drawn once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from dataunlearn.checkpoint import write_atomically
+from dataunlearn.data import ImageSet
+from dataunlearn.metrics.copies import copy_threshold, distinct_indices
+from dataunlearn.models import DiffusionModel
+from dataunlearn.progress import progress_bar
+from dataunlearn.sampling import generate
+from dataunlearn.seeding import random_stream
+
+Side = Literal["forget", "keep", "held_out"]
+REFERENCE_STREAM = 1
+
+
+@dataclass(eq=False)
+class Inputs:
+    """One model's inputs to every measure.
+
+    Attributes:
+        model: The model, in eval mode.
+        forget: Images that it should not know, or None.
+        keep: Images that it was trained on and may know, or None.
+        held_out: Images of the same kind that it was not trained on, or None.
+        before: The model before unlearning, or None.
+        num_samples: Samples drawn from it.
+        sampling_steps: Denoiser calls per sample.
+        max_images: Most keep or held-out images used, drawn at random.
+        batch_size: Images per denoiser call.
+        seed: Names every random draw.
+        cache: Folder where samples are kept for a later call, or None.
+        shown: Whether to draw progress.
+    """
+
+    model: DiffusionModel
+    forget: ImageSet | None = None
+    keep: ImageSet | None = None
+    held_out: ImageSet | None = None
+    before: DiffusionModel | None = None
+    num_samples: int = 512
+    sampling_steps: int = 25
+    max_images: int = 2000
+    batch_size: int = 64
+    seed: int = 1234
+    cache: Path | None = field(default=None, repr=False)
+    shown: bool = True
+
+    @cached_property
+    def samples(self) -> Tensor:
+        """The model's samples ``(N, C, H, W)``; sample i depends on (seed, i) alone."""
+        return self._generated(self.model, "samples")
+
+    @cached_property
+    def samples_before(self) -> Tensor:
+        """Samples of the model before unlearning, from the same noise."""
+        assert self.before is not None
+        return self._generated(self.before, "samples_before")
+
+    def _generated(self, model: DiffusionModel, name: str) -> Tensor:
+        file = None if self.cache is None else self.cache / f"{name}.safetensors"
+        if file is not None and file.is_file():
+            kept: Tensor = load(file.read_bytes())["samples"]
+            return kept
+        label = "drawing " + name.replace("_", " ")
+        with progress_bar(label, self.num_samples, shown=self.shown) as advance:
+            samples = generate(
+                model,
+                self.num_samples,
+                seed=self.seed,
+                num_steps=self.sampling_steps,
+                batch_size=self.batch_size,
+                progress=advance,
+            )
+        if file is not None:
+            write_atomically(file, save({"samples": samples}))
+        return samples
+
+    @cached_property
+    def originals(self) -> Tensor:
+        """The different forget images ``(K, C, H, W)``, at most 64."""
+        return self.batch("forget")
+
+    @cached_property
+    def keep_images(self) -> Tensor:
+        """Keep images drawn at random, forget images left out by content."""
+        return self.batch("keep")
+
+    @cached_property
+    def held_out_images(self) -> Tensor:
+        """Held-out images drawn at random, forget images left out by content."""
+        return self.batch("held_out")
+
+    @cached_property
+    def pixel_threshold(self) -> float:
+        """Pixel distance under which an image counts as a copy of a forget image."""
+        assert self.forget is not None
+        assert self.keep is not None
+        return copy_threshold(self.forget, self.keep)
+
+    def batch(self, side: Side) -> Tensor:
+        """A side's images ``(N, C, H, W)`` in [-1, 1]."""
+        return self._set(side).batch(self._rows(side))
+
+    def labels(self, side: Side) -> Tensor | None:
+        """Their class labels ``(N,)`` where the model is class-conditional, else None."""
+        if self.model.num_classes is None:
+            return None
+        return self._set(side).labels(self._rows(side))
+
+    def _set(self, side: Side) -> ImageSet:
+        images: ImageSet | None = getattr(self, side)
+        assert images is not None, side
+        return images
+
+    def _rows(self, side: Side) -> Tensor:
+        images = self._set(side)
+        if side == "forget":
+            return torch.tensor(distinct_indices(images))
+        hidden = set() if self.forget is None else set(self.forget.digests())
+        stream = random_stream(self.seed, REFERENCE_STREAM)
+        rows: list[int] = []
+        for index in torch.randperm(len(images), generator=stream).tolist():
+            if len(rows) == self.max_images:
+                break
+            if images.digest(index) not in hidden:
+                rows.append(index)
+        if not rows:
+            raise ValueError(f"the {side} images are nothing but forget images")
+        return torch.tensor(rows)

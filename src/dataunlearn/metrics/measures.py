@@ -1,0 +1,27 @@
+"""The table of measures, by the names that ``dataunlearn evaluate`` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dataunlearn.metrics.copy_frequency import CopyFrequency
+from dataunlearn.metrics.distribution import FID, KID
+from dataunlearn.metrics.inception import InceptionScore
+from dataunlearn.metrics.likelihood import NegativeLogLikelihood
+from dataunlearn.metrics.measure import Measure
+from dataunlearn.metrics.membership import Membership
+from dataunlearn.metrics.memorised import MemorisedFraction
+from dataunlearn.metrics.regeneration import RegenerationShare
+from dataunlearn.metrics.similarity import CopySimilarity
+
+MEASURES: Mapping[str, type[Measure]] = {
+    "copies": CopyFrequency,
+    "regeneration": RegenerationShare,
+    "similarity": CopySimilarity,
+    "nll": NegativeLogLikelihood,
+    "fid": FID,
+    "kid": KID,
+    "inception_score": InceptionScore,
+    "membership": Membership,
+    "memorised": MemorisedFraction,
+}
