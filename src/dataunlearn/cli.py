@@ -100,6 +100,25 @@ def _add_evaluate(parser: Any, recipe: str | None) -> None:
             parser.add_class_arguments(measure, name)
 
 
+def _add_audit(parser: Any, recipe: str | None) -> None:
+    from dataunlearn.audit_config import AuditSettings
+
+    parser.add_argument("--model", type=str, required=True, help="Folder or hub id.")
+    parser.add_argument("--images", type=str, required=True, help="The images in question.")
+    parser.add_argument("--out", type=Path, required=True, help="Folder for gallery and numbers.")
+    parser.add_argument(
+        "--keep",
+        type=str | None,
+        default=None,
+        help="Training images: calibrate on them, and search them for near-duplicates.",
+    )
+    parser.add_argument("--resize", type=bool, default=False, help="Fit images to the model.")
+    parser.add_argument("--scheduler", type=str | None, default=None, help="For a bare unet.")
+    parser.add_argument("--device", type=str | None, default=None, help="cpu, cuda or mps.")
+    parser.add_argument("--overwrite", type=bool, default=False, help="Replace what --out holds.")
+    parser.add_class_arguments(AuditSettings, as_group=False)
+
+
 def _add_report(parser: Any, recipe: str | None) -> None:
     parser.add_argument("run_dir", type=Path, help="Folder that `dataunlearn unlearn` wrote to.")
 
@@ -110,6 +129,7 @@ VERBS: Mapping[str, tuple[Builder, Callable[..., int], str]] = {
     "unlearn": (_add_unlearn, commands.unlearn, "Remove images from a model, measure, report."),
     "train": (_add_train, commands.train, "Train a base model, with or without some images."),
     "sample": (_add_sample, commands.sample, "Draw pictures from a model into a grid."),
+    "audit": (_add_audit, commands.audit, "Find out which images a model knows by heart."),
     "evaluate": (_add_evaluate, commands.evaluate, "Measure a model: likelihood, FID, copies, ..."),
     "report": (_add_report, commands.report, "Write a run's HTML page again."),
 }
@@ -120,6 +140,7 @@ USAGE: Mapping[str, str] = {
     "unlearn": "--model MODEL --forget IMAGES --keep IMAGES --out DIR [options]",
     "train": "--recipe NAME --out DIR [--without IMAGES] [options]",
     "sample": "--model MODEL --out GRID.png [options]",
+    "audit": "--model MODEL --images IMAGES --out DIR [--keep IMAGES] [options]",
     "evaluate": "--model MODEL --metrics a,b,c --out DIR [--forget IMAGES] [--keep IMAGES] ...",
     "report": "RUN_DIR",
 }

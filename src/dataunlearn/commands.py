@@ -236,6 +236,48 @@ def evaluate(
     return 0
 
 
+def audit(
+    *,
+    model: str,
+    images: str,
+    out: Path,
+    keep: str | None,
+    resize: bool,
+    scheduler: str | None,
+    device: str | None,
+    overwrite: bool,
+    **settings: Any,
+) -> int:
+    """Audit images; 3 if any is memorised, else 0."""
+    from dataunlearn.audit_config import AuditSettings
+    from dataunlearn.audit_run import run_audit
+    from dataunlearn.data import open_images
+    from dataunlearn.models import load_model
+
+    loaded = load_model(model, scheduler=scheduler, device=make_accelerator(device).device)
+    loaded.denoiser.eval()
+    found = run_audit(
+        loaded,
+        open_images(images, loaded.shape, resize=resize, role="audited"),
+        None if keep is None else open_images(keep, loaded.shape, resize=resize, role="keep"),
+        AuditSettings(**settings),
+        out,
+        overwrite=overwrite,
+    )
+    memorised = [image for image in found if image.memorised]
+    say(f"{len(memorised)} of {len(found)} images are memorised.")
+    for image in memorised[:MOST_NAMED]:
+        say(f"  {image.name}: {image.why}")
+    if len(memorised) > MOST_NAMED:
+        say(f"  and {len(memorised) - MOST_NAMED} more")
+    say(f"Gallery: {out / 'audit.html'}\nNumbers: {out / 'audit.json'}")
+    return MEMORISED if memorised else 0
+
+
+MEMORISED = 3
+MOST_NAMED = 10
+
+
 def choose_measures(metrics: str, given: dict[str, Any]) -> dict[str, Any]:
     """The measures named, in that order, with the settings given for them.
 

@@ -12,7 +12,6 @@ from dataunlearn.metrics.similarity import (
     calibrate,
     copy_share,
     copy_similarity,
-    nearest_pictures,
     similarities,
 )
 
@@ -61,13 +60,6 @@ def test_a_stray_duplicate_does_not_decide_the_threshold() -> None:
     different = torch.cat([pictures(*[90.0] * 400), pictures(1)])
     threshold = calibrate(PIXELS, different, pictures(0), name="keep")
     assert threshold.value == pytest.approx(0.5, abs=1e-6)
-
-
-def test_nearest_pictures_are_found_in_order() -> None:
-    values, indices = nearest_pictures(PIXELS, pictures(80, 5, 40), pictures(0), 2)
-    assert indices.tolist() == [[1, 2]]
-    assert values[0, 0] == pytest.approx(math.cos(math.radians(5)))
-    assert nearest_pictures(PIXELS, pictures(80), pictures(0), 5)[1].tolist() == [[0]]
 
 
 def test_empty_sets_are_errors() -> None:

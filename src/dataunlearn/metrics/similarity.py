@@ -123,19 +123,6 @@ def copy_share(
     return Result(name, count / len(images), interval, False, settings, above)
 
 
-def nearest_pictures(
-    embedder: Embedder, pool: Tensor, originals: Tensor, count: int
-) -> tuple[Tensor, Tensor]:
-    """The pictures of a pool nearest to each original.
-
-    Returns:
-        Similarities ``(K, count)``, falling, and their indices in the pool ``(K, count)``.
-    """
-    found = similarities(embedder, pool, originals).T
-    top = torch.topk(found, min(count, len(pool)), dim=1)
-    return top.values, top.indices
-
-
 @dataclass(frozen=True)
 class CopySimilarity(Measure):
     """Similarity of an embedder between forget images and what the model makes of them.
