@@ -224,7 +224,8 @@ class TestRecipes:
     def test_every_recipe_runs_forward(self, name: str) -> None:
         with torch.device("meta"):
             unet = UNet2DModel(**BASE_RECIPES[name]().unet)
-            noisy = torch.empty(2, 1, 28, 28)
+            size = unet.config.sample_size
+            noisy = torch.empty(2, unet.config.in_channels, size, size)
             assert unet(noisy, torch.tensor([1, 2])).sample.shape == noisy.shape
 
     def test_each_call_returns_its_own(self) -> None:
