@@ -21,6 +21,7 @@ from dataunlearn.rows import Rows, Term
 from dataunlearn.seeding import mix_seed
 
 Precision = Literal["float32", "bfloat16"]
+NEGLIGIBLE_WEIGHT = 1e-6
 
 
 class NonFiniteError(ArithmeticError):
@@ -143,7 +144,7 @@ class GradientEngine:
     """
 
     micro_batch_rows: int = 64
-    negligible_weight: float = 1e-6
+    negligible_weight: float = NEGLIGIBLE_WEIGHT
     precision: Precision = "float32"
     accelerator: Any = None
     on_shrink: Any = field(default=None, repr=False)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from dataunlearn.collapse import collapse_warning
 from dataunlearn.job import Job
 from dataunlearn.metrics.regeneration import regenerate
 from dataunlearn.metrics.suite import Measurement, measure
@@ -168,6 +169,9 @@ def run_job(
     if accelerator is not None:
         accelerator.wait_for_everyone()
     trainer = make_trainer(job, out, accelerator, shown)
+    warning = collapse_warning(trainer)
+    if warning is not None and before is not None:
+        say(warning)
     log = _trained(trainer, timing)
     if before is None:
         return None

@@ -23,11 +23,13 @@ class Objective(ABC):
         default_combination: The rule that the method is published with, or works best with.
         keep_direction: Which way the update follows the keep gradient.
         forget_direction: Which way it follows the forget gradient.
+        mixes_sides: Whether rows are meant to carry both sides, by importance weights.
     """
 
     default_combination: ClassVar[Combination]
     keep_direction: ClassVar[Direction]
     forget_direction: ClassVar[Direction]
+    mixes_sides: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, process: ForwardProcess, pair: Pair, generator: torch.Generator) -> Rows:
