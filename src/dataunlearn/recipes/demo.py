@@ -16,6 +16,7 @@ def demo(out: Path = Path("runs/demo")) -> Unlearning:
         forget=str(asset("tshirt.png")),
         keep=str(asset("digits.npz")),
         out=out,
+        reference=str(asset("mnist_tshirt_small/reference.json")),
         evaluation=Evaluation(
             num_samples=512,
             sampling_steps=25,
