@@ -119,6 +119,32 @@ def _add_audit(parser: Any, recipe: str | None) -> None:
     parser.add_class_arguments(AuditSettings, as_group=False)
 
 
+def parse_unlearning(settings: Mapping[str, Any]) -> Any:
+    """Settings of ``dataunlearn unlearn``, as from a YAML file, to a checked configuration.
+
+    Raises:
+        ValueError: If a key or value does not fit.
+    """
+    from jsonargparse import ArgumentParser
+
+    from dataunlearn.unlearning_config import Unlearning
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Unlearning, as_group=False)
+    try:
+        parsed = parser.parse_object(dict(settings))
+    except Exception as error:  # jsonargparse raises its own kind
+        raise ValueError(str(error)) from error
+    return Unlearning(**parser.instantiate_classes(parsed).as_dict())
+
+
+def _add_bench(parser: Any, recipe: str | None) -> None:
+    from dataunlearn.bench_config import Benchmark
+
+    parser.add_class_arguments(Benchmark, as_group=False)
+    parser.add_argument("--overwrite", type=bool, default=False, help="Replace what --out holds.")
+
+
 def _add_report(parser: Any, recipe: str | None) -> None:
     parser.add_argument("run_dir", type=Path, help="Folder that `dataunlearn unlearn` wrote to.")
 
@@ -131,6 +157,7 @@ VERBS: Mapping[str, tuple[Builder, Callable[..., int], str]] = {
     "sample": (_add_sample, commands.sample, "Draw pictures from a model into a grid."),
     "audit": (_add_audit, commands.audit, "Find out which images a model knows by heart."),
     "evaluate": (_add_evaluate, commands.evaluate, "Measure a model: likelihood, FID, copies, ..."),
+    "bench": (_add_bench, commands.bench, "Compare methods: every method with every seed."),
     "report": (_add_report, commands.report, "Write a run's HTML page again."),
 }
 
@@ -142,6 +169,7 @@ USAGE: Mapping[str, str] = {
     "sample": "--model MODEL --out GRID.png [options]",
     "audit": "--model MODEL --images IMAGES --out DIR [--keep IMAGES] [options]",
     "evaluate": "--model MODEL --metrics a,b,c --out DIR [--forget IMAGES] [--keep IMAGES] ...",
+    "bench": "--config BENCHMARK.yaml [options]",
     "report": "RUN_DIR",
 }
 

@@ -299,6 +299,17 @@ def choose_measures(metrics: str, given: dict[str, Any]) -> dict[str, Any]:
     return {name: given.get(name) or MEASURES[name]() for name in names}
 
 
+def bench(*, overwrite: bool, **settings: Any) -> int:
+    """Run a benchmark and say where its table is."""
+    from dataunlearn.bench import run_benchmark
+    from dataunlearn.bench_config import Benchmark
+
+    table = run_benchmark(Benchmark(**settings), overwrite=overwrite)
+    say(table.read_text().rstrip())
+    say(f"Table: {table}\nPlot:  {table.with_name('pareto.png')}")
+    return 0
+
+
 def report(run_dir: Path) -> int:
     """Write the HTML page of a run again."""
     from dataunlearn.report import write_report

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import resource
 import time
-
-import torch
 
 from dataunlearn.gradients import GradientEngine, PassCounts, trainable
 from dataunlearn.job import Job
+from dataunlearn.report.facts import peak_memory
 from dataunlearn.trainer import Trainer
 
 MIB = 2**20
@@ -56,7 +54,4 @@ def _try_first_step(job: Job) -> tuple[PassCounts, float, float]:
     gradients = engine(job.model.denoiser, rows)
     seconds = time.perf_counter() - started
     parameters = BYTES_PER_PARAMETER * job.model.num_parameters
-    if job.model.device.type == "cuda":
-        return gradients.counts, seconds, torch.cuda.max_memory_allocated() + parameters / 2
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return gradients.counts, seconds, peak + parameters / 2
+    return gradients.counts, seconds, peak_memory(job.model.device) + parameters / 2

@@ -19,9 +19,9 @@ from dataunlearn.models import save_model
 from dataunlearn.models.loading import hash_weights
 from dataunlearn.report.facts import RunFacts, Timing, write_facts
 from dataunlearn.rundir import RunState, claim_run_dir, describe, finish_run_dir
-from dataunlearn.seeding import mix_seed
+from dataunlearn.stopping import budget_callback, stop_callback
 from dataunlearn.trainer import Callback, Trainer
-from dataunlearn.unlearning_config import StopRule, without_run_place
+from dataunlearn.unlearning_config import without_run_place
 
 QUICK_LOOK_COPIES = 16
 Say = Callable[[str], None]
@@ -90,31 +90,6 @@ def require_memorised(job: Job, say: Say) -> None:
     if not job.config.force:
         raise NotMemorisedError(f"{message}; give --force to unlearn all the same")
     say(f"Going on although {message}.")
-
-
-def stop_callback(job: Job) -> Callback:
-    """A callback that stops forgetting once the forget images are no longer restored."""
-    rule: StopRule = job.config.stop
-    timestep = job.model.process.num_train_timesteps * 45 // 100
-
-    def look(trainer: Trainer, steps_done: int) -> bool:
-        if rule.every_steps == 0 or steps_done % rule.every_steps or trainer.settled_after:
-            return False
-        trainer.model.denoiser.eval()
-        found = regenerate(
-            trainer.model,
-            job.originals,
-            timestep if rule.timestep is None else rule.timestep,
-            copies=rule.copies,
-            threshold=job.threshold,
-            seed=mix_seed(job.config.seed, steps_done),
-            num_steps=job.config.evaluation.regeneration_steps,
-            cond=job.cond,
-        )
-        trainer.model.denoiser.train()
-        return found.share <= rule.regeneration_below and trainer.settle()
-
-    return look
 
 
 def tracker_callback(accelerator: Accelerator) -> Callback:
@@ -220,6 +195,8 @@ def make_trainer(
 ) -> Trainer:
     """The training loop of a job, with its stop rule and tracker."""
     callbacks = [stop_callback(job)]
+    if job.config.budget is not None:
+        callbacks.append(budget_callback(job, job.config.budget))
     if accelerator is not None and job.config.tracker is not None:
         callbacks.append(tracker_callback(accelerator))
     return Trainer(

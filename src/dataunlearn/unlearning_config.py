@@ -72,6 +72,27 @@ class StopRule:
 
 
 @dataclass(frozen=True)
+class QualityBudget:
+    """End the run once it has done this much harm, so that methods compare at equal damage.
+
+    Args:
+        loss_increase: Allowed rise of the keep images' denoising loss, as a share of what it was.
+        every_steps: Steps between looks; the run ends at the first look above the budget.
+        num_images: Keep images looked at.
+    """
+
+    loss_increase: float
+    every_steps: int = 5
+    num_images: int = 128
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(self.loss_increase > 0, f"loss_increase must be above 0, not {self.loss_increase}")
+        require(self.every_steps >= 1, "every_steps must be at least 1")
+        require(self.num_images >= 1, "num_images must be at least 1")
+
+
+@dataclass(frozen=True)
 class Unlearning:
     """Settings of ``dataunlearn unlearn``. Model, forget, keep and out are enough.
 
@@ -91,6 +112,7 @@ class Unlearning:
         timesteps: Noise levels to train on: ``Above`` a share of them, ``Uniform``, ``Last``, or
             ``Window`` with lo and hi.
         stop: When to stop forgetting, and what to do with the steps that are left.
+        budget: End the run at this much harm to the keep images; None for no such limit.
         optimizer: "adamw" or "adam".
         betas: Decay rates of the optimizer's moments.
         weight_decay: Weight decay.
@@ -128,6 +150,7 @@ class Unlearning:
     batch_pairs: int = 32
     timesteps: TimestepPolicy = field(default_factory=Above)
     stop: StopRule = field(default_factory=StopRule)
+    budget: QualityBudget | None = None
     optimizer: Literal["adamw", "adam"] = "adamw"
     betas: tuple[float, float] = (0.95, 0.999)
     weight_decay: float = 1e-6

@@ -330,6 +330,13 @@ def test_reference_model_and_its_measurements(
     assert "lacks regeneration" in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_run_without_samples_reports_what_there_is(inputs: dict[str, Path]) -> None:
+    assert cli.run(command(inputs, "--evaluation.num_samples", "0")) in (0, 4)
+    page = (inputs["out"] / "report.html").read_text()
+    assert "nothing was drawn" in page
+    assert "What the model drew before" not in page
+
+
 def test_average_of_the_weights_becomes_the_result(inputs: dict[str, Path]) -> None:
     """An average over four steps lies between the first weights and the last."""
     assert cli.run(command(inputs)) in (0, 4)

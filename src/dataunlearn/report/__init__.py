@@ -20,7 +20,7 @@ __all__ = ["save_grid", "write_report"]
 _FILES = ("report.json", "images.npz", "log.jsonl")
 _SCHEMA = 1
 _REQUIRED_KEYS = ("verdict", "forget", "method", "before", "after")
-_REQUIRED_IMAGES = ("forget", "before_samples", "after_samples")
+_REQUIRED_IMAGES = ("forget",)
 _IMAGE_NAMES = re.compile(r"forget|(before|after)_(samples|regeneration_\d+)")
 _MADE_BY = "`dataunlearn unlearn` makes it"
 

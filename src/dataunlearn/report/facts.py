@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import resource
 import sys
 import time
 from collections import Counter
@@ -66,6 +67,7 @@ class RunFacts:
             "seconds": time.perf_counter() - self.timing.started,
             "unlearn_seconds": self.timing.unlearn_seconds,
             "measure_seconds": self.timing.measure_seconds,
+            "peak_memory_bytes": peak_memory(job.model.device),
             "forget": forget_facts(job),
             "keep": {"count": len(job.split.keep), "source": config.keep},
             "method": {
@@ -175,6 +177,14 @@ def versions() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on."""
     found = {name: version(name) for name in PACKAGES}
     return found | {"python": platform.python_version()}
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes used so far: of the GPU by torch, else of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kibibytes if sys.platform == "darwin" else kibibytes * 1024  # macOS counts bytes
 
 
 def machine(device: torch.device) -> dict[str, Any]:

@@ -79,13 +79,13 @@ def render(run: Run) -> str:
     environment.filters.update({function.__name__: function for function in words})
     environment.globals.update(percent=percent, number=number)
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    num_shown = 4 * grids.grid_columns(run.images["after_samples"].shape[2])
+    num_shown = 4 * grids.grid_columns(run.images["forget"].shape[2])
     return template.render(
         report=report,
         headlines=headlines(report),
         forget_pictures=_forget_pictures(run.images["forget"]),
         samples=[_grid(run, f"{side}_samples", num_shown) for side in ("before", "after")],
-        num_shown=min(num_shown, len(run.images["after_samples"])),
+        num_shown=min(num_shown, len(run.images.get("after_samples", ()))),
         starts=_starts(run),
         timesteps=sorted({t for side in ("before", "after") for t in _shares(report[side])}),
         plots=_figures(run),

@@ -72,7 +72,7 @@ def regeneration_curve(curves: Sequence[Curve]) -> bytes | None:
     drawn = [curve for curve in curves if curve.shares]
     if not drawn:
         return None
-    figure, axes = _figure(7.2, 3.4)
+    figure, axes = figure_and_axes(7.2, 3.4)
     timesteps = sorted({t for curve in drawn for t in curve.shares})
     shift = 0.004 * max(timesteps)  # so that intervals at the same timestep stay apart
     for index, curve in enumerate(drawn):
@@ -89,7 +89,7 @@ def regeneration_curve(curves: Sequence[Curve]) -> bytes | None:
     axes.set_xlabel("noise step the picture was destroyed to (higher: less of it is left)")
     axes.set_ylabel("picture restored in")
     _legend(axes)
-    return _png(figure)
+    return png(figure)
 
 
 def class_histogram(before: Sequence[float] | None, after: Sequence[float] | None) -> bytes | None:
@@ -98,7 +98,7 @@ def class_histogram(before: Sequence[float] | None, after: Sequence[float] | Non
     drawn = [(label, colour, counts) for label, colour, counts in pairs if counts]
     if not drawn:
         return None
-    figure, axes = _figure(7.2, 2.8)
+    figure, axes = figure_and_axes(7.2, 2.8)
     width = 0.8 / len(drawn)
     for index, (label, colour, counts) in enumerate(drawn):
         x = np.arange(len(counts)) + width * (index - (len(drawn) - 1) / 2)
@@ -111,7 +111,7 @@ def class_histogram(before: Sequence[float] | None, after: Sequence[float] | Non
     axes.grid(visible=False, axis="x")
     axes.margins(y=0.25)
     _legend(axes)
-    return _png(figure)
+    return png(figure)
 
 
 def training_figures(log: Sequence[Record]) -> dict[str, bytes | None]:
@@ -139,7 +139,7 @@ def training_lines(
         ylabel: The label of the vertical axis.
         log_scale: Whether that axis is logarithmic; values that are not positive are left out.
     """
-    figure, axes = _figure(5.2, 2.7)
+    figure, axes = figure_and_axes(5.2, 2.7)
     num_drawn = 0
     for line in lines:
         points = _points(log, line.key, positive=log_scale)  # (S, 2)
@@ -161,7 +161,7 @@ def training_lines(
     axes.margins(y=0.2)
     if num_drawn > 1:
         _legend(axes)
-    return _png(figure)
+    return png(figure)
 
 
 def sample_size_map(log: Sequence[Record], key: str) -> bytes | None:
@@ -181,7 +181,7 @@ def sample_size_map(log: Sequence[Record], key: str) -> bytes | None:
     num_groups = min(len(records), _MAX_HEAT_COLUMNS)
     groups = np.array_split(values, num_groups, axis=1)
     binned = np.stack([_mean_of_known(group) for group in groups], axis=1)
-    figure, axes = _figure(5.2, 2.7)
+    figure, axes = figure_and_axes(5.2, 2.7)
     first, last = _step(records[0], 1), _step(records[-1], len(records))
     extent = (first - 0.5, max(last, first) + 0.5, -0.5, len(buckets) - 0.5)
     axes.set_facecolor("#c9ccd1")
@@ -196,10 +196,11 @@ def sample_size_map(log: Sequence[Record], key: str) -> bytes | None:
     bar = figure.colorbar(shown, ax=axes, format=_percent(), pad=0.02)
     bar.ax.tick_params(labelsize=8, colors=_INK)
     bar.outline.set_visible(False)
-    return _png(figure)
+    return png(figure)
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def figure_and_axes(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of some inches in the house style, with one pair of axes."""
     figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -231,7 +232,8 @@ def _percent() -> FuncFormatter:
     return FuncFormatter(lambda value, _: f"{100 * value:.3g} %")
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG file in memory."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor="white", metadata={"Software": None})
     return buffer.getvalue()

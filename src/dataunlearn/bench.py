@@ -1,0 +1,177 @@
+"""Run a benchmark: each method with each seed is an ordinary run, measured like all others."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import torch
+
+from dataunlearn.bench_config import Benchmark, Cell, cells
+from dataunlearn.bench_table import publish
+from dataunlearn.checkpoint import write_atomically
+from dataunlearn.progress import progress_bar
+from dataunlearn.rundir import claim_run_dir, describe
+
+# The measurements come from `evaluate`; the run's own report needs next to none.
+LITTLE_EVALUATION = {"num_samples": 0, "regeneration_copies": 1}
+NOT_FORGOTTEN = 4
+Command = list[str]
+
+
+def run_benchmark(benchmark: Benchmark, *, overwrite: bool = False, shown: bool = True) -> Path:
+    """Run what is missing and write the table; the table is written again after each run.
+
+    Args:
+        benchmark: What to run.
+        overwrite: Start anew, whatever the folder holds.
+        shown: Whether to draw progress.
+
+    Returns:
+        The Markdown table's file.
+
+    Raises:
+        ValueError: On bad settings before any run; or if a run failed, with its last lines.
+    """
+    runs = cells(benchmark)
+    for cell in runs:
+        check_settings(cell)
+    claim_run_dir(benchmark.out, _lasting(benchmark), overwrite=overwrite)
+    baselines = {"before": benchmark.base["model"]}
+    if benchmark.reference is not None:
+        baselines["never saw it"] = benchmark.reference
+    total = len(baselines) + len(runs)
+    with progress_bar("benchmark", total, shown=shown) as advance:
+        for name, model in baselines.items():
+            _run(_evaluate(benchmark, model, benchmark.out / name.replace(" ", "_")))
+            advance()
+        table = publish(benchmark)
+
+        def finished(cell: Cell) -> None:
+            publish(benchmark)
+            advance(note=f"{cell.method}, seed {cell.seed}")
+
+        LAUNCHERS[benchmark.launcher](benchmark, runs, finished)
+    return table
+
+
+def check_settings(cell: Cell) -> None:
+    """Parse a run's settings as its own command will.
+
+    Raises:
+        ValueError: If they are not settings of ``dataunlearn unlearn``.
+    """
+    from dataunlearn.cli import parse_unlearning
+
+    try:
+        parse_unlearning({**cell.settings, "out": str(cell.folder / "run")})
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"method {cell.method}: {error}") from error
+
+
+def run_cell(benchmark: Benchmark, cell: Cell, environment: dict[str, str] | None = None) -> None:
+    """Unlearn and measure, each unless it is done.
+
+    Raises:
+        ValueError: If a command failed.
+    """
+    run = cell.folder / "run"
+    if not (run / "finished").is_file():
+        settings = {"evaluation": LITTLE_EVALUATION, **cell.settings, "out": str(run)}
+        config = cell.folder / "unlearn.yaml"
+        write_atomically(config, json.dumps(settings, indent=1).encode())  # JSON is YAML
+        _run(["unlearn", "--config", str(config)], environment, may_return=(0, NOT_FORGOTTEN))
+    _run(_evaluate(benchmark, str(run / "model"), cell.folder / "measured"), environment)
+
+
+def launch_locally(
+    benchmark: Benchmark, runs: Sequence[Cell], finished: Callable[[Cell], None]
+) -> None:
+    """Some processes at a time, each on its own GPU where there are several."""
+    gpus = torch.cuda.device_count()
+    workers = benchmark.workers or max(1, gpus)
+    places: SimpleQueue[int] = SimpleQueue()
+    for place in range(workers):
+        places.put(place)
+
+    def work(cell: Cell) -> Cell:
+        place = places.get()
+        try:
+            own = {"CUDA_VISIBLE_DEVICES": str(place % gpus)} if gpus > 1 else None
+            run_cell(benchmark, cell, own)
+        finally:
+            places.put(place)
+        return cell
+
+    with ThreadPoolExecutor(workers) as pool:
+        for cell in pool.map(work, runs):
+            finished(cell)
+
+
+def launch_with_submitit(
+    benchmark: Benchmark, runs: Sequence[Cell], finished: Callable[[Cell], None]
+) -> None:
+    """One job for each run, through submitit.
+
+    Raises:
+        ValueError: If submitit is not installed.
+    """
+    try:
+        import submitit
+    except ImportError as error:
+        raise ValueError("submitit is missing: pip install 'dataunlearn[submitit]'") from error
+    executor = submitit.AutoExecutor(folder=benchmark.out / "jobs")
+    executor.update_parameters(**benchmark.submitit)
+    jobs = [(cell, executor.submit(run_cell, benchmark, cell)) for cell in runs]
+    for cell, job in jobs:
+        job.result()
+        finished(cell)
+
+
+LAUNCHERS = {"local": launch_locally, "submitit": launch_with_submitit}
+
+
+def _evaluate(benchmark: Benchmark, model: str, out: Path) -> Command:
+    settings = {
+        **{key: benchmark.base[key] for key in ("forget", "keep")},
+        "before": str(benchmark.base["model"]),
+        **benchmark.evaluate,
+        "model": model,
+        "metrics": benchmark.metrics,
+        "out": str(out),
+    }
+    config = out.with_suffix(".yaml")
+    write_atomically(config, json.dumps(settings, indent=1).encode())
+    return ["evaluate", "--config", str(config)]
+
+
+def _run(
+    command: Command,
+    environment: dict[str, str] | None = None,
+    may_return: tuple[int, ...] = (0,),
+) -> None:
+    """Run one of our commands in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dataunlearn", *command],
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode not in may_return:
+        tail = "\n".join(done.stderr.strip().splitlines()[-8:])
+        raise ValueError(f"dataunlearn {' '.join(command)} failed ({done.returncode}):\n{tail}")
+
+
+def _lasting(benchmark: Benchmark) -> dict[str, Any]:
+    """The settings that may not change between calls: methods, seeds and measures may be added."""
+    described: dict[str, Any] = describe(benchmark)
+    free = ("methods", "seeds", "metrics", "forgetting", "quality", "workers", "launcher")
+    return {k: v for k, v in described.items() if k not in (*free, "submitit", "out")}

@@ -1,0 +1,92 @@
+"""The configuration of a benchmark: methods, seeds, measures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from dataunlearn.config import require
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Settings of ``dataunlearn bench``: every method with every seed, one table.
+
+    Args:
+        out: Folder for all runs and the table; a second call goes on from there.
+        base: Settings of ``dataunlearn unlearn`` that all runs share (model, forget, keep, ...).
+        methods: For each name in the table, the settings in which that method differs.
+        seeds: Training seeds; each method runs once with each.
+        metrics: Measures of ``dataunlearn evaluate``, with commas between them.
+        evaluate: Settings of ``dataunlearn evaluate`` (num_samples, seed, held_out, kid, ...).
+        forgetting: The result that the Pareto plot shows from left to right, lower is better.
+        quality: The result that it shows upwards.
+        reference: A model that never saw the forget images, measured like the others; or None.
+        workers: Runs at a time; None for one for each GPU, or one.
+        launcher: "local" processes, or "submitit" (SLURM or whatever submitit finds; an extra).
+        submitit: What submitit's executor is given: timeout_min, slurm_partition, ...
+    """
+
+    out: Path
+    base: dict[str, Any]
+    methods: dict[str, dict[str, Any]]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    metrics: str = "copies,regeneration"
+    evaluate: dict[str, Any] = field(default_factory=dict)
+    forgetting: str = "regeneration_500"
+    quality: str = "kid"
+    reference: str | None = None
+    workers: int | None = None
+    launcher: Literal["local", "submitit"] = "local"
+    submitit: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without running anything."""
+        require(bool(self.methods), "methods must name at least one method")
+        require(bool(self.seeds), "seeds must hold at least one seed")
+        require(len(set(self.seeds)) == len(self.seeds), f"seeds repeat: {self.seeds}")
+        require(self.workers is None or self.workers >= 1, "workers must be at least 1")
+        for name in ("model", "forget", "keep"):
+            require(name in self.base, f"base must give {name}, as for dataunlearn unlearn")
+        for name in ("out", "seed"):
+            require(name not in self.base, f"base must not give {name}: the benchmark sets it")
+        folders = [slug(name) for name in self.methods]
+        require(len(set(folders)) == len(folders), f"methods share a folder name: {folders}")
+
+
+def slug(name: str) -> str:
+    """A method's folder: lower case, everything but letters and digits as one underscore."""
+    words = "".join(letter if letter.isalnum() else " " for letter in name.lower()).split()
+    return "_".join(words)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a benchmark.
+
+    Attributes:
+        method: The method's name.
+        seed: Its training seed.
+        folder: Where its run and its measurements go.
+        settings: Settings of ``dataunlearn unlearn``, complete but for the folder.
+    """
+
+    method: str
+    seed: int
+    folder: Path
+    settings: dict[str, Any]
+
+
+def cells(benchmark: Benchmark) -> list[Cell]:
+    """All runs, seed by seed, so that every method has one result before any has two."""
+    return [
+        Cell(
+            method,
+            seed,
+            benchmark.out / slug(method) / f"seed_{seed}",
+            {"force": True, **benchmark.base, **changes, "seed": seed},
+        )
+        for seed in benchmark.seeds
+        for method, changes in benchmark.methods.items()
+    ]

@@ -1,0 +1,222 @@
+"""The table of a benchmark: means and intervals over seeds, costs, and the Pareto plot."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dataunlearn.bench_config import Benchmark, Cell, cells
+from dataunlearn.checkpoint import write_atomically
+from dataunlearn.metrics.intervals import student_interval
+from dataunlearn.report.facts import machine, versions
+from dataunlearn.report.pareto import Point, pareto
+from dataunlearn.steplog import read_log
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval, from one run or over several seeds."""
+
+    value: float
+    interval: tuple[float, float] | None
+    num_runs: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        name: The method, or a baseline.
+        measures: Each measure's number.
+        better: For each measure whether higher is better; None where neither is.
+        costs: ``seconds_per_step``, ``steps``, ``peak_memory_mib``, ``forward_rows`` and
+            ``backward_rows`` a run, means over seeds; empty for baselines.
+        num_runs: Seeds that are done.
+    """
+
+    name: str
+    measures: Mapping[str, Estimate]
+    better: Mapping[str, bool | None]
+    costs: Mapping[str, float]
+    num_runs: int
+
+
+def publish(benchmark: Benchmark) -> Path:
+    """Write ``results.md``, ``.csv``, ``.json`` and ``pareto.png`` of what is done.
+
+    Returns:
+        The Markdown file.
+    """
+    rows = collect(benchmark)
+    out = benchmark.out
+    write_atomically(out / "results.json", json.dumps(as_json(benchmark, rows), indent=1).encode())
+    write_atomically(out / "results.csv", as_csv(rows).encode())
+    points = [
+        Point(
+            row.name,
+            row.measures[benchmark.forgetting].value,
+            row.measures[benchmark.quality].value,
+            row.measures[benchmark.forgetting].interval,
+            row.measures[benchmark.quality].interval,
+        )
+        for row in rows
+        if {benchmark.forgetting, benchmark.quality} <= row.measures.keys()
+    ]
+    higher = next(
+        (r.better[benchmark.quality] for r in rows if benchmark.quality in r.better), None
+    )
+    if points:
+        figure = pareto(points, benchmark.forgetting, benchmark.quality, bool(higher))
+        write_atomically(out / "pareto.png", figure)
+    page = out / "results.md"
+    write_atomically(page, as_markdown(rows).encode())
+    return page
+
+
+def collect(benchmark: Benchmark) -> list[Row]:
+    """A row for each baseline and method that has results."""
+    rows = []
+    for name in ("before", "never saw it"):
+        path = benchmark.out / name.replace(" ", "_") / "results.json"
+        if path.is_file():
+            found = [_measured(path)]
+            rows.append(Row(name, _estimates(found), _directions(found), {}, 1))
+    runs = cells(benchmark)
+    for method in benchmark.methods:
+        done = [c for c in runs if c.method == method and _results(c).is_file()]
+        if done:
+            found = [_measured(_results(cell)) for cell in done]
+            costs = _mean_costs([run_costs(cell.folder / "run") for cell in done])
+            rows.append(Row(method, _estimates(found), _directions(found), costs, len(done)))
+    return rows
+
+
+def run_costs(run: Path) -> dict[str, float]:
+    """What a finished run cost."""
+    log = read_log(run / "log.jsonl")
+    report = json.loads((run / "report.json").read_text())
+    return {
+        "steps": len(log),
+        "seconds_per_step": statistics.median(record["seconds"] for record in log),
+        "peak_memory_mib": report["peak_memory_bytes"] / MIB,
+        "forward_rows": sum(record["forward_rows"] for record in log),
+        "backward_rows": sum(record["backward_rows"] for record in log),
+    }
+
+
+def combine(results: Sequence[Mapping[str, Any]]) -> Estimate:
+    """One number from the same measure of several seeds.
+
+    The interval over seeds is Student's; a single run keeps the measure's own.
+    """
+    values = [found["value"] for found in results]
+    if len(values) == 1:
+        own = results[0]["interval"]
+        return Estimate(values[0], None if own is None else (own[0], own[1]), 1)
+    mean = statistics.fmean(values)
+    error = statistics.stdev(values) / math.sqrt(len(values))
+    return Estimate(mean, student_interval(mean, error, len(values) - 1), len(values))
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """The table for people; an arrow tells which way is better."""
+    names = list(dict.fromkeys(name for row in rows for name in row.measures))
+    arrows = {True: " ↑", False: " ↓", None: ""}
+    better = {name: d for row in rows for name, d in row.better.items()}
+    costs = ("s/step", "steps", "MiB", "rows fwd / bwd")
+    head = ["", *(name + arrows[better[name]] for name in names), *costs, "runs"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in rows:
+        measured = [_words(row.measures.get(name)) for name in names]
+        words = [row.name, *measured, *_cost_words(row), str(row.num_runs)]
+        lines.append("| " + " | ".join(words) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """One line for each method and number."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["method", "name", "value", "low", "high", "runs"])
+    for row in rows:
+        for name, found in row.measures.items():
+            low, high = found.interval or ("", "")
+            writer.writerow([row.name, name, found.value, low, high, found.num_runs])
+        for name, value in row.costs.items():
+            writer.writerow([row.name, name, value, "", "", row.num_runs])
+    return text.getvalue()
+
+
+def as_json(benchmark: Benchmark, rows: Sequence[Row]) -> dict[str, Any]:
+    """Everything, with what it was made with."""
+    return {
+        "base": benchmark.base,
+        "methods": benchmark.methods,
+        "seeds": list(benchmark.seeds),
+        "evaluate": benchmark.evaluate,
+        "machine": machine(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+        "versions": versions(),
+        "rows": [
+            {
+                "name": row.name,
+                "runs": row.num_runs,
+                "measures": {name: vars(found) for name, found in row.measures.items()},
+                "costs": dict(row.costs),
+            }
+            for row in rows
+        ],
+    }
+
+
+def _results(cell: Cell) -> Path:
+    return cell.folder / "measured" / "results.json"
+
+
+def _measured(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text())
+    return {r["name"]: r for measured in content["measures"].values() for r in measured["results"]}
+
+
+def _estimates(found: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
+    names = [name for name in found[0] if all(name in one for one in found)]
+    return {name: combine([one[name] for one in found]) for name in names}
+
+
+def _directions(found: Sequence[Mapping[str, Any]]) -> dict[str, bool | None]:
+    return {name: result["higher_is_better"] for name, result in found[0].items()}
+
+
+def _mean_costs(costs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: statistics.fmean(one[name] for one in costs) for name in costs[0]}
+
+
+def _words(found: Estimate | None) -> str:
+    if found is None:
+        return "–"
+    if found.interval is None:
+        return f"{found.value:.3g}"
+    return f"{found.value:.3g} ({found.interval[0]:.3g} to {found.interval[1]:.3g})"
+
+
+def _cost_words(row: Row) -> list[str]:
+    costs = row.costs
+    if not costs:
+        return ["–"] * 4
+    return [
+        f"{costs['seconds_per_step']:.2f}",
+        f"{costs['steps']:.0f}",
+        f"{costs['peak_memory_mib']:.0f}",
+        f"{costs['forward_rows']:.0f} / {costs['backward_rows']:.0f}",
+    ]

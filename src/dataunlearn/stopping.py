@@ -1,0 +1,76 @@
+"""When a run stops before its last step: forgotten, or as much harm done as was allowed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dataunlearn.job import Job
+from dataunlearn.metrics.membership import denoising_losses
+from dataunlearn.metrics.regeneration import quarter_timesteps, regenerate
+from dataunlearn.seeding import mix_seed, random_stream
+from dataunlearn.trainer import Callback, Trainer
+from dataunlearn.unlearning_config import QualityBudget, StopRule
+
+BUDGET_STREAM = 7
+
+
+def stop_callback(job: Job) -> Callback:
+    """A callback that stops forgetting once the forget images are no longer restored."""
+    rule: StopRule = job.config.stop
+    timestep = job.model.process.num_train_timesteps * 45 // 100
+
+    def look(trainer: Trainer, steps_done: int) -> bool:
+        if rule.every_steps == 0 or steps_done % rule.every_steps or trainer.settled_after:
+            return False
+        trainer.model.denoiser.eval()
+        found = regenerate(
+            trainer.model,
+            job.originals,
+            timestep if rule.timestep is None else rule.timestep,
+            copies=rule.copies,
+            threshold=job.threshold,
+            seed=mix_seed(job.config.seed, steps_done),
+            num_steps=job.config.evaluation.regeneration_steps,
+            cond=job.cond,
+        )
+        trainer.model.denoiser.train()
+        return found.share <= rule.regeneration_below and trainer.settle()
+
+    return look
+
+
+def budget_callback(job: Job, budget: QualityBudget) -> Callback:
+    """A callback that ends the run once keep images are denoised worse than the budget allows.
+
+    The loss is taken on the same keep images, timesteps and noise before the first step and at
+    every look, so that only the model's change moves it.
+    """
+    keep = job.split.keep
+    order = torch.randperm(len(keep), generator=random_stream(job.config.seed, BUDGET_STREAM))
+    rows = order[: budget.num_images]
+    before = keep_losses(job, rows).mean()
+
+    def look(trainer: Trainer, steps_done: int) -> bool:
+        if steps_done % budget.every_steps:
+            return False
+        trainer.model.denoiser.eval()
+        now = keep_losses(job, rows).mean()
+        trainer.model.denoiser.train()
+        return bool(now > (1 + budget.loss_increase) * before)
+
+    return look
+
+
+def keep_losses(job: Job, rows: Tensor) -> Tensor:
+    """Denoising losses of some keep images at a quarter, a half and three quarters of the noise."""
+    keep, model = job.split.keep, job.model
+    return denoising_losses(
+        model,
+        keep.batch(rows),
+        quarter_timesteps(model.process)[:3],
+        num_draws=1,
+        seed=job.config.seed,
+        batch_size=job.config.evaluation.batch_size,
+        cond=keep.labels(rows) if model.num_classes is not None else None,
+    )

@@ -1,0 +1,148 @@
+"""Benchmarks: the plan of runs, the table's arithmetic, and a tiny one from start to end."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from scipy import stats
+
+from dataunlearn import cli
+from dataunlearn.bench import check_settings
+from dataunlearn.bench_config import Benchmark, cells
+from dataunlearn.bench_table import combine
+from dataunlearn.report.pareto import Point, on_front
+
+BASE = {"model": "m", "forget": "f", "keep": "k", "steps": 50}
+
+
+def benchmark(**changes: Any) -> Benchmark:
+    methods = {"SISS, 0.5": {"objective": "SISS"}, "naive": {"objective": "NaiveDeletion"}}
+    return Benchmark(**{"out": Path("out"), "base": BASE, "methods": methods, **changes})
+
+
+def test_every_method_runs_with_every_seed_and_seeds_go_first() -> None:
+    runs = cells(benchmark(seeds=(3, 4)))
+    assert [(run.method, run.seed) for run in runs] == [
+        ("SISS, 0.5", 3),
+        ("naive", 3),
+        ("SISS, 0.5", 4),
+        ("naive", 4),
+    ]
+    assert runs[0].folder == Path("out/siss_0_5/seed_3")
+    assert runs[1].settings == {**BASE, "force": True, "objective": "NaiveDeletion", "seed": 3}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": {}}, "at least one method"),
+        ({"seeds": ()}, "at least one seed"),
+        ({"seeds": (1, 1)}, "seeds repeat"),
+        ({"base": {"model": "m", "forget": "f"}}, "must give keep"),
+        ({"base": {**BASE, "seed": 1}}, "must not give seed"),
+        ({"methods": {"a b": {}, "A-B": {}}}, "share a folder"),
+        ({"workers": 0}, "workers must be at least 1"),
+    ],
+)
+def test_senseless_benchmarks_are_errors(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        benchmark(**changes)
+
+
+def test_settings_are_checked_before_any_run() -> None:
+    good, bad = cells(benchmark(methods={"a": {}, "b": {"stepz": 3}}, seeds=(0,)))
+    check_settings(good)
+    with pytest.raises(ValueError, match=r"method b: .*stepz"):
+        check_settings(bad)
+
+
+def test_seeds_are_combined_with_students_interval() -> None:
+    values = [1.0, 2.0, 4.0]
+    found = combine([{"value": value, "interval": [0, 9]} for value in values])
+    expected = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
+    assert found.value == pytest.approx(7 / 3)
+    assert found.interval == pytest.approx(expected)
+    assert combine([{"value": 1.0, "interval": [0.5, 2]}]).interval == (0.5, 2)
+    assert combine([{"value": 1.0, "interval": None}]).interval is None
+
+
+def test_the_front_holds_what_nothing_beats() -> None:
+    points = [Point("a", 0, 5), Point("b", 1, 9), Point("c", 1, 4), Point("d", 0, 5)]
+    assert on_front(points, higher=True) == [True, True, False, True]
+    assert on_front(points, higher=False) == [True, False, True, True]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    unet = UNet2DModel(
+        sample_size=8,
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=(8,),
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
+        layers_per_block=1,
+        norm_num_groups=4,
+    )
+    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(tmp_path / "model")
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
+    np.save(tmp_path / "keep.npy", pixels[1:])
+    np.save(tmp_path / "forget.npy", pixels[:1])
+    return tmp_path
+
+
+def test_a_benchmark_from_start_to_end(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two methods, one of them within a budget that its first steps exceed; then one seed more."""
+    config = {
+        "out": str(folder / "bench"),
+        "base": {
+            "model": str(folder / "model"),
+            "forget": str(folder / "forget.npy"),
+            "keep": str(folder / "keep.npy"),
+            "steps": 3,
+            "batch_pairs": 4,
+            "device": "cpu",
+        },
+        "methods": {
+            "naive": {"objective": "NaiveDeletion"},
+            "NegGrad": {
+                "objective": "NegGrad",
+                "learning_rate": 0.1,
+                "budget": {"loss_increase": 1e-6, "every_steps": 1, "num_images": 4},
+            },
+        },
+        "seeds": [0],
+        "metrics": "copies,kid",
+        "evaluate": {"num_samples": 8, "sampling_steps": 2, "kid": {"embedder": "pixels"}},
+        "forgetting": "copy_frequency",
+    }
+    file = folder / "bench.yaml"
+    file.write_text(json.dumps(config))
+    assert cli.run(["bench", "--config", str(file)]) == 0, capsys.readouterr().err
+    out = folder / "bench"
+    found = json.loads((out / "results.json").read_text())
+    assert [row["name"] for row in found["rows"]] == ["before", "naive", "NegGrad"]
+    costs = {row["name"]: row["costs"] for row in found["rows"]}
+    assert costs["naive"]["steps"] == 3
+    assert costs["naive"]["forward_rows"] == 12
+    assert costs["NegGrad"]["steps"] < 3  # the budget ended it
+    assert costs["naive"]["peak_memory_mib"] > 10
+    with (out / "results.csv").open() as lines:
+        assert {line["method"] for line in csv.DictReader(lines)} == {"before", "naive", "NegGrad"}
+    assert "| naive | " in (out / "results.md").read_text()
+    assert (out / "pareto.png").read_bytes().startswith(b"\x89PNG")
+    first = (out / "naive" / "seed_0" / "run" / "report.json").stat().st_mtime_ns
+    config["seeds"], config["methods"] = [0, 1], {"naive": {"objective": "NaiveDeletion"}}
+    file.write_text(json.dumps(config))
+    assert cli.run(["bench", "--config", str(file)]) == 0, capsys.readouterr().err
+    assert (out / "naive" / "seed_0" / "run" / "report.json").stat().st_mtime_ns == first
+    rows = json.loads((out / "results.json").read_text())["rows"]
+    assert rows[1]["runs"] == 2
