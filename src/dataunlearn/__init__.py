@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataunlearn.api import unlearn
+from dataunlearn.api import audit, unlearn
 from dataunlearn.combine import BoundedDescent, Combination, Fixed, NormFix, Superfactor
 from dataunlearn.config import Evaluation
 from dataunlearn.objectives import (
@@ -43,5 +43,6 @@ __all__ = [
     "TimestepPolicy",
     "Uniform",
     "Window",
+    "audit",
     "unlearn",
 ]

@@ -6,9 +6,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from dataunlearn.audit_config import AuditSettings
+from dataunlearn.audit_run import run_audit
+from dataunlearn.data import open_images
 from dataunlearn.data.images import ImageSource
 from dataunlearn.job import prepare
-from dataunlearn.models import DiffusionModel
+from dataunlearn.memorisation import AuditedImage, audit_images
+from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.objectives import SISS, Objective
 from dataunlearn.unlearning import UnlearnResult, run_job
 from dataunlearn.unlearning_config import Unlearning
@@ -68,6 +72,48 @@ def unlearn(
     result = run_job(job, out=folder, say=lambda text: None, shown=shown)
     assert result is not None  # only the side processes of a distributed run return nothing
     return result
+
+
+def audit(
+    pipeline: Any,
+    images: ImageSource,
+    *,
+    keep: ImageSource | None = None,
+    out: str | Path | None = None,
+    device: str | None = None,
+    resize: bool = False,
+    shown: bool = True,
+    **settings: Any,
+) -> list[AuditedImage]:
+    """Find out which images a model knows by heart; the same code path as ``dataunlearn audit``.
+
+    Args:
+        pipeline: As for :func:`unlearn`; it is not changed.
+        images: The images in question, in any form that :func:`unlearn` takes.
+        keep: Training images, to calibrate on and to search for near-duplicates; or None.
+        out: Folder for the gallery and the numbers; None keeps everything in memory.
+        device: Where to put a model that is loaded here.
+        resize: Crop and resize images to the model's size instead of stopping.
+        shown: Whether to draw progress bars.
+        **settings: Fields of :class:`dataunlearn.audit_config.AuditSettings`.
+
+    Returns:
+        What was found out about each different image, in the order given.
+
+    Raises:
+        ValueError: On bad input, before any work.
+    """
+    chosen = AuditSettings(**settings)
+    if isinstance(pipeline, (str, Path)):
+        model = load_model(str(pipeline), device=device or "cpu")
+    else:
+        model = DiffusionModel.from_pipeline(pipeline)
+    model.denoiser.eval()
+    questioned = open_images(images, model.shape, resize=resize, role="audited")
+    kept = None if keep is None else open_images(keep, model.shape, resize=resize, role="keep")
+    if out is None:
+        return audit_images(model, questioned, keep=kept, settings=chosen, shown=shown)
+    return run_audit(model, questioned, kept, chosen, Path(out), shown=shown)
 
 
 def _named(source: ImageSource, role: str) -> str:

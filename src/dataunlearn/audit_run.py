@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dataunlearn.audit import AuditedImage, audit_images, audit_inputs
 from dataunlearn.audit_config import AuditSettings
 from dataunlearn.checkpoint import write_atomically
 from dataunlearn.data import ImageSet
+from dataunlearn.memorisation import AuditedImage, audit_images, audit_inputs
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.loading import hash_weights
 from dataunlearn.report.audit_page import render_audit

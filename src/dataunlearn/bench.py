@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from dataunlearn.bench_config import Benchmark, Cell, cells
+from dataunlearn.bench_config import Benchmark, Cell, baselines, cells, reference_settings
 from dataunlearn.bench_table import publish
 from dataunlearn.checkpoint import write_atomically
 from dataunlearn.progress import progress_bar
@@ -44,13 +44,10 @@ def run_benchmark(benchmark: Benchmark, *, overwrite: bool = False, shown: bool 
     for cell in runs:
         check_settings(cell)
     claim_run_dir(benchmark.out, _lasting(benchmark), overwrite=overwrite)
-    baselines = {"before": benchmark.base["model"]}
-    if benchmark.reference is not None:
-        baselines["never saw it"] = benchmark.reference
-    total = len(baselines) + len(runs)
+    total = len(baselines(benchmark)) + len(runs)
     with progress_bar("benchmark", total, shown=shown) as advance:
-        for name, model in baselines.items():
-            _run(_evaluate(benchmark, model, benchmark.out / name.replace(" ", "_")))
+        for baseline in baselines(benchmark):
+            _run(_evaluate(benchmark, baseline.model, baseline.folder, **baseline.settings))
             advance()
         table = publish(benchmark)
 
@@ -88,7 +85,8 @@ def run_cell(benchmark: Benchmark, cell: Cell, environment: dict[str, str] | Non
         config = cell.folder / "unlearn.yaml"
         write_atomically(config, json.dumps(settings, indent=1).encode())  # JSON is YAML
         _run(["unlearn", "--config", str(config)], environment, may_return=(0, NOT_FORGOTTEN))
-    _run(_evaluate(benchmark, str(run / "model"), cell.folder / "measured"), environment)
+    measured = _evaluate(benchmark, str(run / "model"), cell.folder / "measured")
+    _run(measured, environment)
 
 
 def launch_locally(
@@ -138,7 +136,7 @@ def launch_with_submitit(
 LAUNCHERS = {"local": launch_locally, "submitit": launch_with_submitit}
 
 
-def _evaluate(benchmark: Benchmark, model: str, out: Path) -> Command:
+def _evaluate(benchmark: Benchmark, model: str, out: Path, **changes: Any) -> Command:
     settings = {
         **{key: benchmark.base[key] for key in ("forget", "keep")},
         "before": str(benchmark.base["model"]),
@@ -146,6 +144,8 @@ def _evaluate(benchmark: Benchmark, model: str, out: Path) -> Command:
         "model": model,
         "metrics": benchmark.metrics,
         "out": str(out),
+        **reference_settings(benchmark),
+        **changes,
     }
     config = out.with_suffix(".yaml")
     write_atomically(config, json.dumps(settings, indent=1).encode())

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from dataunlearn.config import require
 
+DEFAULT_EVALUATION_SEED = 1234
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -22,7 +24,8 @@ class Benchmark:
         evaluate: Settings of ``dataunlearn evaluate`` (num_samples, seed, held_out, kid, ...).
         forgetting: The result that the Pareto plot shows from left to right, lower is better.
         quality: The result that it shows upwards.
-        reference: A model that never saw the forget images, measured like the others; or None.
+        reference: A model that never saw the forget images, measured like the others, with a
+            second seed as well; all get the measure ``reference_kid`` against its samples. Or None.
         workers: Runs at a time; None for one for each GPU, or one.
         launcher: "local" processes, or "submitit" (SLURM or whatever submitit finds; an extra).
         submitit: What submitit's executor is given: timeout_min, slurm_partition, ...
@@ -90,3 +93,44 @@ def cells(benchmark: Benchmark) -> list[Cell]:
         for seed in benchmark.seeds
         for method, changes in benchmark.methods.items()
     ]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A model that is measured as it is.
+
+    Attributes:
+        name: Its name in the table.
+        model: Its folder or hub id.
+        folder: Where its measurements go.
+        settings: Settings of ``dataunlearn evaluate`` that differ for it.
+    """
+
+    name: str
+    model: str
+    folder: Path
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def baselines(benchmark: Benchmark) -> list[Baseline]:
+    """The reference if there is one, with two evaluation seeds, and the model before unlearning."""
+    found = []
+    if benchmark.reference is not None:
+        seed = benchmark.evaluate.get("seed", DEFAULT_EVALUATION_SEED)
+        first = {"metrics": benchmark.metrics, "reference_samples": None}
+        own = (("never saw it", first), ("never saw it, other seed", {"seed": seed + 1}))
+        found = [
+            Baseline(name, benchmark.reference, benchmark.out / slug(name), settings)
+            for name, settings in own
+        ]
+    model = str(benchmark.base["model"])
+    return [*found, Baseline("before", model, benchmark.out / "before")]
+
+
+def reference_settings(benchmark: Benchmark) -> dict[str, Any]:
+    """What every other model's evaluation is told of the reference."""
+    if benchmark.reference is None:
+        return {}
+    samples = benchmark.out / slug("never saw it") / "samples.safetensors"
+    metrics = f"{benchmark.metrics},reference_kid"
+    return {"reference_samples": str(samples), "metrics": metrics}

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from dataunlearn.bench_config import Benchmark, Cell, cells
+from dataunlearn.bench_config import Benchmark, Cell, baselines, cells
 from dataunlearn.checkpoint import write_atomically
 from dataunlearn.metrics.intervals import student_interval
 from dataunlearn.report.facts import machine, versions
@@ -88,11 +88,11 @@ def publish(benchmark: Benchmark) -> Path:
 def collect(benchmark: Benchmark) -> list[Row]:
     """A row for each baseline and method that has results."""
     rows = []
-    for name in ("before", "never saw it"):
-        path = benchmark.out / name.replace(" ", "_") / "results.json"
+    for baseline in baselines(benchmark):
+        path = baseline.folder / "results.json"
         if path.is_file():
             found = [_measured(path)]
-            rows.append(Row(name, _estimates(found), _directions(found), {}, 1))
+            rows.append(Row(baseline.name, _estimates(found), _directions(found), {}, 1))
     runs = cells(benchmark)
     for method in benchmark.methods:
         done = [c for c in runs if c.method == method and _results(c).is_file()]

@@ -85,6 +85,7 @@ def describe_inputs(inputs: Inputs) -> dict[str, Any]:
         "model": _describe_model(inputs.model),
         "before": None if inputs.before is None else _describe_model(inputs.before),
         **{side: _describe_set(images) for side, images in sides.items()},
+        "reference_samples": _describe_file(inputs.reference_samples),
         "num_samples": inputs.num_samples,
         "sampling_steps": inputs.sampling_steps,
         "max_images": inputs.max_images,
@@ -108,6 +109,12 @@ def table(content: Mapping[str, Any]) -> str:
 
 def _describe_model(model: DiffusionModel) -> dict[str, Any]:
     return {"path": model.source, "sha256": hash_weights(model)}
+
+
+def _describe_file(file: Path | None) -> dict[str, str] | None:
+    if file is None or not file.is_file():
+        return None
+    return {"path": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
 
 
 def _describe_set(images: ImageSet | None) -> dict[str, Any] | None:

@@ -13,10 +13,10 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 
 from dataunlearn import cli
-from dataunlearn.audit import AuditedImage, audit_images
 from dataunlearn.audit_config import AuditSettings
 from dataunlearn.data import ConcatImages, SubsetImages, open_images
 from dataunlearn.data.base import ImageSet
+from dataunlearn.memorisation import AuditedImage, audit_images
 from dataunlearn.models import DiffusionModel
 from dataunlearn.process import ForwardProcess
 

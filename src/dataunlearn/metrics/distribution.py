@@ -186,3 +186,44 @@ class KID(Measure):
                 seed=inputs.seed,
             )
         ]
+
+
+@dataclass(frozen=True)
+class ReferenceKID(Measure):
+    """Kernel Inception Distance between samples and those of a model that never saw the images.
+
+    What is as if it had never seen them lies no farther away than the same model's samples from
+    another seed.
+
+    Args:
+        embedder: As for KID.
+        size: Pixels of the shorter side that it sees; None takes its own.
+        num_subsets: Random subsets averaged over.
+    """
+
+    embedder: str = "auto"
+    size: int | None = None
+    num_subsets: int = 100
+    needs: ClassVar[tuple[str, ...]] = ("reference_samples",)
+
+    def check(self, inputs: Inputs) -> None:
+        """Open the embedder and the samples."""
+        super().check(inputs)
+        embedder_for(inputs.model.shape, self.embedder, self.size)
+        shape = tuple(inputs.samples_of_reference.shape[1:])
+        if shape != inputs.model.shape:
+            raise ValueError(f"the reference's samples are {shape}, not {inputs.model.shape}")
+
+    def __call__(self, inputs: Inputs) -> list[Result]:
+        """One distance."""
+        embedder = embedder_for(inputs.model.shape, self.embedder, self.size)
+        others = inputs.samples_of_reference
+        found = kid(
+            embedder,
+            inputs.samples,
+            others,
+            name="reference_kid",
+            num_subsets=self.num_subsets,
+            seed=inputs.seed,
+        )
+        return [found]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -33,6 +34,8 @@ class Inputs:
         keep: Images that it was trained on and may know, or None.
         held_out: Images of the same kind that it was not trained on, or None.
         before: The model before unlearning, or None.
+        reference_samples: Samples of a model that never saw the forget images: the
+            ``samples.safetensors`` that its evaluation left; or None.
         num_samples: Samples drawn from it.
         sampling_steps: Denoiser calls per sample.
         max_images: Most keep or held-out images used, drawn at random.
@@ -47,6 +50,7 @@ class Inputs:
     keep: ImageSet | None = None
     held_out: ImageSet | None = None
     before: DiffusionModel | None = None
+    reference_samples: Path | None = None
     num_samples: int = 512
     sampling_steps: int = 25
     max_images: int = 2000
@@ -69,8 +73,7 @@ class Inputs:
     def _generated(self, model: DiffusionModel, name: str) -> Tensor:
         file = None if self.cache is None else self.cache / f"{name}.safetensors"
         if file is not None and file.is_file():
-            kept: Tensor = load(file.read_bytes())["samples"]
-            return kept
+            return read_samples(file)
         label = "drawing " + name.replace("_", " ")
         with progress_bar(label, self.num_samples, shown=self.shown) as advance:
             samples = generate(
@@ -84,6 +87,12 @@ class Inputs:
         if file is not None:
             write_atomically(file, save({"samples": samples}))
         return samples
+
+    @cached_property
+    def samples_of_reference(self) -> Tensor:
+        """The reference's samples ``(M, C, H, W)``."""
+        assert self.reference_samples is not None
+        return read_samples(self.reference_samples)
 
     @cached_property
     def originals(self) -> Tensor:
@@ -137,3 +146,16 @@ class Inputs:
         if not rows:
             raise ValueError(f"the {side} images are nothing but forget images")
         return torch.tensor(rows)
+
+
+def read_samples(file: Path) -> Tensor:
+    """Samples that an evaluation left.
+
+    Raises:
+        ValueError: If the file is missing or holds none.
+    """
+    try:
+        samples: Tensor = load(file.read_bytes())["samples"]
+    except (OSError, KeyError, SafetensorError) as error:
+        raise ValueError(f"{file} holds no samples of an evaluation: {error}") from error
+    return samples

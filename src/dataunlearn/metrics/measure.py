@@ -13,7 +13,8 @@ class Measure(ABC):
     """Something that can be measured of a model; implementations are frozen dataclasses.
 
     Attributes:
-        needs: The inputs it cannot do without: ``forget``, ``keep``, ``held_out``, ``before``.
+        needs: The inputs it cannot do without: ``forget``, ``keep``, ``held_out``, ``before``,
+            ``reference_samples``.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dataunlearn.metrics.copy_frequency import CopyFrequency
-from dataunlearn.metrics.distribution import FID, KID
+from dataunlearn.metrics.distribution import FID, KID, ReferenceKID
 from dataunlearn.metrics.inception import InceptionScore
 from dataunlearn.metrics.likelihood import NegativeLogLikelihood
 from dataunlearn.metrics.measure import Measure
@@ -21,6 +21,7 @@ MEASURES: Mapping[str, type[Measure]] = {
     "nll": NegativeLogLikelihood,
     "fid": FID,
     "kid": KID,
+    "reference_kid": ReferenceKID,
     "inception_score": InceptionScore,
     "membership": Membership,
     "memorised": MemorisedFraction,

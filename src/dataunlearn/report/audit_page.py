@@ -14,7 +14,7 @@ from dataunlearn.report.grids import Picture, embed
 from dataunlearn.sampling import to_uint8
 
 if TYPE_CHECKING:
-    from dataunlearn.audit import AuditedImage
+    from dataunlearn.memorisation import AuditedImage
 
 _TEMPLATE = Path(__file__).with_name("audit.html")
 MOST_DETAILED = 200
