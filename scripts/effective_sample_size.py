@@ -35,7 +35,7 @@ from dataunlearn.seeding import random_stream
 from dataunlearn.steplog import effective_sample_size
 
 PAIRS, SEED, NEGLIGIBLE = 2048, 0, 1e-6
-TIMESTEPS = tuple(range(12, 1000, 25)) + (999,)
+TIMESTEPS = (*range(12, 1000, 25), 999)
 BEGIN, END = "<!-- table, written by the script -->", "<!-- end of table -->"
 
 
