@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from dataunlearn import commands
+from dataunlearn import commands, measuring_commands
 
 INTERRUPTED = 130
 console = Console(stderr=True, highlight=False)
@@ -155,9 +155,21 @@ VERBS: Mapping[str, tuple[Builder, Callable[..., int], str]] = {
     "unlearn": (_add_unlearn, commands.unlearn, "Remove images from a model, measure, report."),
     "train": (_add_train, commands.train, "Train a base model, with or without some images."),
     "sample": (_add_sample, commands.sample, "Draw pictures from a model into a grid."),
-    "audit": (_add_audit, commands.audit, "Find out which images a model knows by heart."),
-    "evaluate": (_add_evaluate, commands.evaluate, "Measure a model: likelihood, FID, copies, ..."),
-    "bench": (_add_bench, commands.bench, "Compare methods: every method with every seed."),
+    "audit": (
+        _add_audit,
+        measuring_commands.audit,
+        "Find out which images a model knows by heart.",
+    ),
+    "evaluate": (
+        _add_evaluate,
+        measuring_commands.evaluate,
+        "Measure a model: likelihood, FID, copies, ...",
+    ),
+    "bench": (
+        _add_bench,
+        measuring_commands.bench,
+        "Compare methods: every method with every seed.",
+    ),
     "report": (_add_report, commands.report, "Write a run's HTML page again."),
 }
 

@@ -144,13 +144,9 @@ def run_job(
     if accelerator is not None:
         accelerator.wait_for_everyone()
     trainer = make_trainer(job, out, accelerator, shown)
-    warning = collapse_warning(trainer)
-    if warning is not None and before is not None:
-        say(warning)
-    log = _trained(trainer, timing)
+    log = _trained(trainer, timing, say if before is not None else None)
     if before is None:
         return None
-    say_what_happened(trainer, say)
     after = _measured(job, "after", timing, shown)
     facts = RunFacts(
         job,
@@ -223,11 +219,16 @@ def measure_reference(job: Job, shown: bool) -> dict[str, Any] | None:
     )
 
 
-def _trained(trainer: Trainer, timing: Timing) -> list[dict[str, Any]]:
+def _trained(trainer: Trainer, timing: Timing, say: Say | None) -> list[dict[str, Any]]:
+    warning = collapse_warning(trainer)
+    if warning is not None and say is not None:
+        say(warning)
     started = time.perf_counter()
     log = trainer.run()
     trainer.use_average()
     timing.unlearn_seconds = time.perf_counter() - started
+    if say is not None:
+        say_what_happened(trainer, say)
     return log
 
 

@@ -1,0 +1,125 @@
+"""What the measuring verbs of the command do: evaluate, audit, bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dataunlearn.commands import make_accelerator, say
+
+
+def evaluate(
+    *,
+    model: str,
+    metrics: str,
+    out: Path,
+    forget: str | None,
+    keep: str | None,
+    held_out: str | None,
+    before: str | None,
+    resize: bool,
+    device: str | None,
+    overwrite: bool,
+    scheduler: str | None,
+    **settings: Any,
+) -> int:
+    """Measure a model and write the numbers."""
+    from dataunlearn.data import open_images
+    from dataunlearn.evaluation import TABLE_FILE
+    from dataunlearn.evaluation import evaluate as run_measures
+    from dataunlearn.metrics.inputs import Inputs
+    from dataunlearn.metrics.measures import MEASURES
+    from dataunlearn.models import load_model
+
+    given = {name: settings.pop(name) for name in MEASURES if name in settings}
+    chosen = choose_measures(metrics, given)
+    where = make_accelerator(device).device
+    loaded = load_model(model, scheduler=scheduler, device=where)
+    earlier = None if before is None else load_model(before, scheduler=scheduler, device=where)
+    for each in filter(None, (loaded, earlier)):
+        each.denoiser.eval()
+    sides = {"forget": forget, "keep": keep, "held_out": held_out}
+    opened: dict[str, Any] = {
+        name: open_images(source, loaded.shape, resize=resize, role=name.replace("_", "-"))
+        for name, source in sides.items()
+        if source is not None
+    }
+    inputs = Inputs(loaded, before=earlier, **opened, **settings)
+    run_measures(inputs, chosen, out, overwrite=overwrite)
+    say((out / TABLE_FILE).read_text().rstrip())
+    say(f"Numbers: {out / 'results.json'}")
+    return 0
+
+
+def audit(
+    *,
+    model: str,
+    images: str,
+    out: Path,
+    keep: str | None,
+    resize: bool,
+    scheduler: str | None,
+    device: str | None,
+    overwrite: bool,
+    **settings: Any,
+) -> int:
+    """Audit images; 3 if any is memorised, else 0."""
+    from dataunlearn.audit_config import AuditSettings
+    from dataunlearn.audit_run import run_audit
+    from dataunlearn.data import open_images
+    from dataunlearn.models import load_model
+
+    loaded = load_model(model, scheduler=scheduler, device=make_accelerator(device).device)
+    loaded.denoiser.eval()
+    found = run_audit(
+        loaded,
+        open_images(images, loaded.shape, resize=resize, role="audited"),
+        None if keep is None else open_images(keep, loaded.shape, resize=resize, role="keep"),
+        AuditSettings(**settings),
+        out,
+        overwrite=overwrite,
+    )
+    memorised = [image for image in found if image.memorised]
+    say(f"{len(memorised)} of {len(found)} images are memorised.")
+    for image in memorised[:MOST_NAMED]:
+        say(f"  {image.name}: {image.why}")
+    if len(memorised) > MOST_NAMED:
+        say(f"  and {len(memorised) - MOST_NAMED} more")
+    say(f"Gallery: {out / 'audit.html'}\nNumbers: {out / 'audit.json'}")
+    return MEMORISED if memorised else 0
+
+
+MEMORISED = 3
+MOST_NAMED = 10
+
+
+def choose_measures(metrics: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The measures named, in that order, with the settings given for them.
+
+    Raises:
+        ValueError: If a name is unknown, or settings were given for a measure that is not named.
+    """
+    from dataunlearn.metrics.measures import MEASURES
+
+    names = [name.strip() for name in metrics.split(",") if name.strip()]
+    unknown = [name for name in names if name not in MEASURES]
+    if unknown or not names:
+        raise ValueError(
+            f"no measure {', '.join(unknown) or 'named'}; --metrics takes names from "
+            f"{', '.join(MEASURES)}, with commas between them"
+        )
+    for name, measure in given.items():
+        if name not in names and measure != MEASURES[name]():
+            raise ValueError(f"--{name} has settings but --metrics does not name it")
+    return {name: given.get(name) or MEASURES[name]() for name in names}
+
+
+def bench(*, overwrite: bool, **settings: Any) -> int:
+    """Run a benchmark and say where its table is."""
+    from dataunlearn.bench import run_benchmark
+    from dataunlearn.bench_config import Benchmark
+
+    table = run_benchmark(Benchmark(**settings), overwrite=overwrite)
+    say(table.read_text().rstrip())
+    say(f"Table: {table}\nPlot:  {table.with_name('pareto.png')}")
+    return 0
