@@ -65,7 +65,7 @@ def check_settings(cell: Cell) -> None:
     Raises:
         ValueError: If they are not settings of ``dataunlearn unlearn``.
     """
-    from dataunlearn.cli import parse_unlearning
+    from dataunlearn.yaml_settings import parse_unlearning
 
     try:
         parse_unlearning({**cell.settings, "out": str(cell.folder / "run")})

@@ -17,11 +17,12 @@ INTERRUPTED = 130
 console = Console(stderr=True, highlight=False)
 
 
-def build_parser(recipe: str | None = None) -> Any:
+def build_parser(verb: str | None = None, recipe: str | None = None) -> Any:
     """The command's parser.
 
     Args:
-        recipe: Name of the base recipe whose values are the defaults of ``train``.
+        verb: The verb that ``recipe`` is for: ``train`` or ``unlearn``.
+        recipe: Name of the recipe whose values are that verb's defaults.
     """
     from jsonargparse import ArgumentParser
 
@@ -34,7 +35,7 @@ def build_parser(recipe: str | None = None) -> Any:
     for name, (build, _, summary) in VERBS.items():
         sub = ArgumentParser(description=summary, usage=f"dataunlearn {name} {USAGE[name]}")
         sub.add_argument("--config", action="config", help="YAML file with any of these settings")
-        build(sub, recipe)
+        build(sub, recipe if name == verb else None)
         verbs.add_subcommand(name, sub, help=summary)
     return parser
 
@@ -44,13 +45,26 @@ def _add_demo(parser: Any, recipe: str | None) -> None:
 
 
 def _add_unlearn(parser: Any, recipe: str | None) -> None:
+    from dataunlearn.recipes import UNLEARNING_RECIPES
     from dataunlearn.unlearning_config import Unlearning
+    from dataunlearn.yaml_settings import as_yaml
 
+    parser.add_argument(
+        "--recipe",
+        type=str | None,
+        default=None,
+        help=f"Where defaults come from: {', '.join(UNLEARNING_RECIPES)}, or the library's own.",
+    )
     parser.add_class_arguments(Unlearning, as_group=False)
     parser.add_argument("--overwrite", type=bool, default=False, help="Replace the run in --out.")
     parser.add_argument(
         "--dry_run", type=bool, default=False, help="Print what would happen, and stop."
     )
+    if recipe is not None:
+        settings = as_yaml(UNLEARNING_RECIPES[recipe]())
+        for name in ("forget", "keep", "out"):
+            del settings[name]
+        parser.set_defaults({**settings, "recipe": recipe})
 
 
 def _add_train(parser: Any, recipe: str | None) -> None:
@@ -117,25 +131,6 @@ def _add_audit(parser: Any, recipe: str | None) -> None:
     parser.add_argument("--device", type=str | None, default=None, help="cpu, cuda or mps.")
     parser.add_argument("--overwrite", type=bool, default=False, help="Replace what --out holds.")
     parser.add_class_arguments(AuditSettings, as_group=False)
-
-
-def parse_unlearning(settings: Mapping[str, Any]) -> Any:
-    """Settings of ``dataunlearn unlearn``, as from a YAML file, to a checked configuration.
-
-    Raises:
-        ValueError: If a key or value does not fit.
-    """
-    from jsonargparse import ArgumentParser
-
-    from dataunlearn.unlearning_config import Unlearning
-
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Unlearning, as_group=False)
-    try:
-        parsed = parser.parse_object(dict(settings))
-    except Exception as error:  # jsonargparse raises its own kind
-        raise ValueError(str(error)) from error
-    return Unlearning(**parser.instantiate_classes(parsed).as_dict())
 
 
 def _add_bench(parser: Any, recipe: str | None) -> None:
@@ -209,16 +204,20 @@ def chosen_recipe(arguments: Sequence[str]) -> str | None:
     """The value of ``--recipe``, which decides the defaults of everything else.
 
     Raises:
-        ValueError: If there is no such recipe.
+        ValueError: If the verb has no such recipe.
     """
-    from dataunlearn.recipes import BASE_RECIPES
+    from dataunlearn.recipes import BASE_RECIPES, UNLEARNING_RECIPES
 
+    verb = arguments[0] if arguments else ""
+    known: dict[str, Any] = {"train": BASE_RECIPES, "unlearn": UNLEARNING_RECIPES}
+    recipes = known.get(verb, {})
     for index, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name == "--recipe":
             recipe = value if equals else "".join(arguments[index + 1 : index + 2])
-            if recipe not in BASE_RECIPES:
-                raise ValueError(f"no recipe {recipe!r}; there are {', '.join(BASE_RECIPES)}")
+            if recipe not in recipes:
+                there = ", ".join(recipes) or "none"
+                raise ValueError(f"no recipe {recipe!r} for {verb}; there are {there}")
             return recipe
     return None
 
@@ -229,7 +228,7 @@ def run(arguments: Sequence[str]) -> int:
 
     try:
         normal = normalise(arguments)
-        parser = build_parser(chosen_recipe(normal))
+        parser = build_parser(normal[0] if normal else None, chosen_recipe(normal))
         config = parser.parse_args(normal)
         verb = config.verb
         settings = parser.instantiate_classes(config)[verb].as_dict()

@@ -124,7 +124,7 @@ def demo(
     return run_unlearning(config, overwrite=overwrite)
 
 
-def unlearn(*, overwrite: bool, dry_run: bool, **settings: Any) -> int:
+def unlearn(*, recipe: str | None, overwrite: bool, dry_run: bool, **settings: Any) -> int:
     """Run the settings of ``dataunlearn unlearn``."""
     return run_unlearning(Unlearning(**settings), overwrite=overwrite, dry_run=dry_run)
 

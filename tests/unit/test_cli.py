@@ -9,6 +9,7 @@ import pytest
 from dataunlearn import cli, commands
 from dataunlearn.combine import BoundedDescent, Fixed, NormFix, Superfactor
 from dataunlearn.objectives import OBJECTIVES, SISS
+from dataunlearn.recipes import UNLEARNING_RECIPES
 from dataunlearn.timesteps import Last, Window
 from dataunlearn.unlearning_config import DIALS, Unlearning, default_learning_rate
 
@@ -180,3 +181,16 @@ def test_default_rate_passes_near_the_published_ones() -> None:
 
 def test_default_objective_is_siss_with_half() -> None:
     assert Unlearning("m", "f", "k", Path("o")).objective == SISS(lam=0.5)
+
+
+@pytest.mark.parametrize("name", UNLEARNING_RECIPES)
+def test_unlearning_recipes_are_what_the_command_builds(
+    name: str, built: list[dict[str, Any]]
+) -> None:
+    """``--recipe`` gives the function's configuration; options still override it."""
+    command = ["unlearn", "--recipe", name, "--forget", "f", "--keep", "k", "--out", "run"]
+    assert cli.run(command) == 0
+    assert cli.run([*command, "--steps", "7"]) == 0
+    expected = dataclasses.replace(UNLEARNING_RECIPES[name](), forget="f", keep="k")
+    assert built[0]["config"] == expected
+    assert built[1]["config"] == dataclasses.replace(expected, steps=7)

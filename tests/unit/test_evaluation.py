@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from safetensors.torch import save_file
 
 from dataunlearn import cli
 from dataunlearn.data import open_images
@@ -52,7 +53,9 @@ def model() -> DiffusionModel:
 
 
 @pytest.fixture
-def inputs(model: DiffusionModel) -> Inputs:
+def inputs(model: DiffusionModel, tmp_path: Path) -> Inputs:
+    reference = torch.rand(9, *SHAPE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    save_file({"samples": reference}, tmp_path / "reference.safetensors")
     pixels = np.random.default_rng(0).integers(0, 256, (30, 28, 28), dtype=np.uint8)
     return Inputs(
         model,
@@ -60,6 +63,7 @@ def inputs(model: DiffusionModel) -> Inputs:
         keep=open_images(pixels[1:20], SHAPE),
         held_out=open_images(pixels[20:], SHAPE),
         before=tiny(1),
+        reference_samples=tmp_path / "reference.safetensors",
         num_samples=24,
         sampling_steps=2,
         shown=False,
@@ -72,6 +76,7 @@ def test_every_measure_gives_results_with_intervals(inputs: Inputs, tmp_path: Pa
     assert content["measures"].keys() == MEASURES.keys()
     names = {r["name"] for m in content["measures"].values() for r in m["results"]}
     assert {"copy_frequency", "regeneration_500", "kid", "fid", "nll_keep"} <= names
+    assert "reference_kid" in names
     assert {"membership_auc_held_out", "membership_tpr_keep", "memorised_fraction_1"} <= names
     for measured in content["measures"].values():
         for found in measured["results"]:
@@ -118,10 +123,26 @@ def test_missing_inputs_are_errors_before_any_work(model: DiffusionModel, tmp_pa
         ("copies", "CopyFrequency needs --forget"),
         ("kid", "KID needs --keep"),
         ("memorised", "MemorisedFraction needs --forget, --before"),
+        ("reference_kid", "ReferenceKID needs --reference-samples"),
     ):
         with pytest.raises(ValueError, match=message):
             evaluate(bare, {name: MEASURES[name]()}, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_samples_of_a_reference_are_read_and_checked(inputs: Inputs, tmp_path: Path) -> None:
+    """The reference's own samples are at no distance from it; a file without samples is named."""
+    evaluate(inputs, {"copies": MEASURES["copies"]()}, tmp_path / "out")  # leaves its samples
+    inputs.reference_samples = tmp_path / "out" / "samples.safetensors"
+    del inputs.samples_of_reference
+    measure = MEASURES["reference_kid"](embedder="pixels")
+    (found,) = measure(inputs)
+    low, high = found.interval or (1.0, 0.0)
+    assert low <= 0 <= high  # different random halves of one set
+    inputs.reference_samples = tmp_path / "nowhere.safetensors"
+    del inputs.samples_of_reference
+    with pytest.raises(ValueError, match="holds no samples"):
+        measure.check(inputs)
 
 
 def test_command(

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from dataunlearn.config import BaseModel, Ema, Training
+from pathlib import Path
+
+from dataunlearn.combine import NormFix
+from dataunlearn.config import BaseModel, Ema, Evaluation, Training
+from dataunlearn.objectives import SISS
+from dataunlearn.timesteps import Uniform
+from dataunlearn.unlearning_config import StopRule, Unlearning
 
 NUM_IMAGES = 60_606  # 60,000 digits and 606 copies of Fashion-MNIST training image 1
 
@@ -64,4 +70,40 @@ def mnist_tshirt_small() -> BaseModel:
         planted="mnist_tshirt.npz:t",
         planted_copies=606,
         sample_every_steps=500,
+    )
+
+
+def mnist_tshirt_unlearning(
+    forget: str = "mnist_tshirt.npz:t", keep: str = "mnist_tshirt.npz:x", out: Path = Path("run")
+) -> Unlearning:
+    """The published settings for that model: 300 steps, the forget gradient's norm fixed at 5.
+
+    Args:
+        forget: The T-shirt.
+        keep: The digits.
+        out: Run folder.
+    """
+    return Unlearning(
+        model="unet_ema",
+        forget=forget,
+        keep=keep,
+        out=out,
+        objective=SISS(lam=0.5),
+        combination=NormFix(norm=5),
+        steps=300,
+        learning_rate=5e-5,
+        batch_pairs=64,
+        timesteps=Uniform(),
+        stop=StopRule(every_steps=0),
+        betas=(0.95, 0.999),
+        weight_decay=1e-6,
+        schedule="constant",
+        warmup_steps=0,
+        evaluation=Evaluation(
+            num_samples=1000,
+            sampling_steps=50,
+            threshold=10.0,
+            digits=True,
+            frequency_name="tshirt_frequency",
+        ),
     )

@@ -1,0 +1,43 @@
+"""Configurations to and from the form that a YAML file holds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dataunlearn.combine import Combination
+from dataunlearn.objectives import Objective
+from dataunlearn.timesteps import TimestepPolicy
+from dataunlearn.unlearning_config import Unlearning
+
+
+def as_yaml(config: Any) -> Any:
+    """A configuration as a YAML file would hold it: objects of a class hierarchy by class path."""
+    if isinstance(config, Path):
+        return str(config)
+    if not dataclasses.is_dataclass(config):
+        return config
+    fields = {f.name: as_yaml(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, (Objective, Combination, TimestepPolicy)):
+        kind = type(config)
+        return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": fields}
+    return fields
+
+
+def parse_unlearning(settings: Mapping[str, Any]) -> Unlearning:
+    """Settings of ``dataunlearn unlearn``, as from a YAML file, to a checked configuration.
+
+    Raises:
+        ValueError: If a key or value does not fit.
+    """
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Unlearning, as_group=False)
+    try:
+        parsed = parser.parse_object(dict(settings))
+    except Exception as error:  # jsonargparse raises its own kind
+        raise ValueError(str(error)) from error
+    return Unlearning(**parser.instantiate_classes(parsed).as_dict())
