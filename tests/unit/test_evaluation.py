@@ -134,7 +134,6 @@ def test_samples_of_a_reference_are_read_and_checked(inputs: Inputs, tmp_path: P
     """The reference's own samples are at no distance from it; a file without samples is named."""
     evaluate(inputs, {"copies": MEASURES["copies"]()}, tmp_path / "out")  # leaves its samples
     inputs.reference_samples = tmp_path / "out" / "samples.safetensors"
-    del inputs.samples_of_reference
     measure = MEASURES["reference_kid"](embedder="pixels")
     (found,) = measure(inputs)
     low, high = found.interval or (1.0, 0.0)
