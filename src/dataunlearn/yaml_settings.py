@@ -17,11 +17,11 @@ def as_yaml(config: Any) -> Any:
     """A configuration as a YAML file would hold it: objects of a class hierarchy by class path."""
     if isinstance(config, Path):
         return str(config)
-    if not dataclasses.is_dataclass(config):
+    if not dataclasses.is_dataclass(config) or isinstance(config, type):
         return config
     fields = {f.name: as_yaml(getattr(config, f.name)) for f in dataclasses.fields(config)}
-    if isinstance(config, (Objective, Combination, TimestepPolicy)):
-        kind = type(config)
+    kind = type(config)
+    if issubclass(kind, (Objective, Combination, TimestepPolicy)):
         return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": fields}
     return fields
 
