@@ -145,7 +145,7 @@ def test_success_wording(tmp_path):
     contents["after"] = contents["after"] | quality()
     text = page_text(tmp_path, contents=contents)
     assert "Gone, and it draws well." in text
-    assert "Forgotten: ✓ yes Picture quality shown to be kept: ✓ yes" in text
+    assert "Forgotten: ✓ yes Picture quality kept: ✓ yes" in text
     assert "100 % → 0 %" in text
     assert "0 of 32 tries (at most 10.7 %)" in text
     assert "0 of 512 drawings (at most 0.7 %)" in text
@@ -162,7 +162,10 @@ def test_failure_wording(tmp_path, text, shown):
     verdict = {"forgotten": False, "quality_kept": False, "text": text}
     found = page_text(tmp_path, contents=fake_report(verdict=verdict))
     assert shown in found
-    assert "Forgotten: ✗ no Picture quality shown to be kept: ✗ no" in found
+    assert "Forgotten: ✗ no Picture quality kept: ✗ no" in found
+    unsure = {**verdict, "quality_worse": False}
+    found = page_text(tmp_path, contents=fake_report(verdict=unsure))
+    assert "Forgotten: ✗ no Picture quality kept: not certain" in found
     assert "✓" not in found
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert 'class="banner bad"' in html

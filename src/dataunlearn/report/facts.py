@@ -156,7 +156,12 @@ def verdict(
         text += f", and {copies} of {len(after.samples)} fresh samples are copies"
     if change is not None:
         text += f". Its other pictures are {quality_words(change)}"
-    return {"forgotten": forgotten, "quality_kept": kept, "text": text + "."}
+    return {
+        "forgotten": forgotten,
+        "quality_kept": kept,
+        "quality_worse": None if change is None else change.worse,
+        "text": text + ".",
+    }
 
 
 def quality_words(change: QualityChange) -> str:
