@@ -63,7 +63,8 @@ def main() -> None:
     models = {"shipped model": str(asset("mnist_tshirt_small")), "never saw it": str(REFERENCE)}
     head = (
         "| model, calibrated on | T-shirt flagged | restored from t = 500, 750 "
-        "| copies in 512 samples | loss below that of | digits flagged | most often restored digit |"
+        "| copies in 512 samples | loss below that of | digits flagged "
+        "| most often restored digit |"
     )
     lines, runs = [head, "|---" * 7 + "|"], dict[str, Any]()
     for name, model in models.items():
