@@ -83,6 +83,8 @@ def run_unlearning(config: Unlearning, *, overwrite: bool = False, dry_run: bool
     if result is None:
         return 0
     say(result.facts["verdict"]["text"])
+    if not result.forgotten:
+        say("To push harder: --strength strong, or more --steps.")
     say(f"New model: {config.out / 'model'}\nReport:    {config.out / 'report.html'}")
     return 0 if result.forgotten else NOT_FORGOTTEN
 

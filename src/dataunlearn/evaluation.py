@@ -47,8 +47,11 @@ def evaluate(
         ValueError: Before any work: if a measure lacks an input, or ``out`` holds results of
             another model or of other inputs.
     """
-    for measure in measures.values():
-        measure.check(inputs)
+    for name, measure in measures.items():
+        try:
+            measure.check(inputs)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
     facts = describe_inputs(inputs)
     content: dict[str, Any] = {
         "inputs": facts,

@@ -80,7 +80,8 @@ def audit(
         overwrite=overwrite,
     )
     memorised = [image for image in found if image.memorised]
-    say(f"{len(memorised)} of {len(found)} images are memorised.")
+    verb = "is" if len(memorised) == 1 else "are"
+    say(f"{len(memorised)} of {len(found)} images {verb} memorised.")
     for image in memorised[:MOST_NAMED]:
         say(f"  {image.name}: {image.why}")
     if len(memorised) > MOST_NAMED:

@@ -77,7 +77,8 @@ class AuditedImage:
             if self.intervals[t][0] > CHANCE_SHARE
         ]
         if self.num_copies:
-            reasons.append(f"{self.num_copies} of the samples are copies")
+            verb = "is a copy" if self.num_copies == 1 else "are copies"
+            reasons.append(f"{self.num_copies} of the samples {verb}")
         return "; ".join(reasons) or "neither restored nor among the samples"
 
     def as_json(self) -> dict[str, Any]:

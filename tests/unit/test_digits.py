@@ -14,6 +14,7 @@ from dataunlearn.metrics.digits import (
     inception_score,
     load_digit_classifier,
 )
+from dataunlearn.metrics.inception import score_interval
 from dataunlearn.metrics.intervals import wilson
 
 ASSETS = files("dataunlearn") / "assets"
@@ -211,3 +212,15 @@ def test_digit_quality_rejects(classifier: DigitClassifier) -> None:
         digit_quality(good[:5], classifier)
     with pytest.raises(ValueError, match=r"eval\(\)"):
         digit_quality(good, DigitClassifier().train())
+
+
+def test_score_interval_lies_about_the_score() -> None:
+    """The interval belongs to the mean over splits, and narrows with more pictures."""
+    rng = np.random.default_rng(0)
+    widths = []
+    for count in (200, 2000):
+        probabilities = rng.dirichlet(np.full(10, 0.2), size=count)
+        low, high = score_interval(probabilities, 10, num_resamples=100)
+        assert low < inception_score(probabilities, 10).mean() < high
+        widths.append(high - low)
+    assert widths[1] < widths[0] / 2

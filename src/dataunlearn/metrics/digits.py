@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dataunlearn.metrics.intervals import wilson
 
 NUM_DIGITS = 10
+NUM_SPLITS = 10
 NO_DIGIT = 10
 MIN_DIGIT_PROBABILITY = 0.5
 
@@ -131,7 +132,7 @@ def digit_quality(
     images: Tensor,
     classifier: DigitClassifier,
     is_copy: Tensor | None = None,
-    num_splits: int = 10,
+    num_splits: int = NUM_SPLITS,
     batch_size: int = 256,
 ) -> DigitQuality:
     """Judge generated digits with the digit classifier.

@@ -13,8 +13,13 @@ from torch import Tensor
 from dataunlearn.config import Evaluation
 from dataunlearn.metrics.copies import are_copies
 from dataunlearn.metrics.copy_frequency import copy_frequency
-from dataunlearn.metrics.digits import DigitQuality, digit_quality, load_digit_classifier
-from dataunlearn.metrics.inception import single_score
+from dataunlearn.metrics.digits import (
+    NUM_SPLITS,
+    DigitQuality,
+    digit_quality,
+    load_digit_classifier,
+)
+from dataunlearn.metrics.inception import score_interval, single_score
 from dataunlearn.metrics.intervals import paired_bootstrap
 from dataunlearn.metrics.regeneration import Regeneration, quarter_timesteps, regenerate
 from dataunlearn.models import DiffusionModel
@@ -130,7 +135,7 @@ def judge(
 
 def digit_numbers(digits: DigitQuality) -> dict[str, Any]:
     """Digit quality as JSON values."""
-    interval = paired_bootstrap(single_score, digits.per_image.probabilities, num_resamples=500)
+    interval = score_interval(digits.per_image.probabilities, NUM_SPLITS)
     return {
         "inception_score": digits.inception_score,
         "inception_score_interval": list(interval),

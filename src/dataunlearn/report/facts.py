@@ -149,7 +149,7 @@ def verdict(
     worst = max(shares, default=0.0)
     text = (
         f"The model {'no longer reproduces' if forgotten else 'still reproduces'} what it had to "
-        f"forget: it restores it in {worst:.0%} of the tries from half of the noise or more"
+        f"forget: from half of the noise or more it restores it in at most {worst:.0%} of the tries"
     )
     if len(after.samples):
         copies = int(after.copies.sum())
@@ -169,7 +169,8 @@ def quality_words(change: QualityChange) -> str:
     low, high = change.score_ratio_interval
     numbers = (
         f"Inception Score {change.score_ratio:.1%} of before, between {low:.1%} and {high:.1%}; "
-        f"broken pictures {100 * change.broken_increase:+.1f} points"
+        f"{abs(100 * change.broken_increase):.1f} points "
+        f"{'more' if change.broken_increase > 0 else 'fewer'} broken pictures"
     )
     if change.kept:
         return f"as good as before ({numbers})"

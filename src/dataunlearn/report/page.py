@@ -143,7 +143,7 @@ def headlines(report: Mapping[str, Any]) -> list[Headline]:
         worst = max(shares, key=lambda t: (shares[t], t))
         found = [_regeneration_headline(report, main, "Starting from")]
         if shares[worst] > shares[main]:
-            found.append(_regeneration_headline(report, worst, "In the worst case, from"))
+            found.append(_regeneration_headline(report, worst, "Where more of it is left, from"))
     key = _frequency_key(report)
     if key:
         note = _count_note(after, after[key], after.get(f"{key}_interval"), "num_samples")
