@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,8 @@ from typing import Any
 
 import torch
 from diffusers import DDPMScheduler
+from mnist_tshirt_small_results import commit
+from results_page import refresh
 from torch import Tensor
 
 from dataunlearn.assets import asset
@@ -36,7 +37,6 @@ from dataunlearn.steplog import effective_sample_size
 
 PAIRS, SEED, NEGLIGIBLE = 2048, 0, 1e-6
 TIMESTEPS = (*range(12, 1000, 25), 999)
-BEGIN, END = "<!-- table, written by the script -->", "<!-- end of table -->"
 
 
 @dataclass(frozen=True)
@@ -148,12 +148,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     out = parser.parse_args().out
     curves = all_curves()
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
     content = {
         "command": "python scripts/effective_sample_size.py",
-        "commit": commit,
+        "commit": commit(),
         "seed": SEED,
         "pairs": PAIRS,
         "timesteps": TIMESTEPS,
@@ -162,10 +159,7 @@ def main() -> None:
     name = out / "effective_sample_size"
     write_atomically(name.with_suffix(".json"), json.dumps(content, indent=1).encode())
     write_atomically(name.with_suffix(".png"), draw_figure(curves))
-    page = name.with_suffix(".md")
-    head, rest = page.read_text().split(BEGIN)
-    text = f"{head}{BEGIN}\n{table(curves)}\n{END}{rest.split(END)[1]}"
-    write_atomically(page, text.encode())
+    refresh(name.with_suffix(".md"), table(curves))
 
 
 if __name__ == "__main__":

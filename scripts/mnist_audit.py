@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from mnist_tshirt_small_results import REFERENCE, commit
+from results_page import refresh
 
 from dataunlearn.assets import asset
 from dataunlearn.audit_config import AuditSettings
@@ -27,7 +28,6 @@ from dataunlearn.report.facts import machine
 from dataunlearn.rundir import describe
 
 NUM_DIGITS, SEED = 50, 20266
-BEGIN, END = "<!-- table, written by the script -->", "<!-- end of table -->"
 
 
 def audit(model: str, with_keep: bool) -> list[AuditedImage]:
@@ -81,11 +81,7 @@ def main() -> None:
         "runs": runs,
     }
     write_atomically(out / "audit.json", json.dumps(content, indent=1).encode())
-    page = out / "audit.md"
-    before, rest = page.read_text().split(BEGIN)
-    table = "\n".join(lines)
-    text = f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}"
-    write_atomically(page, text.encode())
+    refresh(out / "audit.md", "\n".join(lines))
 
 
 if __name__ == "__main__":

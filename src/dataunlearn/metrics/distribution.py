@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from dataunlearn.metrics.embedders import Embedder, embedder_for
+from dataunlearn.metrics.embedded import EmbeddedMeasure
+from dataunlearn.metrics.embedders import Embedder
 from dataunlearn.metrics.inputs import Inputs
-from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.result import Result
 
 NUM_SUBSETS = 100
@@ -129,7 +129,7 @@ def _settings(embedder: Embedder, images: Tensor, others: Tensor) -> dict[str, A
 
 
 @dataclass(frozen=True)
-class FID(Measure):
+class FID(EmbeddedMeasure):
     """Frechet Inception Distance between samples and keep images.
 
     Args:
@@ -142,19 +142,14 @@ class FID(Measure):
     size: int | None = None
     needs: ClassVar[tuple[str, ...]] = ("keep",)
 
-    def check(self, inputs: Inputs) -> None:
-        """Open the embedder."""
-        super().check(inputs)
-        embedder_for(inputs.model.shape, self.embedder, self.size)
-
     def __call__(self, inputs: Inputs) -> list[Result]:
         """One distance."""
-        embedder = embedder_for(inputs.model.shape, self.embedder, self.size)
+        embedder = self.opened(inputs)
         return [fid(embedder, inputs.samples, inputs.keep_images, seed=inputs.seed)]
 
 
 @dataclass(frozen=True)
-class KID(Measure):
+class KID(EmbeddedMeasure):
     """Kernel Inception Distance between samples and keep images.
 
     Args:
@@ -169,14 +164,9 @@ class KID(Measure):
     num_subsets: int = 100
     needs: ClassVar[tuple[str, ...]] = ("keep",)
 
-    def check(self, inputs: Inputs) -> None:
-        """Open the embedder."""
-        super().check(inputs)
-        embedder_for(inputs.model.shape, self.embedder, self.size)
-
     def __call__(self, inputs: Inputs) -> list[Result]:
         """One distance."""
-        embedder = embedder_for(inputs.model.shape, self.embedder, self.size)
+        embedder = self.opened(inputs)
         return [
             kid(
                 embedder,
@@ -189,7 +179,7 @@ class KID(Measure):
 
 
 @dataclass(frozen=True)
-class ReferenceKID(Measure):
+class ReferenceKID(EmbeddedMeasure):
     """Kernel Inception Distance between samples and those of a model that never saw the images.
 
     What is as if it had never seen them lies no farther away than the same model's samples from
@@ -209,14 +199,13 @@ class ReferenceKID(Measure):
     def check(self, inputs: Inputs) -> None:
         """Open the embedder and the samples."""
         super().check(inputs)
-        embedder_for(inputs.model.shape, self.embedder, self.size)
         shape = tuple(inputs.samples_of_reference.shape[1:])
         if shape != inputs.model.shape:
             raise ValueError(f"the reference's samples are {shape}, not {inputs.model.shape}")
 
     def __call__(self, inputs: Inputs) -> list[Result]:
         """One distance."""
-        embedder = embedder_for(inputs.model.shape, self.embedder, self.size)
+        embedder = self.opened(inputs)
         others = inputs.samples_of_reference
         found = kid(
             embedder,

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dataunlearn.metrics.embedders import Embedder, embedder_for
+from dataunlearn.metrics.embedded import EmbeddedMeasure
+from dataunlearn.metrics.embedders import Embedder
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.intervals import mean_interval, wilson
-from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.regeneration import quarter_timesteps
 from dataunlearn.metrics.result import Result
 from dataunlearn.sampling import noise_and_denoise
@@ -124,7 +124,7 @@ def copy_share(
 
 
 @dataclass(frozen=True)
-class CopySimilarity(Measure):
+class CopySimilarity(EmbeddedMeasure):
     """Similarity of an embedder between forget images and what the model makes of them.
 
     Args:
@@ -144,14 +144,9 @@ class CopySimilarity(Measure):
     num_steps: int = 20
     needs: ClassVar[tuple[str, ...]] = ("forget",)
 
-    def check(self, inputs: Inputs) -> None:
-        """Open the embedder."""
-        super().check(inputs)
-        embedder_for(inputs.model.shape, self.embedder, self.size)
-
     def __call__(self, inputs: Inputs) -> list[Result]:
         """Mean similarity of regenerations and of samples, and the share of copies among both."""
-        embedder = embedder_for(inputs.model.shape, self.embedder, self.size)
+        embedder = self.opened(inputs)
         timestep = self.timestep
         if timestep is None:
             timestep = quarter_timesteps(inputs.model.process)[0]
@@ -166,7 +161,7 @@ class CopySimilarity(Measure):
             batch_size=inputs.batch_size,
             cond=None if labels is None else labels[which],
         )
-        threshold = self._threshold(inputs)
+        threshold = self._threshold(embedder, inputs)
         results = []
         for name, images in ((f"regeneration_{timestep}", restored), ("samples", inputs.samples)):
             mean = copy_similarity(embedder, images, inputs.originals, name=f"similarity_of_{name}")
@@ -176,8 +171,7 @@ class CopySimilarity(Measure):
             results += [mean, share]
         return results
 
-    def _threshold(self, inputs: Inputs) -> Threshold:
-        embedder = embedder_for(inputs.model.shape, self.embedder, self.size)
+    def _threshold(self, embedder: Embedder, inputs: Inputs) -> Threshold:
         if inputs.keep is not None:
             return calibrate(embedder, inputs.keep_images, inputs.originals, name="keep")
         return calibrate(embedder, inputs.samples, inputs.originals, name="samples")

@@ -7,6 +7,7 @@ from pathlib import Path
 from dataunlearn.combine import NormFix
 from dataunlearn.config import BaseModel, Ema, Evaluation, Training
 from dataunlearn.objectives import SISS
+from dataunlearn.recipes._small import small_base_model
 from dataunlearn.timesteps import Uniform
 from dataunlearn.unlearning_config import StopRule, Unlearning
 
@@ -45,31 +46,13 @@ def mnist_tshirt() -> BaseModel:
 
 def mnist_tshirt_small() -> BaseModel:
     """The same data for a model that trains on two CPU cores: 1.5 M parameters, 5,000 steps."""
-    return BaseModel(
-        unet={
-            "sample_size": 28,
-            "in_channels": 1,
-            "out_channels": 1,
-            "layers_per_block": 1,
-            "block_out_channels": (24, 48, 96),
-            "norm_num_groups": 8,
-            "down_block_types": ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
-            "up_block_types": ("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-        },
-        training=Training(
-            steps=5000,
-            batch_pairs=64,
-            learning_rate=1e-3,
-            schedule="cosine",
-            warmup_steps=200,
-            micro_batch_rows=64,
-            checkpoint_every_steps=100,
-            ema=Ema(max_decay=0.999, inv_gamma=1.0, power=0.75),
-        ),
+    return small_base_model(
+        28,
+        1,
+        5000,
         images="mnist_tshirt.npz:x",
         planted="mnist_tshirt.npz:t",
         planted_copies=606,
-        sample_every_steps=500,
     )
 
 
