@@ -24,16 +24,16 @@ def build_parser(verb: str | None = None, recipe: str | None = None) -> Any:
         verb: The verb that ``recipe`` is for: ``train`` or ``unlearn``.
         recipe: Name of the recipe whose values are that verb's defaults.
     """
-    from jsonargparse import ArgumentParser
+    from dataunlearn.command_parser import CommandParser
 
-    parser = ArgumentParser(
+    parser = CommandParser(
         prog="dataunlearn",
         description="Remove chosen training images from a diffusion model and show that they are "
         "gone. Try it: dataunlearn demo",
     )
     verbs = parser.add_subcommands(dest="verb", metavar="VERB")
     for name, (build, _, summary) in VERBS.items():
-        sub = ArgumentParser(description=summary, usage=f"dataunlearn {name} {USAGE[name]}")
+        sub = CommandParser(description=summary, usage=f"dataunlearn {name} {USAGE[name]}")
         sub.add_argument("--config", action="config", help="YAML file with any of these settings")
         build(sub, recipe if name == verb else None)
         verbs.add_subcommand(name, sub, help=summary)

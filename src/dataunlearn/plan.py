@@ -25,7 +25,8 @@ def describe_plan(job: Job) -> str:
     lines = {
         "model": f"{model.source} ({model.num_parameters:,} parameters, images {model.shape})",
         "trainable": f"{sum(param.numel() for param in trainable(model.denoiser)):,} parameters",
-        "forget": f"{len(job.split.forget)} rows, {len(job.originals)} different, {config.forget}",
+        "forget": f"{len(job.split.forget)} images, {len(job.originals)} of them different, "
+        f"{config.forget}",
         "keep": f"{len(job.split.keep)} images, {config.keep}",
         "objective": f"{config.objective}",
         "combination": f"{job.combination}",

@@ -147,8 +147,8 @@ def test_success_wording(tmp_path):
     assert "Gone, and it draws well." in text
     assert "Forgotten: ✓ yes Picture quality kept: ✓ yes" in text
     assert "100 % → 0 %" in text
-    assert "0 of 32 tries (at most 10.7 %)" in text
-    assert "0 of 512 drawings (at most 0.7 %)" in text
+    assert "0 of 32 tries (10.7 % or less)" in text
+    assert "0 of 512 drawings (0.7 % or less)" in text
     assert "16 of 32 tries (between 33.6 % and 66.4 %)" in text  # the worst timestep is not hidden
     assert "Inception score" in text
     assert "What this report does not prove" in text

@@ -182,7 +182,7 @@ def _count_note(side: Mapping[str, Any], share: float, interval: Any, count_key:
     total = side.get(count_key)
     limits = _interval_note(interval) if share else ""
     if not share and interval:
-        limits = f"at most {percent(interval[1])}"
+        limits = f"{percent(interval[1])} or less"
     if not _known(total):
         return limits
     unit = "tries" if "copies" in count_key else "drawings"

@@ -60,11 +60,13 @@ class Line:
         key: The log's key.
         label: What the legend says.
         colour: A matplotlib colour.
+        positive: Whether 0 means that there was nothing to measure, as for a side without rows.
     """
 
     key: str
     label: str
     colour: str
+    positive: bool = False
 
 
 def regeneration_curve(curves: Sequence[Curve]) -> bytes | None:
@@ -116,8 +118,8 @@ def class_histogram(before: Sequence[float] | None, after: Sequence[float] | Non
 
 def training_figures(log: Sequence[Record]) -> dict[str, bytes | None]:
     """All figures of the training log by name, None where the log lacks the numbers."""
-    losses = [Line(f"loss_{side}", label, colour) for side, label, colour in _BOTH]
-    norms = [Line(f"norm_{side}", label, colour) for side, label, colour in _BOTH]
+    losses = [Line(f"loss_{side}", label, colour, True) for side, label, colour in _BOTH]
+    norms = [Line(f"norm_{side}", label, colour, True) for side, label, colour in _BOTH]
     return {
         "loss": training_lines(log, losses, "training loss"),
         "norm": training_lines(log, norms, "gradient norm", log_scale=True),
@@ -142,7 +144,7 @@ def training_lines(
     figure, axes = figure_and_axes(5.2, 2.7)
     num_drawn = 0
     for line in lines:
-        points = _points(log, line.key, positive=log_scale)  # (S, 2)
+        points = _points(log, line.key, positive=log_scale or line.positive)  # (S, 2)
         if not len(points):
             continue
         num_drawn += 1

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from dataunlearn import cli
+from dataunlearn.command_parser import plain_types
+from dataunlearn.objectives import OBJECTIVES
+
+NEEDED = ["--model", "m", "--forget", "f", "--keep", "k", "--out", "o"]
+
+
+def message_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as stop:
+        cli.run(arguments)
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_missing_options_are_named_as_they_are_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    said = message_of(["unlearn", "--model", "m"], capsys)
+    assert "error: missing: --forget, --keep, --out\n" in said
+    assert "usage: dataunlearn unlearn --model MODEL" in said
+
+
+def test_missing_positional_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "error: missing: RUN_DIR\n" in message_of(["report"], capsys)
+
+
+def test_unknown_objective_lists_all(capsys: pytest.CaptureFixture[str]) -> None:
+    said = message_of(["unlearn", *NEEDED, "--objective", "Foo"], capsys)
+    assert "no objective 'Foo'" in said
+    assert all(name in said for name in OBJECTIVES)
+
+
+@pytest.mark.parametrize(
+    ("option", "known"), [("combination", "BoundedDescent"), ("timesteps", "Window")]
+)
+def test_unknown_class_lists_the_others(
+    option: str, known: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = message_of(["unlearn", *NEEDED, f"--{option}", "Foo"], capsys)
+    assert f"no {option} 'Foo'" in said
+    assert known in said
+
+
+def test_wrong_value_names_option_and_types(capsys: pytest.CaptureFixture[str]) -> None:
+    said = message_of(["unlearn", *NEEDED, "--steps", "many"], capsys)
+    assert "--steps" in said
+    assert "many" in said
+    assert "<class" not in said
+
+
+@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+def test_help_has_plain_types(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.run([verb, "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "<class" not in shown
+    assert "Unvalidated" not in shown
+
+
+def test_plain_types() -> None:
+    assert plain_types("<class 'pathlib.Path'> | <class 'NoneType'>") == "Path | null"
+    assert plain_types("Unvalidated<list[int]>") == "list[int]"
