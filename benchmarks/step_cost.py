@@ -19,9 +19,10 @@ import torch
 
 from dataunlearn.job import Job, prepare
 from dataunlearn.objectives import OBJECTIVES
+from dataunlearn.optimizer import make_optimizer
 from dataunlearn.recipes.demo import demo
 from dataunlearn.report.facts import machine
-from dataunlearn.trainer import Trainer, make_optimizer
+from dataunlearn.trainer import Trainer
 
 
 def plain_step(job: Job) -> Callable[[int], None]:

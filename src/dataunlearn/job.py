@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from dataunlearn.metrics.copies import copy_threshold, distinct_indices
 from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.objectives import NaiveDeletion
 from dataunlearn.reference import Reference, open_reference
+from dataunlearn.teacher import frozen_copy
 from dataunlearn.trainer import Phase, StepPart
 from dataunlearn.unlearning_config import Unlearning
 
@@ -61,13 +62,26 @@ class Job:
         )
         return [StepPart(sampler, self.config.objective)]
 
+    def settling(self) -> list[Phase]:
+        """What steps train on once the images are forgotten: the keep images alone.
+
+        First towards the model's present predictions, if the stop rule says so. Where those bring
+        a forget image back, towards the keep images themselves.
+        """
+        if self.config.stop.then == "end" or self.config.stop.every_steps == 0:
+            return []
+        parts = [StepPart(part.sampler, NaiveDeletion()) for part in self.parts]
+        on_data = Phase(parts, NaiveDeletion.default_combination)
+        if not self.has_teacher:
+            return [on_data]
+        return [replace(on_data, teacher=frozen_copy(self.model.denoiser)), on_data]
+
     @property
-    def settling(self) -> Phase:
-        """What steps train on once the images are forgotten: the keep images alone."""
-        return Phase(
-            [StepPart(part.sampler, NaiveDeletion()) for part in self.parts],
-            NaiveDeletion.default_combination,
-        )
+    def has_teacher(self) -> bool:
+        """Whether settling needs a copy of the model as it is now."""
+        stop = self.config.stop
+        looks = stop.every_steps > 0 and stop.then == "settle"
+        return looks and stop.settle_towards == "predictions"
 
 
 def prepare(

@@ -12,6 +12,7 @@ from dataunlearn.trainer import Trainer
 MIB = 2**20
 # Weights, two gradient buffers, the combined gradient and the optimizer's two moments, as float32.
 BYTES_PER_PARAMETER = 6 * 4
+BYTES_PER_TEACHER_PARAMETER = 4
 
 
 def describe_plan(job: Job) -> str:
@@ -55,4 +56,5 @@ def _try_first_step(job: Job) -> tuple[PassCounts, float, float]:
     gradients = engine(job.model.denoiser, rows)
     seconds = time.perf_counter() - started
     parameters = BYTES_PER_PARAMETER * job.model.num_parameters
-    return gradients.counts, seconds, peak_memory(job.model.device) + parameters / 2
+    teacher = BYTES_PER_TEACHER_PARAMETER * job.model.num_parameters if job.has_teacher else 0
+    return gradients.counts, seconds, peak_memory(job.model.device) + parameters / 2 + teacher

@@ -16,12 +16,15 @@ BUDGET_STREAM = 7
 
 
 def stop_callback(job: Job) -> Callback:
-    """A callback that stops forgetting once the forget images are no longer restored."""
+    """A callback that stops forgetting once the forget images are no longer restored.
+
+    It goes on looking while the model settles, and lets it forget again if an image comes back.
+    """
     rule: StopRule = job.config.stop
     timestep = job.model.process.num_train_timesteps * 45 // 100
 
     def look(trainer: Trainer, steps_done: int) -> bool:
-        if rule.every_steps == 0 or steps_done % rule.every_steps or trainer.settled_after:
+        if rule.every_steps == 0 or steps_done % rule.every_steps:
             return False
         trainer.model.denoiser.eval()
         found = regenerate(
@@ -35,7 +38,12 @@ def stop_callback(job: Job) -> Callback:
             cond=job.cond,
         )
         trainer.model.denoiser.train()
-        return found.share <= rule.regeneration_below and trainer.settle()
+        forgotten = found.share <= rule.regeneration_below
+        if trainer.settled_after is None:
+            return forgotten and trainer.settle()
+        if not forgotten:
+            trainer.forget_again()
+        return False
 
     return look
 

@@ -26,10 +26,12 @@ from dataunlearn.gradients import GradientEngine, TwoGradients, trainable
 from dataunlearn.interrupt import InterruptedRunError, interrupt_flag
 from dataunlearn.models import DiffusionModel
 from dataunlearn.objectives import Objective
+from dataunlearn.optimizer import make_ema, make_optimizer
 from dataunlearn.progress import progress_bar
 from dataunlearn.rows import Rows, concatenate
 from dataunlearn.seeding import mix_seed
 from dataunlearn.steplog import StepLog, weight_record
+from dataunlearn.teacher import keep_predictions
 
 Callback = Callable[["Trainer", int], bool]
 
@@ -50,10 +52,18 @@ class StepPart:
 
 @dataclass(frozen=True, eq=False)
 class Phase:
-    """What a stretch of steps trains on, and how it weighs the two gradients."""
+    """What a stretch of steps trains on, and how it weighs the two gradients.
+
+    Attributes:
+        parts: Where the rows come from.
+        combination: How the two gradients are weighed.
+        teacher: A frozen denoiser whose predictions are the keep side's targets; None for the
+            targets that the objectives give.
+    """
 
     parts: Sequence[StepPart]
     combination: Combination
+    teacher: torch.nn.Module | None = None
 
     def __post_init__(self) -> None:
         """Refuse a rule that does not fit an objective."""
@@ -72,7 +82,8 @@ class Trainer:
         run_dir: Where the log and the checkpoints go; None keeps nothing.
         accelerator: Processes and device; a plain single process by default.
         callbacks: Called with (trainer, steps done) after every step; True ends the run.
-        settling: What to go on with once a callback calls :meth:`settle`; None ends the run there.
+        settling: What to go on with when a callback calls :meth:`settle` for the first time, the
+            second time and so on, the last one for good; empty ends the run there.
         description: Label of the progress bar.
         shown: Whether to draw it.
     """
@@ -87,13 +98,15 @@ class Trainer:
         run_dir: Path | None = None,
         accelerator: Accelerator | None = None,
         callbacks: Sequence[Callback] = (),
-        settling: Phase | None = None,
+        settling: Sequence[Phase] = (),
         description: str = "training",
         shown: bool = True,
     ) -> None:
         self.model, self.config = model, config
         self.phase, self.settling = Phase(parts, combination), settling
+        self.forgetting = self.phase
         self.settled_after: int | None = None
+        self.times_settled = 0
         self.accelerator = accelerator
         self.is_main = accelerator is None or accelerator.is_main_process
         self.run_dir = run_dir
@@ -179,14 +192,25 @@ class Trainer:
             )
             for part in self.phase.parts
         ]
-        return concatenate(built)
+        rows = concatenate(built)
+        if self.phase.teacher is None:
+            return rows
+        return keep_predictions(self.phase.teacher, rows, self.engine.micro_batch_rows)
 
     def settle(self) -> bool:
-        """Go on with the settling phase; true if there is none, which ends the run."""
-        if self.settling is None:
+        """Go on with the next settling phase; true if there is none, which ends the run."""
+        if not self.settling:
             return True
-        self.phase, self.settled_after = self.settling, self.steps_done
+        self.settled_after, self.times_settled = self.steps_done, self.times_settled + 1
+        self.phase = self._settling_phase()
         return False
+
+    def forget_again(self) -> None:
+        """Leave the settling phase: what was forgotten came back."""
+        self.phase, self.settled_after = self.forgetting, None
+
+    def _settling_phase(self) -> Phase:
+        return self.settling[min(self.times_settled, len(self.settling)) - 1]
 
     def use_average(self) -> None:
         """Put the moving average into the model, if there is one: the result of base training."""
@@ -212,7 +236,10 @@ class Trainer:
             return
         tensors = {f"model.{k}": v for k, v in self.model.denoiser.state_dict().items()}
         tensors |= optimizer_tensors(self.optimizer)
-        values: dict[str, Any] = {"settled_after": self.settled_after}
+        values: dict[str, Any] = {
+            "settled_after": self.settled_after,
+            "times_settled": self.times_settled,
+        }
         if self.ema is not None:
             tensors |= {f"ema.{i}": v for i, v in enumerate(self.ema.shadow_params)}
             values["ema_steps"] = self.ema.optimization_step
@@ -240,8 +267,9 @@ class Trainer:
             self.ema.optimization_step = checkpoint.values["ema_steps"]
         self.steps_done = checkpoint.step
         self.settled_after = checkpoint.values["settled_after"]
-        if self.settled_after is not None and self.settling is not None:
-            self.phase = self.settling
+        self.times_settled = checkpoint.values["times_settled"]
+        if self.settled_after is not None and self.settling:
+            self.phase = self._settling_phase()
 
     def _record(
         self, number: int, rows: Rows, gradients: TwoGradients, gramian: Gramian
@@ -263,29 +291,3 @@ class Trainer:
         self.notes.append(
             f"out of memory at step {self.steps_done + 1}: micro-batches halved to {rows} rows"
         )
-
-
-def make_optimizer(params: Sequence[torch.nn.Parameter], config: Training) -> torch.optim.Optimizer:
-    """The configured optimizer over ``params``."""
-    optimizer = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return optimizer(
-        params,
-        lr=config.learning_rate,
-        betas=config.betas,
-        weight_decay=config.weight_decay,
-    )
-
-
-def make_ema(params: Sequence[torch.nn.Parameter], config: Training) -> Any:
-    """The configured moving average (diffusers' ``EMAModel``), or None."""
-    if config.ema is None:
-        return None
-    from diffusers.training_utils import EMAModel
-
-    return EMAModel(
-        params,
-        decay=config.ema.max_decay,
-        use_ema_warmup=True,
-        inv_gamma=config.ema.inv_gamma,
-        power=config.ema.power,
-    )

@@ -203,7 +203,7 @@ def make_trainer(
         run_dir=out,
         accelerator=accelerator,
         callbacks=callbacks,
-        settling=job.settling if job.config.stop.then == "settle" else None,
+        settling=job.settling(),
         description="unlearning",
         shown=shown,
     )

@@ -47,11 +47,15 @@ class StopRule:
 
     Ascending further would only harm the rest. What happens then is up to ``then``: "settle" spends
     the remaining steps on the keep images alone, with the rate falling to 0, which mends what the
-    ascent broke; "end" ends the run.
+    ascent broke; "end" ends the run. The looks go on while the model settles: should an image come
+    back, the model forgets again, and settles towards the keep images themselves.
 
     Args:
         every_steps: Steps between looks; 0 never looks.
         then: "settle" or "end".
+        settle_towards: "predictions" holds on to what the model predicted for noisy keep images
+            before it forgot (a copy of it stays in memory); "data" trains on the keep images
+            as usual.
         regeneration_below: Share of regenerations at which the images count as forgotten.
         timestep: Noise level of the look; None for 45 % of the noise, a little below the half that
             the verdict is about.
@@ -60,6 +64,7 @@ class StopRule:
 
     every_steps: int = 10
     then: Literal["settle", "end"] = "settle"
+    settle_towards: Literal["predictions", "data"] = "predictions"
     regeneration_below: float = 0.0
     timestep: int | None = None
     copies: int = 16

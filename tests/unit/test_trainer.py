@@ -18,8 +18,10 @@ from dataunlearn.gradients import NonFiniteError
 from dataunlearn.interrupt import InterruptedRunError
 from dataunlearn.models import DiffusionModel
 from dataunlearn.objectives import OBJECTIVES, SISS, NaiveDeletion, NegGrad, Objective, SISSNoIS
+from dataunlearn.optimizer import make_ema, make_optimizer
 from dataunlearn.steplog import read_log
-from dataunlearn.trainer import Phase, StepPart, Trainer, make_ema, make_optimizer
+from dataunlearn.teacher import frozen_copy
+from dataunlearn.trainer import Phase, StepPart, Trainer
 
 MakeTrainer = Callable[..., Trainer]
 CONFIG = Training(steps=3, batch_pairs=4, learning_rate=1e-3)
@@ -429,13 +431,17 @@ class TestClasses:
 class TestSettle:
     """A callback can end the forgetting: the rest of the steps trains on the settling phase."""
 
-    def trainer(self, make_model, make_images, run_dir=None, settling=True, stop_at=2):
+    def trainer(self, make_model, make_images, run_dir=None, settling=True, again_at=None):
         model = make_model()
         sampler = PairSampler(make_images(6), make_images(2, seed=1), model.process, batch_pairs=4)
         phase = Phase([StepPart(sampler, NaiveDeletion())], NaiveDeletion.default_combination)
+        phases = [replace(phase, teacher=frozen_copy(model.denoiser)), phase]
 
         def callback(trainer, steps_done):
-            return steps_done == stop_at and trainer.settle()
+            if steps_done == again_at:
+                trainer.forget_again()
+                return False
+            return steps_done in (2, 4) and trainer.settled_after is None and trainer.settle()
 
         return Trainer(
             model,
@@ -444,7 +450,7 @@ class TestSettle:
             Training(steps=5, batch_pairs=4, learning_rate=1e-3, checkpoint_every_steps=3),
             run_dir=run_dir,
             callbacks=[callback],
-            settling=phase if settling else None,
+            settling=phases if settling else [],
             shown=False,
         )
 
@@ -470,6 +476,47 @@ class TestSettle:
         assert resumed.settled_after == 2
         for first, second in zip(whole.params, resumed.params, strict=True):
             assert torch.equal(first, second)
+
+    def test_what_came_back_is_forgotten_again_and_then_settles_on_data(
+        self, make_model, make_images
+    ):
+        trainer = self.trainer(make_model, make_images, again_at=3)
+        log = trainer.run()
+        assert [record["u_forget"] != 0 for record in log] == [True, True, False, True, False]
+        assert (trainer.settled_after, trainer.times_settled) == (4, 2)
+        assert trainer.phase is trainer.settling[1]
+        assert trainer.phase.teacher is None
+
+    def test_resume_after_forgetting_again(self, make_model, make_images, tmp_path):
+        whole = self.trainer(make_model, make_images, again_at=3)
+        whole.run()
+        broken = self.trainer(make_model, make_images, tmp_path, again_at=3)
+        broken.callbacks = [*broken.callbacks, lambda trainer, steps: 1 / (steps - 5) > 9]
+        with pytest.raises(ZeroDivisionError):
+            broken.run()
+        resumed = self.trainer(make_model, make_images, tmp_path, again_at=3)
+        resumed.run()
+        assert resumed.phase is resumed.settling[1]
+        for first, second in zip(whole.params, resumed.params, strict=True):
+            assert torch.equal(first, second)
+
+    def test_targets_are_what_the_teacher_predicts(self, make_model, make_images):
+        trainer = self.trainer(make_model, make_images)
+        teacher = trainer.settling[0].teacher
+        trainer.run()  # the model moves away; the copy must not
+        rows = trainer.rows(3)
+        with torch.no_grad():
+            expected = torch.cat(
+                [teacher(rows.inputs[i : i + 1], rows.t[i : i + 1], None) for i in range(len(rows))]
+            )
+            now = trainer.model.denoiser(rows.inputs, rows.t, None)
+        torch.testing.assert_close(rows.keep.target, expected, rtol=1e-5, atol=1e-6)
+        assert not torch.allclose(now, expected, atol=1e-4)
+
+    def test_without_movement_settling_has_no_loss(self, make_model, make_images):
+        trainer = self.trainer(make_model, make_images)
+        trainer.settle()
+        assert trainer.step(0)["loss_keep"] < 1e-8
 
     def test_a_senseless_settling_phase_is_refused(self, make_model, make_images):
         sampler = PairSampler(make_images(3), None, make_model().process, batch_pairs=2)
