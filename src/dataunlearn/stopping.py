@@ -13,18 +13,21 @@ from dataunlearn.trainer import Callback, Trainer
 from dataunlearn.unlearning_config import QualityBudget, StopRule
 
 BUDGET_STREAM = 7
+SETTLED_LOOKS_ARE_RARER = 3
 
 
 def stop_callback(job: Job) -> Callback:
     """A callback that stops forgetting once the forget images are no longer restored.
 
-    It goes on looking while the model settles, and lets it forget again if an image comes back.
+    It goes on looking while the model settles, less often, and lets it forget again if an image
+    comes back.
     """
     rule: StopRule = job.config.stop
     timestep = job.model.process.num_train_timesteps * 45 // 100
 
     def look(trainer: Trainer, steps_done: int) -> bool:
-        if rule.every_steps == 0 or steps_done % rule.every_steps:
+        rarer = 1 if trainer.settled_after is None else SETTLED_LOOKS_ARE_RARER
+        if rule.every_steps == 0 or steps_done % (rarer * rule.every_steps):
             return False
         trainer.model.denoiser.eval()
         found = regenerate(

@@ -51,7 +51,7 @@ class StopRule:
     back, the model forgets again, and settles towards the keep images themselves.
 
     Args:
-        every_steps: Steps between looks; 0 never looks.
+        every_steps: Steps between looks, three times that while settling; 0 never looks.
         then: "settle" or "end".
         settle_towards: "predictions" holds on to what the model predicted for noisy keep images
             before it forgot (a copy of it stays in memory); "data" trains on the keep images
