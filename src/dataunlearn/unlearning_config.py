@@ -53,9 +53,9 @@ class StopRule:
     Args:
         every_steps: Steps between looks, three times that while settling; 0 never looks.
         then: "settle" or "end".
-        settle_towards: "predictions" holds on to what the model predicted for noisy keep images
-            before it forgot (a copy of it stays in memory); "data" trains on the keep images
-            as usual.
+        settle_towards: "data" trains on the keep images as usual; "predictions" holds on to what
+            the model predicted for noisy keep images before it forgot, which costs a forward
+            pass more per row and a copy of the model in memory.
         regeneration_below: Share of regenerations at which the images count as forgotten.
         timestep: Noise level of the look; None for 45 % of the noise, a little below the half that
             the verdict is about.
@@ -64,7 +64,7 @@ class StopRule:
 
     every_steps: int = 10
     then: Literal["settle", "end"] = "settle"
-    settle_towards: Literal["predictions", "data"] = "predictions"
+    settle_towards: Literal["data", "predictions"] = "data"
     regeneration_below: float = 0.0
     timestep: int | None = None
     copies: int = 16
