@@ -267,7 +267,8 @@ class Trainer:
             self.ema.optimization_step = checkpoint.values["ema_steps"]
         self.steps_done = checkpoint.step
         self.settled_after = checkpoint.values["settled_after"]
-        self.times_settled = checkpoint.values["times_settled"]
+        settled = int(self.settled_after is not None)
+        self.times_settled = checkpoint.values.get("times_settled", settled)
         if self.settled_after is not None and self.settling:
             self.phase = self._settling_phase()
 
