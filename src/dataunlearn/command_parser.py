@@ -57,14 +57,7 @@ class CommandParser(ArgumentParser):
 
     def choices_of(self, option: str) -> Sequence[str]:
         """Names of the classes that an option takes; empty if it takes something else."""
-        from dataunlearn.combine import Combination
-        from dataunlearn.objectives import Objective
-        from dataunlearn.timesteps import TimestepPolicy
+        from dataunlearn.yaml_settings import HIERARCHIES
 
-        bases: dict[str, type[Any]] = {
-            "objective": Objective,
-            "combination": Combination,
-            "timesteps": TimestepPolicy,
-        }
-        base = bases.get(option.rsplit(".", 1)[-1])
+        base = HIERARCHIES.get(option.rsplit(".", 1)[-1])
         return [] if base is None else sorted(kind.__name__ for kind in base.__subclasses__())

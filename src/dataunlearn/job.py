@@ -68,7 +68,7 @@ class Job:
         First towards the model's present predictions, if the stop rule says so. Where those bring
         a forget image back, towards the keep images themselves.
         """
-        if self.config.stop.then == "end" or self.config.stop.every_steps == 0:
+        if not self.config.stop.settles:
             return []
         parts = [StepPart(part.sampler, NaiveDeletion()) for part in self.parts]
         on_data = Phase(parts, NaiveDeletion.default_combination)
@@ -80,8 +80,7 @@ class Job:
     def has_teacher(self) -> bool:
         """Whether settling needs a copy of the model as it is now."""
         stop = self.config.stop
-        looks = stop.every_steps > 0 and stop.then == "settle"
-        return looks and stop.settle_towards == "predictions"
+        return stop.settles and stop.settle_towards == "predictions"
 
 
 def prepare(

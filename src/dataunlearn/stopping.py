@@ -29,7 +29,6 @@ def stop_callback(job: Job) -> Callback:
         rarer = 1 if trainer.settled_after is None else SETTLED_LOOKS_ARE_RARER
         if rule.every_steps == 0 or steps_done % (rarer * rule.every_steps):
             return False
-        trainer.model.denoiser.eval()
         found = regenerate(
             trainer.model,
             job.originals,
@@ -40,7 +39,6 @@ def stop_callback(job: Job) -> Callback:
             num_steps=job.config.evaluation.regeneration_steps,
             cond=job.cond,
         )
-        trainer.model.denoiser.train()
         forgotten = found.share <= rule.regeneration_below
         if trainer.settled_after is None:
             return forgotten and trainer.settle()
@@ -65,9 +63,7 @@ def budget_callback(job: Job, budget: QualityBudget) -> Callback:
     def look(trainer: Trainer, steps_done: int) -> bool:
         if steps_done % budget.every_steps:
             return False
-        trainer.model.denoiser.eval()
         now = keep_losses(job, rows).mean()
-        trainer.model.denoiser.train()
         return bool(now > (1 + budget.loss_increase) * before)
 
     return look

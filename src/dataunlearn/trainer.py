@@ -103,8 +103,7 @@ class Trainer:
         shown: bool = True,
     ) -> None:
         self.model, self.config = model, config
-        self.phase, self.settling = Phase(parts, combination), settling
-        self.forgetting = self.phase
+        self.forgetting, self.settling = Phase(parts, combination), settling
         self.settled_after: int | None = None
         self.times_settled = 0
         self.accelerator = accelerator
@@ -202,14 +201,17 @@ class Trainer:
         if not self.settling:
             return True
         self.settled_after, self.times_settled = self.steps_done, self.times_settled + 1
-        self.phase = self._settling_phase()
         return False
 
     def forget_again(self) -> None:
         """Leave the settling phase: what was forgotten came back."""
-        self.phase, self.settled_after = self.forgetting, None
+        self.settled_after = None
 
-    def _settling_phase(self) -> Phase:
+    @property
+    def phase(self) -> Phase:
+        """What the next step trains on."""
+        if self.settled_after is None or not self.settling:
+            return self.forgetting
         return self.settling[min(self.times_settled, len(self.settling)) - 1]
 
     def use_average(self) -> None:
@@ -269,8 +271,6 @@ class Trainer:
         self.settled_after = checkpoint.values["settled_after"]
         settled = int(self.settled_after is not None)
         self.times_settled = checkpoint.values.get("times_settled", settled)
-        if self.settled_after is not None and self.settling:
-            self.phase = self._settling_phase()
 
     def _record(
         self, number: int, rows: Rows, gradients: TwoGradients, gramian: Gramian

@@ -75,6 +75,11 @@ class StopRule:
         require(0 <= self.regeneration_below < 1, "regeneration_below must lie in [0, 1)")
         require(self.copies >= 1, "copies must be at least 1")
 
+    @property
+    def settles(self) -> bool:
+        """Whether a run can come to settle."""
+        return self.every_steps > 0 and self.then == "settle"
+
 
 @dataclass(frozen=True)
 class QualityBudget:

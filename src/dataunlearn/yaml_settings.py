@@ -12,6 +12,13 @@ from dataunlearn.objectives import Objective
 from dataunlearn.timesteps import TimestepPolicy
 from dataunlearn.unlearning_config import Unlearning
 
+# Settings whose value is an object of a class hierarchy, and the hierarchy's base.
+HIERARCHIES: Mapping[str, type[Any]] = {
+    "objective": Objective,
+    "combination": Combination,
+    "timesteps": TimestepPolicy,
+}
+
 
 def as_yaml(config: Any) -> Any:
     """A configuration as a YAML file would hold it: objects of a class hierarchy by class path."""
@@ -21,7 +28,7 @@ def as_yaml(config: Any) -> Any:
         return config
     fields = {f.name: as_yaml(getattr(config, f.name)) for f in dataclasses.fields(config)}
     kind = type(config)
-    if issubclass(kind, (Objective, Combination, TimestepPolicy)):
+    if issubclass(kind, tuple(HIERARCHIES.values())):
         return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": fields}
     return fields
 

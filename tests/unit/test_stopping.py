@@ -16,9 +16,7 @@ class FakeTrainer:
         self.settled_after: int | None = None
         self.now = 0
         self.calls: list[tuple[str, int]] = []
-        self.model = SimpleNamespace(
-            denoiser=SimpleNamespace(eval=lambda: None, train=lambda: None),
-        )
+        self.model = SimpleNamespace()
 
     def settle(self) -> bool:
         self.settled_after = self.now

@@ -182,7 +182,7 @@ class TestUpdate:
         one, two = make_trainer(), make_trainer()
         part = two.phase.parts[0]
         halves = [replace(part, factor=0.5), replace(part, factor=0.5)]
-        two.phase = replace(two.phase, parts=halves)
+        two.forgetting = replace(two.phase, parts=halves)
         first, second = one.step(0), two.step(0)
         assert second["rows"] == 2 * first["rows"]
         for name in ("loss_keep", "loss_forget", "norm_keep", "norm_forget"):

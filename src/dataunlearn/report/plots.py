@@ -119,7 +119,7 @@ def class_histogram(before: Sequence[float] | None, after: Sequence[float] | Non
 def training_figures(log: Sequence[Record]) -> dict[str, bytes | None]:
     """All figures of the training log by name, None where the log lacks the numbers."""
     losses = [Line(f"loss_{side}", label, colour, True) for side, label, colour in _BOTH]
-    norms = [Line(f"norm_{side}", label, colour, True) for side, label, colour in _BOTH]
+    norms = [Line(f"norm_{side}", label, colour) for side, label, colour in _BOTH]
     return {
         "loss": training_lines(log, losses, "training loss"),
         "norm": training_lines(log, norms, "gradient norm", log_scale=True),
