@@ -85,7 +85,8 @@ def run_cell(benchmark: Benchmark, cell: Cell, environment: dict[str, str] | Non
         config = cell.folder / "unlearn.yaml"
         write_atomically(config, json.dumps(settings, indent=1).encode())  # JSON is YAML
         _run(["unlearn", "--config", str(config)], environment, may_return=(0, NOT_FORGOTTEN))
-    measured = _evaluate(benchmark, str(run / "model"), cell.folder / "measured")
+    images = {key: cell.settings[key] for key in ("forget", "keep")}
+    measured = _evaluate(benchmark, str(run / "model"), cell.folder / "measured", **images)
     _run(measured, environment)
 
 

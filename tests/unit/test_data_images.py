@@ -256,6 +256,16 @@ class TestArrayFiles:
         with pytest.raises(ValueError, match="no array 'valid'; it has: train, test, labels"):
             open_images(f"{path}:valid", GREY)
 
+    def test_one_picture_of_an_array_is_chosen(self, tmp_path: Path) -> None:
+        test = random_pixels(2, 6, 5)
+        path = tmp_path / "digits.npz"
+        np.savez(path, test=test)
+        chosen = open_images(f"{path}:test[1]", GREY)
+        np.testing.assert_array_equal(collect(chosen), test[1:, None])
+        assert chosen.name(0) == "digits.npz:test[1]"
+        with pytest.raises(ValueError, match="the array has 2 pictures"):
+            open_images(f"{path}:test[2]", GREY)
+
     def test_labels_of_another_length_are_left_out(self, tmp_path: Path) -> None:
         """One picture (6, 5) has six rows, but it is one image, not six."""
         np.savez(tmp_path / "a.npz", x=random_pixels(6, 5), y=np.arange(6))

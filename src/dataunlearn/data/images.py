@@ -48,7 +48,9 @@ ImageSource: TypeAlias = (
 )
 
 _ARRAY_SUFFIXES = (".npy", ".npz")
-_ARCHIVE_KEY = re.compile(r"(?P<path>.+\.npz):(?P<key>[^:]+)", re.IGNORECASE)
+_ARCHIVE_KEY = re.compile(
+    r"(?P<path>.+\.npz):(?P<key>[^:\[\]]+)(\[(?P<index>\d+)\])?", re.IGNORECASE
+)
 
 
 def open_images(
@@ -64,9 +66,10 @@ def open_images(
         source: An `ImageSet`; an array or tensor (`(N, H, W)`, `(N, H, W, C)`, `(N, C, H, W)` or
             one picture; uint8, or floats in [0, 1]); a pillow image or a list of them; or a path:
             a folder of images (searched recursively, sorted; sub-folders named by integers are
-            classes), one image file, `.npy`, `.npz` (`digits.npz:key` chooses the array), a
-            folder written by `Dataset.save_to_disk` (`folder#split`), or, where nothing of that
-            name exists, a Hugging Face dataset `owner/name` (`owner/name#split`).
+            classes), one image file, `.npy`, `.npz` (`digits.npz:key` chooses the array,
+            `digits.npz:key[3]` one picture of it), a folder written by `Dataset.save_to_disk`
+            (`folder#split`), or, where nothing of that name exists, a Hugging Face dataset
+            `owner/name` (`owner/name#split`).
         shape: `(C, H, W)` of the model.
         resize: Centre-crop to the model's aspect ratio and resize (Lanczos) pictures of another
             size; without it, another size is an error.
@@ -123,7 +126,9 @@ def _open_path(name: str, shape: tuple[int, int, int], *, resize: bool) -> Image
     if in_archive is not None:
         archive = Path(in_archive["path"]).expanduser()
         if archive.is_file():
-            return open_array_file(archive, shape, resize=resize, key=in_archive["key"])
+            images = open_array_file(archive, shape, resize=resize, key=in_archive["key"])
+            index = in_archive["index"]
+            return images if index is None else _pick(images, int(index), name)
     stem, _, split = name.partition("#")
     folder = Path(stem).expanduser()
     if split and folder.exists():
@@ -137,6 +142,12 @@ def _open_path(name: str, shape: tuple[int, int, int], *, resize: bool) -> Image
         f"there is no file or folder {name}; give {LOCAL_FORMS}, or a Hugging Face dataset as "
         "owner/name"
     )
+
+
+def _pick(images: ImageSet, index: int, name: str) -> ImageSet:
+    if index >= len(images):
+        raise ValueError(f"{name} does not exist: the array has {len(images)} pictures, from [0]")
+    return SubsetImages(images, [index])
 
 
 def _open_existing(path: Path, shape: tuple[int, int, int], *, resize: bool) -> ImageSet:

@@ -35,11 +35,11 @@ class EpochOrder:
         """The ``count`` indices of batch number ``step``; batches run on across epochs."""
         positions = torch.arange(step * count, (step + 1) * count)
         epochs = positions // self.size
-        picked = [
-            self._shuffle(int(e))[int(p) % self.size]
-            for p, e in zip(positions, epochs, strict=True)
-        ]
-        return torch.stack(picked)
+        picked = torch.empty_like(positions)
+        for epoch in epochs.unique().tolist():
+            inside = epochs == epoch
+            picked[inside] = self._shuffle(epoch)[positions[inside] % self.size]
+        return picked
 
     def _shuffle(self, epoch: int) -> Tensor:
         if epoch not in self._cache:
