@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -253,20 +254,13 @@ class Superfactor(Combination):
         return self.num_train / rest, forget if gramian.ff > 0 else 0.0
 
 
-def gramian_of(keep: list[Tensor], forget: list[Tensor]) -> Gramian:
+def gramian_of(keep: Sequence[Tensor], forget: Sequence[Tensor]) -> Gramian:
     """Inner products of two gradients given as lists of tensors, accumulated in float64.
 
     One transfer from the device brings all three numbers.
     """
-
-    def inner(first: list[Tensor], second: list[Tensor]) -> Tensor:
-        products = [
-            torch.dot(a.reshape(-1).double(), b.reshape(-1).double())
-            for a, b in zip(first, second, strict=True)
-        ]
-        return torch.stack(products).sum()
-
-    kk, kf, ff = torch.stack(
-        [inner(keep, keep), inner(keep, forget), inner(forget, forget)]
-    ).tolist()
-    return Gramian(kk, kf, ff)
+    products = []
+    for first, second in zip(keep, forget, strict=True):
+        a, b = first.reshape(-1).double(), second.reshape(-1).double()
+        products.append(torch.stack([torch.dot(a, a), torch.dot(a, b), torch.dot(b, b)]))
+    return Gramian(*torch.stack(products).sum(dim=0).tolist())

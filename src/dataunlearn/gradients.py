@@ -3,7 +3,9 @@
 Only this module decides how rows are run. Rows are sorted into keep-only, two-sided and forget-only
 ones; micro-batches never mix the kinds, so one-sided rows pay one backward pass and rows without
 any side pay nothing. Each side has its own float32 buffer: neither gradient is ever recovered by
-subtracting from the other, which loses everything once one side is much larger.
+subtracting from the other, which loses everything once one side is much larger. A buffer is one
+stretch of memory for all parameters, so that what is done with a whole gradient takes a few kernels
+instead of some for each of hundreds of parameters.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from dataunlearn.seeding import mix_seed
 
 Precision = Literal["float32", "bfloat16"]
 NEGLIGIBLE_WEIGHT = 1e-6
+DOT_ELEMENTS = 2**24  # inner products are taken in float64, a copy of so many elements at a time
 
 
 class NonFiniteError(ArithmeticError):
@@ -45,13 +48,17 @@ class TwoGradients:
     """Gradients of the two side losses over the trainable parameters.
 
     Attributes:
-        keep: One float32 tensor per parameter.
+        flat_keep: All parameters' gradients one after another, ``(P,)`` float32.
+        flat_forget: Likewise.
+        keep: The same memory as one tensor per parameter.
         forget: Likewise.
         keep_losses: Each row's share of the keep loss, ``(R,)``, in the rows' order.
         forget_losses: Likewise for the forget loss.
         counts: What the step cost on this process.
     """
 
+    flat_keep: Tensor
+    flat_forget: Tensor
     keep: list[Tensor]
     forget: list[Tensor]
     keep_losses: Tensor
@@ -60,12 +67,14 @@ class TwoGradients:
 
     def gramian(self) -> Gramian:
         """Inner products of the two gradients."""
-        return gramian_of(self.keep, self.forget)
+        pieces = (torch.split(flat, DOT_ELEMENTS) for flat in (self.flat_keep, self.flat_forget))
+        return gramian_of(*pieces)
 
     def write(self, params: Sequence[nn.Parameter], u_keep: float, u_forget: float) -> None:
         """Set each parameter's ``.grad`` to u_keep * keep + u_forget * forget."""
-        for param, keep, forget in zip(params, self.keep, self.forget, strict=True):
-            param.grad = (u_keep * keep + u_forget * forget).to(param.dtype)
+        combined = torch.add(u_keep * self.flat_keep, self.flat_forget, alpha=u_forget)
+        for param, grad in zip(params, views_like(params, combined), strict=True):
+            param.grad = grad.to(param.dtype)
 
     def require_finite(self, gramian: Gramian, rows: Rows, step: int) -> None:
         """Stop on a non-finite loss or gradient.
@@ -92,6 +101,12 @@ class TwoGradients:
 def trainable(denoiser: nn.Module) -> list[nn.Parameter]:
     """The parameters that the engine differentiates, in a fixed order."""
     return [param for param in denoiser.parameters() if param.requires_grad]
+
+
+def views_like(params: Sequence[Tensor], flat: Tensor) -> list[Tensor]:
+    """Views of ``flat (P,)``, one of each parameter's shape, in their order."""
+    parts = flat.split([param.numel() for param in params])
+    return [part.view_as(param) for part, param in zip(parts, params, strict=True)]
 
 
 def drop_negligible(term: Term, share: float) -> tuple[Term, int]:
@@ -183,13 +198,20 @@ class GradientEngine:
 
     @staticmethod
     def _empty(params: Sequence[nn.Parameter], rows: Rows) -> TwoGradients:
-        def zeros() -> list[Tensor]:
-            return [torch.zeros_like(param, dtype=torch.float32) for param in params]
-
         device = params[0].device
+        size = sum(param.numel() for param in params)
+        keep, forget = (torch.zeros(size, device=device) for _ in range(2))
         losses = torch.zeros(len(rows), device=device)
         counts = PassCounts(rows=len(rows))
-        return TwoGradients(zeros(), zeros(), losses, losses.clone(), counts)
+        return TwoGradients(
+            keep,
+            forget,
+            views_like(params, keep),
+            views_like(params, forget),
+            losses,
+            losses.clone(),
+            counts,
+        )
 
     def _run(
         self,
@@ -261,16 +283,13 @@ class GradientEngine:
         """Sum both sides over all processes: one all-reduce for each side that has rows."""
         if self._place()[1] == 1:
             return result
-        for buffers, losses, term in (
-            (result.keep, result.keep_losses, rows.keep),
-            (result.forget, result.forget_losses, rows.forget),
+        for buffer, losses, term in (
+            (result.flat_keep, result.keep_losses, rows.keep),
+            (result.flat_forget, result.forget_losses, rows.forget),
         ):
             if not bool((term.weight != 0).any()):
                 continue  # every process sees the same global rows, so all skip together
-            flat = torch.cat([buffer.reshape(-1) for buffer in buffers] + [losses])
-            flat = self.accelerator.reduce(flat, reduction="sum")
-            parts = flat.split([buffer.numel() for buffer in buffers] + [len(losses)])
-            for buffer, part in zip(buffers, parts[:-1], strict=True):
-                buffer.copy_(part.view_as(buffer))
-            losses.copy_(parts[-1])
+            summed = self.accelerator.reduce(torch.cat([buffer, losses]), reduction="sum")
+            buffer.copy_(summed[: len(buffer)])
+            losses.copy_(summed[len(buffer) :])
         return result

@@ -276,7 +276,7 @@ def _twins(
     if inputs.keep is None or settings.num_neighbours == 0:
         return [None] * len(originals)
     return find_twins(
-        embedder_for(inputs.model.shape, settings.embedder),
+        embedder_for(inputs.model.shape, settings.embedder, device=inputs.model.device),
         inputs.keep,
         originals,
         digests,

@@ -33,4 +33,5 @@ def make_ema(params: Sequence[torch.nn.Parameter], config: Training) -> Any:
         use_ema_warmup=True,
         inv_gamma=config.ema.inv_gamma,
         power=config.ema.power,
+        foreach=True,
     )

@@ -36,7 +36,7 @@ class EpochOrder:
         positions = torch.arange(step * count, (step + 1) * count)
         epochs = positions // self.size
         picked = torch.empty_like(positions)
-        for epoch in epochs.unique().tolist():
+        for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
             inside = epochs == epoch
             picked[inside] = self._shuffle(epoch)[positions[inside] % self.size]
         return picked

@@ -24,7 +24,7 @@ class EmbeddedMeasure(Measure):
         Raises:
             ValueError: If there is none of that name, or what it needs is not installed.
         """
-        return embedder_for(inputs.model.shape, self.embedder, self.size)
+        return embedder_for(inputs.model.shape, self.embedder, self.size, inputs.model.device)
 
     def check(self, inputs: Inputs) -> None:
         """Look for the inputs, and open the embedder."""

@@ -15,15 +15,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.image.fid import NoTrainInceptionV3
 
 from dataunlearn.metrics.digits import load_digit_classifier
 
+CPU = torch.device("cpu")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 SSCD_URL = "https://dl.fbaipublicfiles.com/sscd-copy-detection/sscd_disc_mixup.torchscript.pt"
@@ -36,10 +37,21 @@ class Embedder(ABC):
     Attributes:
         name: What it is called in results.
         settings: Everything its vectors depend on, as JSON values.
+        module: The network, or None if there is none that could be moved to a GPU.
+        device: Where it runs.
     """
 
     name: str
     settings: dict[str, Any]
+    module: nn.Module | None = None
+    device: torch.device = CPU
+
+    def to(self, device: torch.device) -> Self:
+        """Move to a CUDA device; elsewhere resizing is not exact, so it stays on the CPU."""
+        if self.module is not None and device.type == "cuda":
+            self.module.to(device)
+            self.device = device
+        return self
 
     @abstractmethod
     def embed(self, images: Tensor) -> Tensor:
@@ -55,7 +67,8 @@ class Embedder(ABC):
         if not len(images):
             raise ValueError(f"{self.name}: there are no pictures to embed")
         parts = [
-            self.embed(batch.float()).float().cpu() for batch in torch.split(images, batch_size)
+            self.embed(batch.to(self.device).float()).float().cpu()
+            for batch in torch.split(images, batch_size)
         ]
         return torch.cat(parts).flatten(1)
 
@@ -81,7 +94,7 @@ class DigitEmbedder(Embedder):
 
     def __init__(self) -> None:
         """Load the shipped weights."""
-        self.classifier = load_digit_classifier()
+        self.module = self.classifier = load_digit_classifier()
         self.settings = {"embedder": self.name, "layer": "last hidden, after ReLU", "size": 28}
 
     def embed(self, images: Tensor) -> Tensor:
@@ -107,7 +120,7 @@ class InceptionEmbedder(Embedder):
         if size is not None:
             raise ValueError("the embedder inception has no size to set")
         try:
-            self.network = NoTrainInceptionV3("inception-v3-compat", ["2048"])
+            self.module = self.network = NoTrainInceptionV3("inception-v3-compat", ["2048"])
         except ModuleNotFoundError as error:
             raise ValueError(
                 "the embedder inception needs torch-fidelity, which needs torchvision: "
@@ -147,7 +160,7 @@ class Preprocessing:
         if target != (height, width):
             pixels = functional.interpolate(pixels, target, mode="bicubic", antialias=True)
             pixels = pixels.clamp(0, 1)
-        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+        mean, std = pixels.new_tensor(self.mean), pixels.new_tensor(self.std)
         return (pixels - mean[:, None, None]) / std[:, None, None]
 
     def describe(self) -> dict[str, Any]:
@@ -165,6 +178,7 @@ class NetworkEmbedder(Embedder):
         network: Callable[[Tensor], Tensor],
         preprocessing: Preprocessing,
         source: Path,
+        module: nn.Module | None = None,
     ) -> None:
         """Name a network.
 
@@ -173,8 +187,10 @@ class NetworkEmbedder(Embedder):
             network: Normalised RGB pictures to vectors, in eval mode.
             preprocessing: What comes before it.
             source: The file of its weights; its hash goes into the settings.
+            module: What to move where it shall run on a GPU; None for what runs on the CPU only.
         """
         self.name, self.network, self.preprocessing = name, network, preprocessing
+        self.module = module
         digest = hashlib.sha256(source.read_bytes()).hexdigest()
         self.settings = {
             "embedder": name,
@@ -188,14 +204,19 @@ class NetworkEmbedder(Embedder):
         return self.network(self.preprocessing(images))
 
 
-def embedder_for(shape: tuple[int, ...], name: str, size: int | None = None) -> Embedder:
-    """:func:`open_embedder` for pictures of shape ``(C, H, W)``.
+def embedder_for(
+    shape: tuple[int, ...],
+    name: str,
+    size: int | None = None,
+    device: torch.device = CPU,
+) -> Embedder:
+    """:func:`open_embedder` for pictures of shape ``(C, H, W)``, on ``device`` if that is CUDA.
 
     Here ``auto`` takes ``digits`` for grey pictures of MNIST's size, else ``efficientnet_lite0``.
     """
     if name == "auto":
         name = "digits" if shape == (1, 28, 28) and size is None else "efficientnet_lite0"
-    return open_embedder(name, size)
+    return open_embedder(name, size).to(device)
 
 
 def open_embedder(name: str, size: int | None = None) -> Embedder:
@@ -221,11 +242,13 @@ def open_embedder(name: str, size: int | None = None) -> Embedder:
     kind, _, rest = name.partition(":")
     if kind == "sscd" and rest:
         path = _download(SSCD_URL) if rest == "download" else _existing(rest)
-        return NetworkEmbedder("sscd", _script(path), Preprocessing(size or 288), path)
+        network = _script(path)
+        return NetworkEmbedder("sscd", network, Preprocessing(size or 288), path, network)
     suffix = Path(name).suffix.lower()
     if suffix in SCRIPT_SUFFIXES:
         path = _existing(name)
-        return NetworkEmbedder(path.stem, _script(path), Preprocessing(size or 224), path)
+        network = _script(path)
+        return NetworkEmbedder(path.stem, network, Preprocessing(size or 224), path, network)
     if suffix == ".onnx":
         path = _existing(name)
         return NetworkEmbedder(path.stem, _onnx(path), Preprocessing(size or 224), path)
@@ -242,10 +265,10 @@ def _existing(name: str) -> Path:
     return path
 
 
-def _script(path: Path) -> Callable[[Tensor], Tensor]:
+def _script(path: Path) -> nn.Module:
     try:
         loaded = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
-        network: Callable[[Tensor], Tensor] = loaded.eval()
+        network: nn.Module = loaded.eval()
     except RuntimeError as error:
         raise ValueError(f"{path} is not a TorchScript network: {error}") from error
     return network
@@ -283,7 +306,7 @@ def _efficientnet(preprocessing: Preprocessing) -> Embedder:
     def pooled(images: Tensor) -> Tensor:
         return torch.as_tensor(network.extract_features(images)).mean(dim=(2, 3))  # (B, 1280)
 
-    return NetworkEmbedder("efficientnet_lite0", pooled, preprocessing, path)
+    return NetworkEmbedder("efficientnet_lite0", pooled, preprocessing, path, network)
 
 
 def _download(url: str) -> Path:
