@@ -105,7 +105,7 @@ def trainable(denoiser: nn.Module) -> list[nn.Parameter]:
 
 def views_like(params: Sequence[Tensor], flat: Tensor) -> list[Tensor]:
     """Views of ``flat (P,)``, one of each parameter's shape, in their order."""
-    parts = flat.split([param.numel() for param in params])
+    parts = torch.split(flat, [param.numel() for param in params])
     return [part.view_as(param) for part, param in zip(parts, params, strict=True)]
 
 
