@@ -10,7 +10,6 @@ instead of some for each of hundreds of parameters.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -18,95 +17,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from dataunlearn.combine import Gramian, gramian_of
 from dataunlearn.rows import Rows, Term
 from dataunlearn.seeding import mix_seed
+from dataunlearn.two_gradients import PassCounts, TwoGradients, views_like
 
 Precision = Literal["float32", "bfloat16"]
 NEGLIGIBLE_WEIGHT = 1e-6
-DOT_ELEMENTS = 2**24  # inner products are taken in float64, a copy of so many elements at a time
-
-
-class NonFiniteError(ArithmeticError):
-    """A loss or gradient became infinite or not a number."""
-
-
-@dataclass
-class PassCounts:
-    """What a step cost: forward and backward passes, in micro-batches and in rows."""
-
-    rows: int = 0
-    terms_dropped: int = 0
-    forward_passes: int = 0
-    backward_passes: int = 0
-    forward_rows: int = 0
-    backward_rows: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class TwoGradients:
-    """Gradients of the two side losses over the trainable parameters.
-
-    Attributes:
-        flat_keep: All parameters' gradients one after another, ``(P,)`` float32.
-        flat_forget: Likewise.
-        keep: The same memory as one tensor per parameter.
-        forget: Likewise.
-        keep_losses: Each row's share of the keep loss, ``(R,)``, in the rows' order.
-        forget_losses: Likewise for the forget loss.
-        counts: What the step cost on this process.
-    """
-
-    flat_keep: Tensor
-    flat_forget: Tensor
-    keep: list[Tensor]
-    forget: list[Tensor]
-    keep_losses: Tensor
-    forget_losses: Tensor
-    counts: PassCounts
-
-    def gramian(self) -> Gramian:
-        """Inner products of the two gradients."""
-        pieces = (torch.split(flat, DOT_ELEMENTS) for flat in (self.flat_keep, self.flat_forget))
-        return gramian_of(*pieces)
-
-    def write(self, params: Sequence[nn.Parameter], u_keep: float, u_forget: float) -> None:
-        """Set each parameter's ``.grad`` to u_keep * keep + u_forget * forget."""
-        combined = torch.add(u_keep * self.flat_keep, self.flat_forget, alpha=u_forget)
-        for param, grad in zip(params, views_like(params, combined), strict=True):
-            param.grad = grad.to(param.dtype)
-
-    def require_finite(self, gramian: Gramian, rows: Rows, step: int) -> None:
-        """Stop on a non-finite loss or gradient.
-
-        Raises:
-            NonFiniteError: Naming the step, and the rows and timesteps at fault where a row's loss
-                is to blame.
-        """
-        losses = self.keep_losses + self.forget_losses
-        finite = all(math.isfinite(value) for value in (gramian.kk, gramian.kf, gramian.ff))
-        if finite and math.isfinite(float(losses.sum(dtype=torch.float64))):
-            return
-        bad = (~losses.isfinite()).nonzero().flatten().tolist()
-        where = "the rows' losses are finite, the backward pass is not"
-        if bad:
-            timesteps = [int(rows.t[row]) for row in bad]
-            where = f"rows {bad[:16]} at timesteps {timesteps[:16]}"
-        raise NonFiniteError(
-            f"step {step}: non-finite loss or gradient ({where}). The model on disk is unharmed. "
-            "Lower the learning rate, use float32, or keep lam away from 0 and 1"
-        )
 
 
 def trainable(denoiser: nn.Module) -> list[nn.Parameter]:
     """The parameters that the engine differentiates, in a fixed order."""
     return [param for param in denoiser.parameters() if param.requires_grad]
-
-
-def views_like(params: Sequence[Tensor], flat: Tensor) -> list[Tensor]:
-    """Views of ``flat (P,)``, one of each parameter's shape, in their order."""
-    parts = torch.split(flat, [param.numel() for param in params])
-    return [part.view_as(param) for part, param in zip(parts, params, strict=True)]
 
 
 def drop_negligible(term: Term, share: float) -> tuple[Term, int]:
@@ -146,6 +67,23 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """What the engine runs: the denoiser, its trainable parameters, and a teacher or None."""
+
+    denoiser: nn.Module
+    params: Sequence[nn.Parameter]
+    teacher: nn.Module | None
+
+    @torch.no_grad()
+    def with_keep_targets(self, rows: Rows) -> Rows:
+        """The rows with the teacher's predictions as the keep side's targets, if there is one."""
+        if self.teacher is None:
+            return rows
+        predicted = self.teacher(rows.inputs, rows.t, rows.cond).float()
+        return replace(rows, keep=replace(rows.keep, target=predicted))
+
+
 @dataclass(eq=False)
 class GradientEngine:
     """Runs rows through a denoiser: ``engine(denoiser, rows) -> TwoGradients``.
@@ -164,7 +102,9 @@ class GradientEngine:
     accelerator: Any = None
     on_shrink: Any = field(default=None, repr=False)
 
-    def __call__(self, denoiser: nn.Module, rows: Rows, seed: int = 0) -> TwoGradients:
+    def __call__(
+        self, denoiser: nn.Module, rows: Rows, seed: int = 0, teacher: nn.Module | None = None
+    ) -> TwoGradients:
         """Gradients of both side losses.
 
         Every process is given the same global rows and runs its share; one all-reduce per side
@@ -174,6 +114,8 @@ class GradientEngine:
             denoiser: The adapter ``(noisy, t, cond) -> prediction``.
             rows: The step's rows; they may live on another device than the denoiser.
             seed: Seeds dropout inside the denoiser, together with the micro-batch's index.
+            teacher: A frozen denoiser whose predictions take the place of the keep side's
+                targets; None keeps them.
 
         Returns:
             The gradients, equal on every process.
@@ -188,7 +130,7 @@ class GradientEngine:
         for index, chunk in enumerate(micro_batches(rows, self.micro_batch_rows, rank, processes)):
             with torch.random.fork_rng():
                 torch.manual_seed(mix_seed(seed, rank, index))
-                self._run(denoiser, params, rows, chunk, result)
+                self._run(Networks(denoiser, params, teacher), rows, chunk, result)
         return self._reduce(result, rows)
 
     def _place(self) -> tuple[int, int]:
@@ -213,21 +155,14 @@ class GradientEngine:
             counts,
         )
 
-    def _run(
-        self,
-        denoiser: nn.Module,
-        params: Sequence[nn.Parameter],
-        rows: Rows,
-        chunk: Tensor,
-        result: TwoGradients,
-    ) -> None:
+    def _run(self, networks: Networks, rows: Rows, chunk: Tensor, result: TwoGradients) -> None:
         """Add one micro-batch, in smaller ones where it does not fit into memory."""
         if len(chunk) > self.micro_batch_rows:  # cut before memory ran out
             for part in torch.split(chunk, self.micro_batch_rows):
-                self._run(denoiser, params, rows, part, result)
+                self._run(networks, rows, part, result)
             return
         try:
-            sides = self._differentiate(denoiser, params, rows.take(chunk))
+            sides = self._differentiate(networks, rows.take(chunk))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error) or len(chunk) == 1:
                 raise
@@ -237,20 +172,22 @@ class GradientEngine:
         else:
             self._add(sides, chunk, result)
             return
-        self._run(denoiser, params, rows, chunk, result)
+        self._run(networks, rows, chunk, result)
 
     def _differentiate(
-        self, denoiser: nn.Module, params: Sequence[nn.Parameter], rows: Rows
+        self, networks: Networks, rows: Rows
     ) -> list[tuple[Tensor, tuple[Tensor, ...]] | None]:
         """Per side the row losses and gradients, or None for a side without weight."""
         # Asked where the rows were drawn, on the CPU, so that the device is not waited for.
         present = [bool((term.weight != 0).any()) for term in (rows.keep, rows.forget)]
-        device = params[0].device
+        device = networks.params[0].device
         rows = rows.to(device)
         with torch.autocast(
             device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
         ):
-            prediction = denoiser(rows.inputs, rows.t, rows.cond)
+            if present[0]:
+                rows = networks.with_keep_targets(rows)
+            prediction = networks.denoiser(rows.inputs, rows.t, rows.cond)
         sides: list[tuple[Tensor, tuple[Tensor, ...]] | None] = []
         for number, term in enumerate((rows.keep, rows.forget)):
             if not present[number]:
@@ -259,7 +196,10 @@ class GradientEngine:
             losses = row_losses(prediction, term, rows.num_pairs)
             another_follows = number == 0 and present[1]
             grads = torch.autograd.grad(
-                losses.sum(), params, retain_graph=another_follows, materialize_grads=True
+                losses.sum(),
+                networks.params,
+                retain_graph=another_follows,
+                materialize_grads=True,
             )
             sides.append((losses.detach(), grads))
         return sides

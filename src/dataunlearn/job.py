@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dataunlearn.combine import Combination
 from dataunlearn.config import Training
@@ -62,25 +62,21 @@ class Job:
         )
         return [StepPart(sampler, self.config.objective)]
 
-    def settling(self) -> list[Phase]:
+    def teacher(self) -> nn.Module | None:
+        """A frozen copy of the model as it is now for the keep side, if the settings want one."""
+        return frozen_copy(self.model.denoiser) if self.config.has_teacher else None
+
+    def settling(self, teacher: nn.Module | None) -> list[Phase]:
         """What steps train on once the images are forgotten: the keep images alone.
 
-        First towards the model's present predictions, if the stop rule says so. Where those bring
-        a forget image back, towards the keep images themselves.
+        First towards the teacher's predictions, if there is one. Where those bring a forget image
+        back, towards the keep images themselves.
         """
         if not self.config.stop.settles:
             return []
         parts = [StepPart(part.sampler, NaiveDeletion()) for part in self.parts]
         on_data = Phase(parts, NaiveDeletion.default_combination)
-        if not self.has_teacher:
-            return [on_data]
-        return [replace(on_data, teacher=frozen_copy(self.model.denoiser)), on_data]
-
-    @property
-    def has_teacher(self) -> bool:
-        """Whether settling needs a copy of the model as it is now."""
-        stop = self.config.stop
-        return stop.settles and stop.settle_towards == "predictions"
+        return [on_data] if teacher is None else [replace(on_data, teacher=teacher), on_data]
 
 
 def prepare(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 
-from dataunlearn.gradients import GradientEngine, PassCounts, trainable
+from dataunlearn.gradients import GradientEngine, trainable
 from dataunlearn.job import Job
 from dataunlearn.report.facts import peak_memory
 from dataunlearn.trainer import Trainer
+from dataunlearn.two_gradients import PassCounts
 
 MIB = 2**20
 # Weights, two gradient buffers, the combined gradient and the optimizer's two moments, as float32.
@@ -49,12 +50,13 @@ def describe_plan(job: Job) -> str:
 def _try_first_step(job: Job) -> tuple[PassCounts, float, float]:
     """Passes, seconds and bytes of one step's gradients, by taking them twice."""
     trainer = Trainer(job.model, job.parts, job.combination, job.training, shown=False)
+    teacher = job.model.denoiser if job.config.has_teacher else None
     rows = trainer.rows(0)
     engine = GradientEngine(job.training.micro_batch_rows, precision=job.training.precision)
-    engine(job.model.denoiser, rows)  # the first pass pays for set-up
+    engine(job.model.denoiser, rows, teacher=teacher)  # the first pass pays for set-up
     started = time.perf_counter()
-    gradients = engine(job.model.denoiser, rows)
+    gradients = engine(job.model.denoiser, rows, teacher=teacher)
     seconds = time.perf_counter() - started
     parameters = BYTES_PER_PARAMETER * job.model.num_parameters
-    teacher = BYTES_PER_TEACHER_PARAMETER * job.model.num_parameters if job.has_teacher else 0
-    return gradients.counts, seconds, peak_memory(job.model.device) + parameters / 2 + teacher
+    copied = 0 if teacher is None else BYTES_PER_TEACHER_PARAMETER * job.model.num_parameters
+    return gradients.counts, seconds, peak_memory(job.model.device) + parameters / 2 + copied

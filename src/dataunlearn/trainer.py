@@ -22,7 +22,7 @@ from dataunlearn.checkpoint import (
 from dataunlearn.combine import Combination, Gramian
 from dataunlearn.config import Training
 from dataunlearn.data.sampler import PairSampler
-from dataunlearn.gradients import GradientEngine, TwoGradients, trainable
+from dataunlearn.gradients import GradientEngine, trainable
 from dataunlearn.interrupt import InterruptedRunError, interrupt_flag
 from dataunlearn.models import DiffusionModel
 from dataunlearn.objectives import Objective
@@ -31,7 +31,7 @@ from dataunlearn.progress import progress_bar
 from dataunlearn.rows import Rows, concatenate
 from dataunlearn.seeding import mix_seed
 from dataunlearn.steplog import StepLog, weight_record
-from dataunlearn.teacher import keep_predictions
+from dataunlearn.two_gradients import TwoGradients
 
 Callback = Callable[["Trainer", int], bool]
 
@@ -79,6 +79,7 @@ class Trainer:
         parts: What every step trains on.
         combination: How the two gradients are weighed.
         config: Numbers of the loop.
+        teacher: Whose predictions the keep side is regressed on, as in :class:`Phase`.
         run_dir: Where the log and the checkpoints go; None keeps nothing.
         accelerator: Processes and device; a plain single process by default.
         callbacks: Called with (trainer, steps done) after every step; True ends the run.
@@ -95,6 +96,7 @@ class Trainer:
         combination: Combination,
         config: Training,
         *,
+        teacher: torch.nn.Module | None = None,
         run_dir: Path | None = None,
         accelerator: Accelerator | None = None,
         callbacks: Sequence[Callback] = (),
@@ -103,7 +105,7 @@ class Trainer:
         shown: bool = True,
     ) -> None:
         self.model, self.config = model, config
-        self.forgetting, self.settling = Phase(parts, combination), settling
+        self.forgetting, self.settling = Phase(parts, combination, teacher), settling
         self.settled_after: int | None = None
         self.times_settled = 0
         self.accelerator = accelerator
@@ -164,7 +166,8 @@ class Trainer:
         started = time.perf_counter()
         self.model.denoiser.train()
         rows = self.rows(number)
-        gradients = self.engine(self.model.denoiser, rows, mix_seed(self.config.seed, number))
+        seed = mix_seed(self.config.seed, number)
+        gradients = self.engine(self.model.denoiser, rows, seed, self.phase.teacher)
         gramian = gradients.gramian()
         gradients.require_finite(gramian, rows, number + 1)
         u_keep, u_forget = self.phase.combination(gramian)
@@ -191,10 +194,7 @@ class Trainer:
             )
             for part in self.phase.parts
         ]
-        rows = concatenate(built)
-        if self.phase.teacher is None:
-            return rows
-        return keep_predictions(self.phase.teacher, rows, self.engine.micro_batch_rows)
+        return concatenate(built)
 
     def settle(self) -> bool:
         """Go on with the next settling phase; true if there is none, which ends the run."""

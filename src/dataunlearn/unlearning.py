@@ -195,15 +195,17 @@ def make_trainer(
         callbacks.append(budget_callback(job, job.config.budget))
     if accelerator is not None and job.config.tracker is not None:
         callbacks.append(tracker_callback(accelerator))
+    teacher = job.teacher()
     return Trainer(
         job.model,
         job.parts,
         job.combination,
         job.training,
+        teacher=teacher,
         run_dir=out,
         accelerator=accelerator,
         callbacks=callbacks,
-        settling=job.settling(),
+        settling=job.settling(teacher),
         description="unlearning",
         shown=shown,
     )

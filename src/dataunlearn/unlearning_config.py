@@ -48,14 +48,11 @@ class StopRule:
     Ascending further would only harm the rest. What happens then is up to ``then``: "settle" spends
     the remaining steps on the keep images alone, with the rate falling to 0, which mends what the
     ascent broke; "end" ends the run. The looks go on while the model settles: should an image come
-    back, the model forgets again, and settles towards the keep images themselves.
+    back, the model forgets again, and then settles towards the keep images themselves.
 
     Args:
         every_steps: Steps between looks, three times that while settling; 0 never looks.
         then: "settle" or "end".
-        settle_towards: "data" trains on the keep images as usual; "predictions" holds on to what
-            the model predicted for noisy keep images before it forgot, which costs a forward
-            pass more per row and a copy of the model in memory.
         regeneration_below: Share of regenerations at which the images count as forgotten.
         timestep: Noise level of the look; None for 45 % of the noise, a little below the half that
             the verdict is about.
@@ -64,7 +61,6 @@ class StopRule:
 
     every_steps: int = 10
     then: Literal["settle", "end"] = "settle"
-    settle_towards: Literal["data", "predictions"] = "data"
     regeneration_below: float = 0.0
     timestep: int | None = None
     copies: int = 16
@@ -121,6 +117,11 @@ class Unlearning:
         batch_pairs: Keep/forget pairs per step.
         timesteps: Noise levels to train on: ``Above`` a share of them, ``Uniform``, ``Last``, or
             ``Window`` with lo and hi.
+        keep_towards: What the keep side is regressed on: "data" is the method as published,
+            "predictions" is what the model predicted for the same noisy pictures before the run,
+            which keeps more of it with few steps and few keep images, and costs a forward pass
+            more per row and a copy of the model. None takes predictions where the combination
+            scales the forget gradient (SISS and its ablations), else data.
         stop: When to stop forgetting, and what to do with the steps that are left.
         budget: End the run at this much harm to the keep images; None for no such limit.
         optimizer: "adamw" or "adam".
@@ -159,6 +160,7 @@ class Unlearning:
     learning_rate: float | None = None
     batch_pairs: int = 32
     timesteps: TimestepPolicy = field(default_factory=Above)
+    keep_towards: Literal["data", "predictions"] | None = None
     stop: StopRule = field(default_factory=StopRule)
     budget: QualityBudget | None = None
     optimizer: Literal["adamw", "adam"] = "adamw"
@@ -199,6 +201,13 @@ class Unlearning:
         if self.combination is None and isinstance(rule, NormFix):
             return NormFix(ratio=DIALS[self.strength].ratio)
         return rule
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether the keep side is regressed on the model's own earlier predictions."""
+        if self.keep_towards is None:
+            return isinstance(self.objective.default_combination, NormFix)
+        return self.keep_towards == "predictions"
 
     def training(self, num_parameters: int) -> Training:
         """The loop's numbers for a model of this size."""

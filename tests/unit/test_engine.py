@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dataunlearn.gradients import GradientEngine, NonFiniteError, drop_negligible, trainable
+from dataunlearn.gradients import GradientEngine, drop_negligible, trainable
 from dataunlearn.objectives import (
     SISS,
     BernoulliSubscore,
@@ -18,6 +18,7 @@ from dataunlearn.objectives import (
     SISSNoIS,
 )
 from dataunlearn.rows import Rows, Term, concatenate
+from dataunlearn.two_gradients import NonFiniteError
 
 OBJECTIVES = {
     "SISS(0.5)": SISS(),

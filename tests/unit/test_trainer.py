@@ -14,7 +14,6 @@ from dataunlearn.combine import DEFAULT_RATIO, BoundedDescent, Combination, Fixe
 from dataunlearn.config import Ema, Training
 from dataunlearn.data import ArrayImages
 from dataunlearn.data.sampler import PairSampler
-from dataunlearn.gradients import NonFiniteError
 from dataunlearn.interrupt import InterruptedRunError
 from dataunlearn.models import DiffusionModel
 from dataunlearn.objectives import OBJECTIVES, SISS, NaiveDeletion, NegGrad, Objective, SISSNoIS
@@ -22,6 +21,7 @@ from dataunlearn.optimizer import make_ema, make_optimizer
 from dataunlearn.steplog import read_log
 from dataunlearn.teacher import frozen_copy
 from dataunlearn.trainer import Phase, StepPart, Trainer
+from dataunlearn.two_gradients import NonFiniteError
 
 MakeTrainer = Callable[..., Trainer]
 CONFIG = Training(steps=3, batch_pairs=4, learning_rate=1e-3)
@@ -504,14 +504,18 @@ class TestSettle:
         trainer = self.trainer(make_model, make_images)
         teacher = trainer.settling[0].teacher
         trainer.run()  # the model moves away; the copy must not
-        rows = trainer.rows(3)
+        rows, denoiser = trainer.rows(3), trainer.model.denoiser
         with torch.no_grad():
             expected = torch.cat(
                 [teacher(rows.inputs[i : i + 1], rows.t[i : i + 1], None) for i in range(len(rows))]
             )
-            now = trainer.model.denoiser(rows.inputs, rows.t, None)
-        torch.testing.assert_close(rows.keep.target, expected, rtol=1e-5, atol=1e-6)
-        assert not torch.allclose(now, expected, atol=1e-4)
+        plain = replace(rows, keep=replace(rows.keep, target=expected))
+        given, asked = trainer.engine(denoiser, plain), trainer.engine(denoiser, rows, 0, teacher)
+        torch.testing.assert_close(asked.keep_losses, given.keep_losses, rtol=1e-4, atol=1e-8)
+        torch.testing.assert_close(asked.flat_keep, given.flat_keep, rtol=1e-4, atol=1e-5)
+        untaught = trainer.engine(denoiser, rows)
+        assert not torch.allclose(untaught.keep_losses, given.keep_losses, rtol=1e-2)
+        assert torch.equal(untaught.flat_forget, asked.flat_forget)
 
     def test_without_movement_settling_has_no_loss(self, make_model, make_images):
         trainer = self.trainer(make_model, make_images)

@@ -1,0 +1,92 @@
+"""What the gradient engine returns: both sides' gradients, and what they cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dataunlearn.combine import Gramian, gramian_of
+from dataunlearn.rows import Rows
+
+DOT_ELEMENTS = 2**24  # inner products are taken in float64, a copy of so many elements at a time
+
+
+class NonFiniteError(ArithmeticError):
+    """A loss or gradient became infinite or not a number."""
+
+
+@dataclass
+class PassCounts:
+    """What a step cost: forward and backward passes, in micro-batches and in rows."""
+
+    rows: int = 0
+    terms_dropped: int = 0
+    forward_passes: int = 0
+    backward_passes: int = 0
+    forward_rows: int = 0
+    backward_rows: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class TwoGradients:
+    """Gradients of the two side losses over the trainable parameters.
+
+    Attributes:
+        flat_keep: All parameters' gradients one after another, ``(P,)`` float32.
+        flat_forget: Likewise.
+        keep: The same memory as one tensor per parameter.
+        forget: Likewise.
+        keep_losses: Each row's share of the keep loss, ``(R,)``, in the rows' order.
+        forget_losses: Likewise for the forget loss.
+        counts: What the step cost on this process.
+    """
+
+    flat_keep: Tensor
+    flat_forget: Tensor
+    keep: list[Tensor]
+    forget: list[Tensor]
+    keep_losses: Tensor
+    forget_losses: Tensor
+    counts: PassCounts
+
+    def gramian(self) -> Gramian:
+        """Inner products of the two gradients."""
+        pieces = (torch.split(flat, DOT_ELEMENTS) for flat in (self.flat_keep, self.flat_forget))
+        return gramian_of(*pieces)
+
+    def write(self, params: Sequence[nn.Parameter], u_keep: float, u_forget: float) -> None:
+        """Set each parameter's ``.grad`` to u_keep * keep + u_forget * forget."""
+        combined = torch.add(u_keep * self.flat_keep, self.flat_forget, alpha=u_forget)
+        for param, grad in zip(params, views_like(params, combined), strict=True):
+            param.grad = grad.to(param.dtype)
+
+    def require_finite(self, gramian: Gramian, rows: Rows, step: int) -> None:
+        """Stop on a non-finite loss or gradient.
+
+        Raises:
+            NonFiniteError: Naming the step, and the rows and timesteps at fault where a row's loss
+                is to blame.
+        """
+        losses = self.keep_losses + self.forget_losses
+        finite = all(math.isfinite(value) for value in (gramian.kk, gramian.kf, gramian.ff))
+        if finite and math.isfinite(float(losses.sum(dtype=torch.float64))):
+            return
+        bad = (~losses.isfinite()).nonzero().flatten().tolist()
+        where = "the rows' losses are finite, the backward pass is not"
+        if bad:
+            timesteps = [int(rows.t[row]) for row in bad]
+            where = f"rows {bad[:16]} at timesteps {timesteps[:16]}"
+        raise NonFiniteError(
+            f"step {step}: non-finite loss or gradient ({where}). The model on disk is unharmed. "
+            "Lower the learning rate, use float32, or keep lam away from 0 and 1"
+        )
+
+
+def views_like(params: Sequence[Tensor], flat: Tensor) -> list[Tensor]:
+    """Views of ``flat (P,)``, one of each parameter's shape, in their order."""
+    parts = torch.split(flat, [param.numel() for param in params])
+    return [part.view_as(param) for part, param in zip(parts, params, strict=True)]
