@@ -48,7 +48,11 @@ REFERENCE = Path("models/mnist_tshirt_small_without")
 NEVER_SAW_IT = "never saw it"
 # The methods as the paper compares them: uniform timesteps, norm fixing at a tenth of the keep
 # gradient, all steps with the forget side on. Steps, rate and schedule are those of the defaults.
-PLAIN: dict[str, Any] = {"timesteps": Uniform(), "stop": StopRule(every_steps=0)}
+PLAIN: dict[str, Any] = {
+    "timesteps": Uniform(),
+    "stop": StopRule(every_steps=0),
+    "keep_towards": "data",
+}
 TENTH = {"combination": NormFix(ratio=0.1)}
 RUNS: dict[str, dict[str, Any]] = {
     "SISS, seed 0": {},

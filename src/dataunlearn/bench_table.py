@@ -26,7 +26,7 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval, from one run or over several seeds."""
+    """A number with its 95 % interval, from one run or over several seeds; of two, both values."""
 
     value: float
     interval: tuple[float, float] | None
@@ -119,15 +119,22 @@ def run_costs(run: Path) -> dict[str, float]:
 def combine(results: Sequence[Mapping[str, Any]]) -> Estimate:
     """One number from the same measure of several seeds.
 
-    The interval over seeds is Student's; a single run keeps the measure's own.
+    The interval over seeds is Student's, within [0, 1] where every run's own interval is. Two runs
+    give no such interval worth the name: theirs are the two values. A single run keeps its own.
     """
     values = [found["value"] for found in results]
     if len(values) == 1:
         own = results[0]["interval"]
         return Estimate(values[0], None if own is None else (own[0], own[1]), 1)
     mean = statistics.fmean(values)
+    if len(values) == 2:
+        return Estimate(mean, (min(values), max(values)), 2)
     error = statistics.stdev(values) / math.sqrt(len(values))
-    return Estimate(mean, student_interval(mean, error, len(values) - 1), len(values))
+    low, high = student_interval(mean, error, len(values) - 1)
+    own = [bound for found in results for bound in found["interval"] or (-math.inf, math.inf)]
+    if min(own) >= 0 and max(own) <= 1:
+        low, high = max(low, 0.0), min(high, 1.0)
+    return Estimate(mean, (low, high), len(values))
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
@@ -207,7 +214,8 @@ def _words(found: Estimate | None) -> str:
         return "–"
     if found.interval is None:
         return f"{found.value:.3g}"
-    return f"{found.value:.3g} ({found.interval[0]:.3g} to {found.interval[1]:.3g})"
+    between = "and" if found.num_runs == 2 else "to"
+    return f"{found.value:.3g} ({found.interval[0]:.3g} {between} {found.interval[1]:.3g})"
 
 
 def _cost_words(row: Row) -> list[str]:

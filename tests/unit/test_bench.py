@@ -16,7 +16,7 @@ from scipy import stats
 from dataunlearn import cli
 from dataunlearn.bench import check_settings
 from dataunlearn.bench_config import Benchmark, cells
-from dataunlearn.bench_table import combine
+from dataunlearn.bench_table import Estimate, combine
 from dataunlearn.report.pareto import Point, on_front
 
 BASE = {"model": "m", "forget": "f", "keep": "k", "steps": 50}
@@ -70,6 +70,12 @@ def test_seeds_are_combined_with_students_interval() -> None:
     assert found.value == pytest.approx(7 / 3)
     assert found.interval == pytest.approx(expected)
     assert combine([{"value": 1.0, "interval": [0.5, 2]}]).interval == (0.5, 2)
+    assert combine([{"value": 2.0, "interval": [0, 9]}, {"value": 1.0, "interval": None}]) == (
+        Estimate(1.5, (1.0, 2.0), 2)
+    )
+    shares = combine([{"value": value, "interval": [0, 1]} for value in (0.0, 0.1, 0.9)])
+    assert shares.interval[0] == 0
+    assert shares.interval[1] == 1
     assert combine([{"value": 1.0, "interval": None}]).interval is None
 
 

@@ -34,6 +34,7 @@ def celeba_hq(forget: str = "forget", keep: str = "keep", out: Path = Path("run"
         batch_pairs=64,
         micro_batch_rows=16,
         timesteps=Last(),
+        keep_towards="data",
         stop=StopRule(every_steps=0),
         betas=(0.95, 0.999),
         weight_decay=1e-6,

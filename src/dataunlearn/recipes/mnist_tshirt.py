@@ -77,6 +77,7 @@ def mnist_tshirt_unlearning(
         learning_rate=5e-5,
         batch_pairs=64,
         timesteps=Uniform(),
+        keep_towards="data",
         stop=StopRule(every_steps=0),
         betas=(0.95, 0.999),
         weight_decay=1e-6,

@@ -75,6 +75,7 @@ class RunFacts:
                 "combination": str(job.combination),
                 "steps": len(self.log),
                 "settled_after": self.settled_after,
+                "keep_towards": "predictions" if config.has_teacher else "data",
                 "batch_pairs": job.training.batch_pairs,
                 "learning_rate": job.training.learning_rate,
                 "timesteps": str(config.timesteps),
