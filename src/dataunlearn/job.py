@@ -18,6 +18,7 @@ from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.objectives import NaiveDeletion
 from dataunlearn.reference import Reference, open_reference
 from dataunlearn.teacher import frozen_copy
+from dataunlearn.timesteps import TimestepPolicy, Uniform
 from dataunlearn.trainer import Phase, StepPart
 from dataunlearn.unlearning_config import Unlearning
 
@@ -48,19 +49,22 @@ class Job:
     combination: Combination
     reference: Reference | None = None
 
-    @property
-    def parts(self) -> list[StepPart]:
-        """What every step trains on."""
-        sampler = PairSampler(
+    def sampler(self, timesteps: TimestepPolicy) -> PairSampler:
+        """Pairs of keep and forget images at noise levels of this policy."""
+        return PairSampler(
             self.split.keep,
             self.split.forget,
             self.model.process,
             batch_pairs=self.config.batch_pairs,
-            timesteps=self.config.timesteps,
+            timesteps=timesteps,
             seed=self.config.seed,
             num_classes=self.model.num_classes,
         )
-        return [StepPart(sampler, self.config.objective)]
+
+    @property
+    def parts(self) -> list[StepPart]:
+        """What every step trains on."""
+        return [StepPart(self.sampler(self.config.timesteps), self.config.objective)]
 
     def teacher(self) -> nn.Module | None:
         """A frozen copy of the model as it is now for the keep side, if the settings want one."""
@@ -69,14 +73,20 @@ class Job:
     def settling(self, teacher: nn.Module | None) -> list[Phase]:
         """What steps train on once the images are forgotten: the keep images alone.
 
-        First towards the teacher's predictions, if there is one. Where those bring a forget image
-        back, towards the keep images themselves.
+        First towards the teacher's predictions at all noise levels, if there is one: forgetting
+        leaves its mark at levels that it does not train on, too. Where those predictions bring a
+        forget image back, towards the keep images themselves.
         """
         if not self.config.stop.settles:
             return []
-        parts = [StepPart(part.sampler, NaiveDeletion()) for part in self.parts]
-        on_data = Phase(parts, NaiveDeletion.default_combination)
-        return [on_data] if teacher is None else [replace(on_data, teacher=teacher), on_data]
+        on_data = self._keep_alone(self.config.timesteps)
+        if teacher is None:
+            return [on_data]
+        return [replace(self._keep_alone(Uniform()), teacher=teacher), on_data]
+
+    def _keep_alone(self, timesteps: TimestepPolicy) -> Phase:
+        parts = [StepPart(self.sampler(timesteps), NaiveDeletion())]
+        return Phase(parts, NaiveDeletion.default_combination)
 
 
 def prepare(

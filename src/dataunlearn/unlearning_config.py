@@ -27,7 +27,7 @@ class Dial:
 
 DIALS: dict[Strength, Dial] = {
     "gentle": Dial(steps=100, ratio=0.2, rate_factor=1.0),
-    "default": Dial(steps=200, ratio=DEFAULT_RATIO, rate_factor=1.0),
+    "default": Dial(steps=180, ratio=DEFAULT_RATIO, rate_factor=1.0),
     "strong": Dial(steps=400, ratio=0.6, rate_factor=1.5),
 }
 
@@ -120,8 +120,8 @@ class Unlearning:
         keep_towards: What the keep side is regressed on: "data" is the method as published,
             "predictions" is what the model predicted for the same noisy pictures before the run,
             which keeps more of it with few steps and few keep images, and costs a forward pass
-            more per row and a copy of the model. None takes predictions where the combination
-            scales the forget gradient (SISS and its ablations), else data.
+            more per row and a copy of the model. None takes predictions where the method's own
+            rule scales the forget gradient (SISS and its ablations), else data.
         stop: When to stop forgetting, and what to do with the steps that are left.
         budget: End the run at this much harm to the keep images; None for no such limit.
         optimizer: "adamw" or "adam".
@@ -158,7 +158,7 @@ class Unlearning:
     strength: Strength = "default"
     steps: int | None = None
     learning_rate: float | None = None
-    batch_pairs: int = 32
+    batch_pairs: int = 24
     timesteps: TimestepPolicy = field(default_factory=Above)
     keep_towards: Literal["data", "predictions"] | None = None
     stop: StopRule = field(default_factory=StopRule)
