@@ -12,12 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from dataunlearn.bench_config import Benchmark, Cell, baselines, cells
 from dataunlearn.checkpoint import write_atomically
 from dataunlearn.metrics.intervals import student_interval
-from dataunlearn.report.facts import machine, versions
 from dataunlearn.report.pareto import Point, pareto
 from dataunlearn.steplog import read_log
 
@@ -70,6 +67,7 @@ def publish(benchmark: Benchmark) -> Path:
             row.measures[benchmark.quality].value,
             row.measures[benchmark.forgetting].interval,
             row.measures[benchmark.quality].interval,
+            is_yardstick=not row.costs,
         )
         for row in rows
         if {benchmark.forgetting, benchmark.quality} <= row.measures.keys()
@@ -173,8 +171,7 @@ def as_json(benchmark: Benchmark, rows: Sequence[Row]) -> dict[str, Any]:
         "methods": benchmark.methods,
         "seeds": list(benchmark.seeds),
         "evaluate": benchmark.evaluate,
-        "machine": machine(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
-        "versions": versions(),
+        "measured_with": _circumstances(benchmark),
         "rows": [
             {
                 "name": row.name,
@@ -185,6 +182,18 @@ def as_json(benchmark: Benchmark, rows: Sequence[Row]) -> dict[str, Any]:
             for row in rows
         ],
     }
+
+
+def _circumstances(benchmark: Benchmark) -> list[dict[str, Any]]:
+    """Each machine with its versions that measured a part of the table, once."""
+    files = [baseline.folder / "results.json" for baseline in baselines(benchmark)]
+    files += [_results(cell) for cell in cells(benchmark)]
+    found: list[dict[str, Any]] = []
+    for content in (json.loads(file.read_text()) for file in files if file.is_file()):
+        one = {name: content[name] for name in ("machine", "versions")}
+        if one not in found:
+            found.append(one)
+    return found
 
 
 def _results(cell: Cell) -> Path:

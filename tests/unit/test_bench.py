@@ -83,6 +83,8 @@ def test_the_front_holds_what_nothing_beats() -> None:
     points = [Point("a", 0, 5), Point("b", 1, 9), Point("c", 1, 4), Point("d", 0, 5)]
     assert on_front(points, higher=True) == [True, True, False, True]
     assert on_front(points, higher=False) == [True, False, True, True]
+    yardstick = Point("never saw it", 0, 0, is_yardstick=True)
+    assert on_front([*points, yardstick], higher=False) == [True, False, True, True, False]
 
 
 @pytest.fixture

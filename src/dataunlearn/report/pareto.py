@@ -5,20 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from matplotlib.axes import Axes
+
 from dataunlearn.report.plots import figure_and_axes, png
 
 INK, SOFT, FRONT = "#30343b", "#8a8f98", "#0b6e99"
+NEIGHBOUR_PIXELS = 14
+WIDE_RANGE = 50
 
 
 @dataclass(frozen=True)
 class Point:
-    """One method: forgetting (lower is better) and quality, with intervals where known."""
+    """One method: forgetting (lower is better) and quality, with intervals where known.
+
+    A yardstick, such as the model before, is drawn as a square and is never on the front.
+    """
 
     label: str
     x: float
     y: float
     x_interval: tuple[float, float] | None = None
     y_interval: tuple[float, float] | None = None
+    is_yardstick: bool = False
 
 
 def on_front(points: Sequence[Point], higher: bool) -> list[bool]:
@@ -29,19 +37,26 @@ def on_front(points: Sequence[Point], higher: bool) -> list[bool]:
         better_x, better_y = b.x - a.x, sign * (a.y - b.y)
         return min(better_x, better_y) >= 0 and max(better_x, better_y) > 0
 
-    return [not any(beats(other, point) for other in points) for point in points]
+    methods = [point for point in points if not point.is_yardstick]
+    return [
+        not point.is_yardstick and not any(beats(other, point) for other in methods)
+        for point in points
+    ]
 
 
 def pareto(points: Sequence[Point], x_name: str, y_name: str, higher: bool) -> bytes:
-    """A PNG; points on the front are filled and joined.
+    """A PNG; points on the front are filled and joined, numbers are explained at the side.
 
     Args:
         points: At least one.
         x_name: What lies to the right, lower is better.
-        y_name: What lies upwards.
+        y_name: What lies upwards; its axis is logarithmic where values differ very much.
         higher: Whether higher is better there.
     """
-    figure, axes = figure_and_axes(6.4, 4.2)
+    figure, axes = figure_and_axes(8.4, 4.4)
+    heights = [point.y for point in points]
+    if min(heights) > 0 and max(heights) > WIDE_RANGE * min(heights):
+        axes.set_yscale("log")
     front = on_front(points, higher)
     for point, best in zip(points, front, strict=True):
         axes.errorbar(
@@ -49,24 +64,53 @@ def pareto(points: Sequence[Point], x_name: str, y_name: str, higher: bool) -> b
             point.y,
             xerr=_reach(point.x, point.x_interval),
             yerr=_reach(point.y, point.y_interval),
-            fmt="o",
+            fmt="s" if point.is_yardstick else "o",
             color=FRONT if best else SOFT,
             markerfacecolor=FRONT if best else "white",
             elinewidth=0.8,
         )
+    line = sorted((p.x, p.y) for p, best in zip(points, front, strict=True) if best)
+    if line:
+        axes.step(*zip(*line, strict=True), where="post", color=FRONT, linewidth=0.8)
+    axes.set_xlabel(f"{x_name} (lower is better)")
+    axes.set_ylabel(f"{y_name} ({'higher' if higher else 'lower'} is better)")
+    figure.draw_without_rendering()  # places are known from here on
+    _number(axes, points, front)
+    return png(figure)
+
+
+def _number(axes: Axes, points: Sequence[Point], front: Sequence[bool]) -> None:
+    """Number the points, neighbours under one label, with a list of names beside the axes."""
+    places = axes.transData.transform([(point.x, point.y) for point in points])
+    groups: list[list[int]] = []
+    for index, place in enumerate(places):
+        for group in groups:
+            if max(abs(place - places[group[0]])) < NEIGHBOUR_PIXELS:
+                group.append(index)
+                break
+        else:
+            groups.append([index])
+    for group in groups:
+        first = points[group[0]]
+        words = ", ".join(str(index + 1) for index in group)
         axes.annotate(
-            point.label,
-            (point.x, point.y),
+            words,
+            (first.x, first.y),
             (5, 5),
             textcoords="offset points",
             fontsize=8,
             color=INK,
         )
-    line = sorted((p.x, p.y) for p, best in zip(points, front, strict=True) if best)
-    axes.step(*zip(*line, strict=True), where="post", color=FRONT, linewidth=0.8)
-    axes.set_xlabel(f"{x_name} (lower is better)")
-    axes.set_ylabel(f"{y_name} ({'higher' if higher else 'lower'} is better)")
-    return png(figure)
+    for index, (point, best) in enumerate(zip(points, front, strict=True)):
+        axes.text(
+            1.03,
+            1 - index / max(16, len(points)),
+            f"{index + 1}  {point.label}",
+            transform=axes.transAxes,
+            fontsize=8,
+            color=FRONT if best else INK,
+            va="top",
+        )
 
 
 def _reach(value: float, interval: tuple[float, float] | None) -> list[list[float]] | None:
