@@ -35,16 +35,16 @@ def model() -> DiffusionModel:
     return DiffusionModel.from_pipeline(DDPMPipeline(unet, DDPMScheduler()))
 
 
-@pytest.mark.parametrize("recipe", [celeba_hq, celeba_hq_ours])
-def test_two_steps_of_the_recipe(recipe, model: DiffusionModel) -> None:
+@pytest.mark.parametrize(("recipe", "steps"), [(celeba_hq, 2), (celeba_hq_ours, 1)])
+def test_first_steps_of_the_recipe(recipe, steps: int, model: DiffusionModel) -> None:
     """One pair instead of 64; everything else is the recipe's."""
     faces = np.random.default_rng(0).integers(0, 256, (4, 256, 256, 3), dtype=np.uint8)
-    config = replace(recipe(), batch_pairs=1, steps=2)
+    config = replace(recipe(), batch_pairs=1, steps=steps)
     job = prepare(config, model=model, forget=faces[:1], keep=faces[1:], shown=False)
     trainer = make_trainer(job, out=None, accelerator=None, shown=False)
     before = [param.detach().clone() for param in trainer.params[:4]]
     log = trainer.run()
-    assert [record["rows"] for record in log] == [1, 1]
+    assert [record["rows"] for record in log] == [1] * steps
     assert any(not torch.equal(a, b) for a, b in zip(before, trainer.params, strict=False))
     if recipe is celeba_hq:
         assert trainer.rows(0).t.tolist() == [999]
