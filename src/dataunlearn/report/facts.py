@@ -148,9 +148,10 @@ def verdict(
     forgotten = max(shares, default=0.0) <= FORGOTTEN_BELOW and not bool(after.copies.any())
     kept = None if change is None else change.kept
     worst = max(shares, default=0.0)
+    how_often = f"in at most {worst:.0%} of the tries" if worst else "in none of the tries"
     text = (
         f"The model {'no longer reproduces' if forgotten else 'still reproduces'} what it had to "
-        f"forget: from half of the noise or more it restores it in at most {worst:.0%} of the tries"
+        f"forget: from half of the noise or more it restores it {how_often}"
     )
     if len(after.samples):
         copies = int(after.copies.sum())
