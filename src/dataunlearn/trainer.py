@@ -167,7 +167,10 @@ class Trainer:
         self.model.denoiser.train()
         rows = self.rows(number)
         seed = mix_seed(self.config.seed, number)
-        gradients = self.engine(self.model.denoiser, rows, seed, self.phase.teacher)
+        # Before the first step the model is its own teacher: the keep gradient would be rounding
+        # noise, and the forget gradient a share of that.
+        teacher = self.phase.teacher if number > 0 else None
+        gradients = self.engine(self.model.denoiser, rows, seed, teacher)
         gramian = gradients.gramian()
         gradients.require_finite(gramian, rows, number + 1)
         u_keep, u_forget = self.phase.combination(gramian)

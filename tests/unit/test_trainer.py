@@ -520,7 +520,26 @@ class TestSettle:
     def test_without_movement_settling_has_no_loss(self, make_model, make_images):
         trainer = self.trainer(make_model, make_images)
         trainer.settle()
-        assert trainer.step(0)["loss_keep"] < 1e-8
+        assert trainer.step(1)["loss_keep"] < 1e-8
+
+    def test_the_first_step_trains_on_the_data(self, make_model, make_images):
+        """A keep gradient of rounding noise would scale the forget gradient to noise as well."""
+        model = make_model()
+        sampler = PairSampler(make_images(6), make_images(2, seed=1), model.process, batch_pairs=4)
+        trainer = Trainer(
+            model,
+            [StepPart(sampler, SISSNoIS())],
+            NormFix(ratio=0.5),
+            Training(steps=2, batch_pairs=4, learning_rate=1e-3),
+            teacher=frozen_copy(model.denoiser),
+            shown=False,
+        )
+        first, second = trainer.run()
+        assert first["norm_keep"] > 1
+        assert abs(first["u_forget"]) * first["norm_forget"] == pytest.approx(
+            0.5 * first["norm_keep"]
+        )
+        assert 0 < second["loss_keep"] < first["loss_keep"] / 10
 
     def test_a_senseless_settling_phase_is_refused(self, make_model, make_images):
         sampler = PairSampler(make_images(3), None, make_model().process, batch_pairs=2)
