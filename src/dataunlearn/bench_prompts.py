@@ -21,8 +21,9 @@ RESULTS_FILE, COSTS_FILE = "results.json", "costs.json"
 
 
 def prompt_settings(cell: Cell) -> dict[str, Any]:
-    """A run's settings of ``dataunlearn unlearn-prompts``."""
-    return {**cell.settings, "out": str(cell.folder / "run")}
+    """A run's settings of ``dataunlearn unlearn-prompts``; all share the samples from before."""
+    before = cell.folder.parent.parent / "before"
+    return {"before": str(before), **cell.settings, "out": str(cell.folder / "run")}
 
 
 def check_prompt_settings(cell: Cell) -> None:

@@ -156,6 +156,26 @@ class TestFromPublishedData:
         rows = json.loads(log[0])["rows"]
         assert rows == 4  # two pairs of the prompts, two rows of what stays
 
+    def test_samples_from_before_are_drawn_once(
+        self, model: Path, published: Path, tmp_path: Path
+    ) -> None:
+        others = tmp_path / "others.txt"
+        others.write_text("green\nred bird\n")
+        settings: dict[str, Any] = {"unnamed": others, "embedder": "pixels", "one_run_each": True}
+        first = run(make_config(model, published, tmp_path / "out", **settings))
+        kept = tmp_path / "out" / "before"
+        ages = {file: file.stat().st_mtime_ns for file in kept.iterdir()}
+        assert len(ages) == 5  # one for either prompt, one of its modified one, twice the others
+        again = run(make_config(model, published, tmp_path / "again", before=kept, **settings))
+        assert ages == {file: file.stat().st_mtime_ns for file in kept.iterdir()}
+        assert first is not None
+        assert again is not None
+        for one, other in zip(first["runs"], again["runs"], strict=True):
+            assert one["results"] == other["results"]
+        longer = {**settings, "sampling_steps": 3, "before": kept}
+        run(make_config(model, published, tmp_path / "longer", **longer))
+        assert len(list(kept.iterdir())) == 10
+
     def test_drift_is_the_mean_pixel_distance(self) -> None:
         from dataunlearn.prompts.drift import drift
 

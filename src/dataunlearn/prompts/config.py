@@ -43,6 +43,8 @@ class PromptUnlearning:
             their similarity and KID are left out.
         clip_iqa: A CLIP model, folder or hub id, that judges how good the samples look; None
             leaves that out.
+        before: Folder for samples of the model before unlearning, so that several runs draw them
+            once; None keeps them in ``out``.
         stop_after: "labels" ends once the samples are labelled, so that labels can be corrected
             before a second call goes on; "end" does everything.
         sampling_steps: Denoiser calls per sample.
@@ -69,6 +71,7 @@ class PromptUnlearning:
     unnamed_samples: int = 4
     embedder: str = "auto"
     clip_iqa: str | None = None
+    before: Path | None = None
     stop_after: Literal["labels", "end"] = "end"
     sampling_steps: int = 50
     guidance: float | None = None

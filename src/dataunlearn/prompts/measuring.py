@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
 from torch import Tensor
 
-from dataunlearn.checkpoint import write_atomically
 from dataunlearn.metrics.clip_iqa import clip_iqa, open_clip_iqa
 from dataunlearn.metrics.intervals import mean_interval
 from dataunlearn.metrics.prompt_memory import memorised_share, mitigated_share
@@ -21,6 +18,7 @@ from dataunlearn.metrics.text_noise import text_noise_norms
 from dataunlearn.models import DiffusionModel
 from dataunlearn.progress import progress_bar
 from dataunlearn.prompts.config import PromptUnlearning
+from dataunlearn.prompts.kept import KeptSamples
 from dataunlearn.prompts.labels import predict
 from dataunlearn.prompts.samples import LabelledPrompt, draw
 from dataunlearn.prompts.spec import read_prompt_file
@@ -28,7 +26,6 @@ from dataunlearn.prompts.training import modified_caption
 
 FRESH_SEED, UNNAMED_SEED, NOISE_SEED = 11, 12, 14
 PUBLISHED_SAMPLES = 8
-KIND = "samples."
 NOISE_DRAWS, NOISE_STEPS = 4, 10
 
 
@@ -58,6 +55,7 @@ def measure_prompts(
     config: PromptUnlearning,
     *,
     label: str,
+    kept: KeptSamples | None = None,
     shown: bool = True,
 ) -> PromptMeasurement:
     """Draw fresh samples and judge them.
@@ -70,12 +68,14 @@ def measure_prompts(
         prompts: The prompts with their labelled samples, which judge fresh ones.
         config: How many samples, and of what else.
         label: Label of the progress bar.
+        kept: The model's samples, if they are kept, so that each is drawn once.
         shown: Whether to draw progress.
     """
     kinds = asked_for(model, prompts)
     samples, results = {}, {}
     for kind, texts in kinds.items():
-        drawn = fresh_samples(model, texts, config, label=f"{label}, {kind} prompts", shown=shown)
+        title = f"{label}, {kind} prompts"
+        drawn = fresh_samples(model, texts, config, label=title, kept=kept, shown=shown)
         found = [prompt for prompt, text in zip(prompts, texts, strict=True) if text is not None]
         samples[kind] = drawn
         for result in judged(found, drawn):
@@ -84,23 +84,8 @@ def measure_prompts(
     if config.clip_iqa is not None:
         judge = open_clip_iqa(config.clip_iqa, model.device)
         results["clip_iqa"] = clip_iqa(samples["original"].flatten(0, 1), judge)
-    unnamed = unnamed_samples(model, config, UNNAMED_SEED, shown=shown)
+    unnamed = unnamed_samples(model, config, UNNAMED_SEED, kept=kept, shown=shown)
     return PromptMeasurement(samples, results, unnamed)
-
-
-def remembered(file: Path, measure: Callable[[], PromptMeasurement]) -> PromptMeasurement:
-    """A measurement from its file, or else measured and kept there for a second call."""
-    if file.is_file():
-        stored = load(file.read_bytes())
-        results = json.loads(file.with_suffix(".json").read_text())
-        samples = {k.removeprefix(KIND): v for k, v in stored.items() if k.startswith(KIND)}
-        found = {name: Result.from_json(content) for name, content in results.items()}
-        return PromptMeasurement(samples, found, stored["unnamed"])
-    measured = measure()
-    write_atomically(file.with_suffix(".json"), json.dumps(measured.as_json(), indent=1).encode())
-    tensors = {KIND + kind: pictures for kind, pictures in measured.samples.items()}
-    write_atomically(file, save({**tensors, "unnamed": measured.unnamed}))
-    return measured
 
 
 def asked_for(
@@ -120,17 +105,17 @@ def fresh_samples(
     config: PromptUnlearning,
     *,
     label: str,
+    kept: KeptSamples | None = None,
     shown: bool,
 ) -> Tensor:
     """Fresh samples ``(P, S, C, H, W)`` of the texts that are not None."""
-    given = [text for text in texts if text is not None]
+    given, count = [text for text in texts if text is not None], config.fresh_samples
     drawn = []
-    with progress_bar(label, config.fresh_samples * len(given), shown=shown) as advance:
+    with progress_bar(label, count * len(given), shown=shown) as advance:
         for number, text in enumerate(given):
-            stream = (FRESH_SEED, number)
-            drawn.append(
-                draw(model, config, [text], config.fresh_samples, *stream, progress=advance)
-            )
+            place = (count, FRESH_SEED, number)
+            fresh = partial(draw, model, config, [text], *place, progress=advance)
+            drawn.append(kept.remember(fresh, model, [text], *place) if kept else fresh())
     return torch.stack(drawn)
 
 
@@ -163,7 +148,12 @@ def text_noise(model: DiffusionModel, texts: Sequence[str]) -> Result:
 
 
 def unnamed_samples(
-    model: DiffusionModel, config: PromptUnlearning, seed: int, *, shown: bool
+    model: DiffusionModel,
+    config: PromptUnlearning,
+    seed: int,
+    *,
+    kept: KeptSamples | None = None,
+    shown: bool,
 ) -> Tensor:
     """Samples ``(N, C, H, W)`` of prompts that were not named, in turn; empty without any."""
     if config.unnamed is None:
@@ -171,4 +161,5 @@ def unnamed_samples(
     texts = [spec.prompt for spec in read_prompt_file(config.unnamed)]
     total = config.unnamed_samples * len(texts)
     with progress_bar("drawing other prompts", total, shown=shown) as advance:
-        return draw(model, config, texts, total, seed, progress=advance)
+        other = partial(draw, model, config, texts, total, seed, progress=advance)
+        return kept.remember(other, model, texts, total, seed) if kept else other()

@@ -23,12 +23,8 @@ from dataunlearn.models.loading import hash_weights
 from dataunlearn.models.opening import ModelSource, set_guidance
 from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.prompts.drift import compare_unnamed
-from dataunlearn.prompts.measuring import (
-    PromptMeasurement,
-    measure_prompts,
-    remembered,
-    unnamed_samples,
-)
+from dataunlearn.prompts.kept import KeptSamples
+from dataunlearn.prompts.measuring import PromptMeasurement, measure_prompts, unnamed_samples
 from dataunlearn.prompts.report import write_report
 from dataunlearn.prompts.samples import LabelledPrompt, label_prompts
 from dataunlearn.prompts.training import make_job, prior_set, split_prompts, train
@@ -38,9 +34,9 @@ from dataunlearn.trainer import Trainer
 from dataunlearn.unlearning import finish_lora, say_what_happened
 
 YARDSTICK_SEED = 13
-FACTS_FILE, BEFORE_FILE = "report.json", "before.safetensors"
+FACTS_FILE = "report.json"
 # What may change between a call that labels and the one that goes on.
-FREE = ("out", "stop_after", "device", "batch_size")
+FREE = ("out", "stop_after", "device", "batch_size", "before")
 Say = Callable[[str], None]
 
 
@@ -164,11 +160,9 @@ def unlearn_group(
     config, shown = around.config, around.shown
     hash_before, clock = hash_weights(model), Clock()
     sets = split_prompts(model, prompts, config, shown=shown)
-    before = remembered(
-        out / BEFORE_FILE,
-        lambda: measure_prompts(model, prompts, config, label="before", shown=shown),
-    )
-    again = unnamed_samples(model, config, YARDSTICK_SEED, shown=shown)
+    kept = KeptSamples.of(model, config)
+    before = measure_prompts(model, prompts, config, label="before", kept=kept, shown=shown)
+    again = unnamed_samples(model, config, YARDSTICK_SEED, kept=kept, shown=shown)
     prior = prior_set(model, config, shown=shown)
     job = make_job(model, sets, config, out)
     with clock.running("unlearning"):
