@@ -118,7 +118,6 @@ FLAGS = (
     "force",
     "evaluation.digits",
     "gradient_checkpointing",
-    "optimise",
     "one_run_each",
 )
 

@@ -14,7 +14,7 @@ from PIL import Image
 from dataunlearn import cli
 from dataunlearn.metrics.copies import pixel_distances
 from dataunlearn.prompts.config import PromptUnlearning
-from dataunlearn.prompts.layout import write_labels, write_prompts
+from dataunlearn.prompts.layout import read_prompts, write_labels, write_prompts
 from dataunlearn.prompts.workflow import unlearn_prompts
 from dataunlearn.recipes.stable_diffusion import stable_diffusion as stable_diffusion_recipe
 from tiny_pipelines import stable_diffusion
@@ -32,6 +32,7 @@ def make_config(model: Path, prompts: Path, out: Path, **settings: Any) -> Promp
         "images_per_prompt": 6,
         "fresh_samples": 3,
         "sampling_steps": 2,
+        "optimise": "never",
         "unlearning": {"steps": 2, "batch_pairs": 2, "stop": {"every_steps": 1, "copies": 2}},
     }
     return PromptUnlearning(str(model), prompts, out, **{**quick, **settings})
@@ -116,6 +117,28 @@ class TestFromPublishedData:
         with pytest.raises(ValueError, match="nothing to keep: give another modified prompt"):
             run(make_config(model, published, tmp_path / "out"))
 
+    def test_a_modified_prompt_is_found_where_it_is_needed(
+        self, model: Path, published: Path, tmp_path: Path
+    ) -> None:
+        (published / "modified_prompts.json").unlink()
+        out = tmp_path / "out"
+        facts = run(make_config(model, published, out, min_keep=2, optimise="where_needed"))
+        assert facts is not None
+        found = facts["runs"][0]["results"]["after"]["modified_memorised_fraction"]["per_item"]
+        assert len(found) == 1  # two of four samples of the first prompt are others already
+        assert not (published / "modified_prompts.json").exists()
+
+    def test_found_prompts_lie_beside_the_samples(self, model: Path, tmp_path: Path) -> None:
+        prompts, out = tmp_path / "prompts.txt", tmp_path / "out"
+        prompts.write_text("red\nblue\n")
+        settings = {"stop_after": "labels", "optimise": "where_needed", "min_keep": 4}
+        run(make_config(model, prompts, out, **settings))
+        relabel(out / "data", {"000": 2, "001": 6})
+        run(make_config(model, prompts, out, **settings))
+        modified = {data.name: data.modified for data in read_prompts(out / "data")}
+        assert modified["000"] is None
+        assert isinstance(modified["001"], torch.Tensor)
+
     def test_a_run_for_each_prompt_with_an_embedding_to_condition_on(
         self, model: Path, published: Path, tmp_path: Path
     ) -> None:
@@ -165,7 +188,8 @@ class TestFromPublishedData:
         first = run(make_config(model, published, tmp_path / "out", **settings))
         kept = tmp_path / "out" / "before"
         ages = {file: file.stat().st_mtime_ns for file in kept.iterdir()}
-        assert len(ages) == 5  # one for either prompt, one of its modified one, twice the others
+        # of each prompt, of a modified one to judge and to keep, and twice of the others
+        assert len(ages) == 6
         again = run(make_config(model, published, tmp_path / "again", before=kept, **settings))
         assert ages == {file: file.stat().st_mtime_ns for file in kept.iterdir()}
         assert first is not None
@@ -174,7 +198,7 @@ class TestFromPublishedData:
             assert one["results"] == other["results"]
         longer = {**settings, "sampling_steps": 3, "before": kept}
         run(make_config(model, published, tmp_path / "longer", **longer))
-        assert len(list(kept.iterdir())) == 10
+        assert len(list(kept.iterdir())) == 12
 
     def test_drift_is_the_mean_pixel_distance(self) -> None:
         from dataunlearn.prompts.drift import drift

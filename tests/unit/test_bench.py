@@ -163,11 +163,11 @@ class TestPrompts:
     BASE: ClassVar[dict[str, Any]] = {"model": "m", "prompts": "p", "unlearning": {"steps": 9}}
 
     def test_settings_of_the_unlearning_join_the_bases(self) -> None:
-        methods = {"a": {"unlearning": {"lam": 1}, "optimise": True}, "b": {}}
+        methods = {"a": {"unlearning": {"lam": 1}, "optimise": "always"}, "b": {}}
         first, second = cells(benchmark(base=self.BASE, methods=methods, seeds=(3,)))
         assert first.settings == {
             **self.BASE,
-            "optimise": True,
+            "optimise": "always",
             "unlearning": {"steps": 9, "lam": 1, "seed": 3},
         }
         assert second.settings["unlearning"] == {"steps": 9, "seed": 3}

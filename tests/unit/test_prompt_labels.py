@@ -183,6 +183,15 @@ def test_fresh_samples_where_all_were_memorised(spread: float) -> None:
     assert predict(found, fresh).tolist() == [True] * 20 + [False] * 20
 
 
+def test_a_fainter_copy_is_one_where_all_were_memorised() -> None:
+    picture = pictures(1, 0)
+    copies = picture + 0.01 * pictures(16, 1)
+    labelling = label_memorised(copies)
+    assert labelling.verdict == "all memorised"
+    assert predict(labelling, torch.cat([0.4 * picture, picture + 0.3])).all()
+    assert not predict(labelling, pictures(8, 2)).any()
+
+
 def test_fresh_samples_where_none_were_memorised() -> None:
     assert not predict(label_memorised(pictures(64, 1)), pictures(8, 2)).any()
 

@@ -26,8 +26,11 @@ class PromptUnlearning:
         images_per_prompt: Samples drawn and labelled for each prompt.
         condition_on: Which prompt the pictures are unlearned with: the original one, or, as
             published, the modified one.
-        optimise: Find modified prompts where none is given, by optimising the embedding until the
-            text-noise norm falls (Wen et al. 2024).
+        min_keep: Pictures on each prompt's keep side. Where fewer of its samples are not memorised,
+            samples of its modified prompt that are not memorised join them.
+        optimise: When to find a modified prompt where none is given, by optimising the embedding
+            until the text-noise norm falls (Wen et al. 2024): "where_needed" to have enough to
+            keep or something to condition on, "always", or "never".
         one_run_each: A model for each prompt instead of one for all.
         prior: A file of prompts that are to stay as they are: their samples join every step's keep
             side. None for none.
@@ -60,7 +63,8 @@ class PromptUnlearning:
     out: Path
     images_per_prompt: int = 128
     condition_on: Literal["original", "modified"] = "original"
-    optimise: bool = False
+    min_keep: int = 16
+    optimise: Literal["where_needed", "always", "never"] = "where_needed"
     one_run_each: bool = False
     prior: Path | None = None
     prior_images: int = 16
@@ -86,6 +90,7 @@ class PromptUnlearning:
             require(getattr(self, name) >= 1, f"{name} must be at least 1")
         require(self.images_per_prompt >= 4, "images_per_prompt must be at least 4: two clusters")
         require(self.batch_size >= 1, "batch_size must be at least 1")
+        require(self.min_keep >= 1, "min_keep must be at least 1")
         require(self.prior_share > 0, f"prior_share must be above 0, not {self.prior_share}")
         require(self.guidance is None or self.guidance >= 1, "guidance must be at least 1")
         for name in SET_BY_WORKFLOW:

@@ -136,8 +136,8 @@ def predict(labelling: Labelling, samples: Tensor) -> Tensor:
     """Which fresh samples are memorised, by the nearest centre.
 
     Where all or none of the first samples were memorised the clusters tell nothing apart. Then a
-    fresh sample counts if it lies within 1.5 times the first ones' largest distance from their
-    centre (at least a tenth of the centre's norm), or never.
+    fresh sample counts if its correlation with a centre is 0.8 or more, or if it lies within 1.5
+    times the first ones' largest distance from one (at least a tenth of its norm); or never.
 
     Args:
         labelling: Of samples of the original model.
@@ -156,7 +156,12 @@ def predict(labelling: Labelling, samples: Tensor) -> Tensor:
         return torch.zeros_like(nearer)
     floor = _RADIUS_FLOOR * float(labelling.classifier.centres.norm(dim=1).mean())
     reach = max(_RADIUS_FACTOR * labelling.radius, floor)
-    return _distances(samples.float(), labelling.classifier) <= reach
+    near = _distances(samples.float(), labelling.classifier) <= reach
+    if samples.ndim != 4:
+        return near
+    centres = labelling.classifier.centres.reshape(-1, *samples.shape[1:])
+    alike = comparable(samples) @ comparable(centres).T
+    return near | (alike >= COPY_LIKENESS).any(dim=1)
 
 
 def _question(

@@ -20,9 +20,9 @@ from dataunlearn.progress import progress_bar
 from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.prompts.kept import KeptSamples
 from dataunlearn.prompts.labels import predict
+from dataunlearn.prompts.modified import modified_caption
 from dataunlearn.prompts.samples import LabelledPrompt, draw
 from dataunlearn.prompts.spec import read_prompt_file
-from dataunlearn.prompts.training import modified_caption
 
 FRESH_SEED, UNNAMED_SEED, NOISE_SEED = 11, 12, 14
 PUBLISHED_SAMPLES = 8

@@ -27,7 +27,6 @@ from dataunlearn.prompts.layout import (
     write_labels,
     write_prompts,
 )
-from dataunlearn.prompts.modify import PromptOptimiser
 from dataunlearn.prompts.spec import PromptSpec, read_prompt_file
 from dataunlearn.sampling import Progress, generate, to_uint8
 from dataunlearn.seeding import mix_seed
@@ -119,11 +118,8 @@ def draw_samples(
             count, place = config.images_per_prompt, specs.index(spec)
             samples = draw(model, config, [spec.prompt], count, place, progress=advance)
             save_images(samples, root / spec.folder / IMAGES_FOLDER)
-    write_prompts(
-        root,
-        {spec.folder: spec.prompt for spec in specs},
-        modified_prompts(model, config, root, specs),
-    )
+    texts = {spec.folder: spec.prompt for spec in specs}
+    write_prompts(root, texts, modified_prompts(root, specs))
 
 
 def draw(
@@ -155,24 +151,19 @@ def draw(
     )
 
 
-def modified_prompts(
-    model: DiffusionModel, config: PromptUnlearning, root: Path, specs: Sequence[PromptSpec]
-) -> Mapping[str, str | Tensor]:
-    """What is given for the prompts, or found by optimising; by folder."""
+def modified_prompts(root: Path, specs: Sequence[PromptSpec]) -> Mapping[str, str | Tensor]:
+    """The modified prompts that are given, or that an earlier call found, by folder."""
     from dataunlearn.prompts.embeddings import read_embedding
 
     known: dict[str, str | Tensor] = {}
     if (root / "original_prompts.json").is_file():  # an earlier call got this far
         known = {d.name: d.modified for d in _with_labels(root, specs) if d.modified is not None}
-    optimiser = PromptOptimiser(seed=config.evaluation_seed)
     for spec in specs:
         given = spec.modified
         if isinstance(given, Path):
             known[spec.folder] = read_embedding(given)
         elif given is not None:
             known[spec.folder] = given if isinstance(given, str) else given[0]
-        elif config.optimise and spec.folder not in known:
-            known[spec.folder] = optimiser(model, spec.prompt).cond.fields["prompt"][0]
     return known
 
 

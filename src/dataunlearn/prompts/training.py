@@ -10,23 +10,22 @@ import numpy as np
 from accelerate import Accelerator
 from torch import Tensor
 
-from dataunlearn.conditioning import TextCond
 from dataunlearn.data import ArrayImages, ConcatImages, ImageSet
 from dataunlearn.data.sampler import PairSampler
 from dataunlearn.job import Job, prepare
-from dataunlearn.metrics.text_noise import text_space
 from dataunlearn.models import DiffusionModel
 from dataunlearn.objectives import NaiveDeletion
 from dataunlearn.progress import progress_bar
 from dataunlearn.prompts.config import PromptUnlearning
-from dataunlearn.prompts.labels import predict
+from dataunlearn.prompts.kept import KeptSamples
+from dataunlearn.prompts.modified import modified_caption, samples_to_keep
 from dataunlearn.prompts.samples import LabelledPrompt, draw
 from dataunlearn.prompts.spec import read_prompt_file
 from dataunlearn.prompts.stopping import prompt_stop_callback
 from dataunlearn.sampling import to_uint8
 from dataunlearn.trainer import StepPart, Trainer
 
-KEEP_SEED, PRIOR_SEED = 1, 2
+PRIOR_SEED = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,33 +47,23 @@ def caption_of(model: DiffusionModel, prompt: LabelledPrompt, config: PromptUnle
     caption = modified_caption(model, prompt)
     if caption is None:
         raise ValueError(
-            f"prompt {prompt.name} has no modified prompt to condition on: give one, or --optimise"
+            f"prompt {prompt.name} has no modified prompt to condition on: give one"
+            " or leave out --optimise never"
         )
     return caption
-
-
-def modified_caption(model: DiffusionModel, prompt: LabelledPrompt) -> str | None:
-    """The modified prompt's text, or the name under which the model knows its embedding."""
-    modified = prompt.data.modified
-    if not isinstance(modified, Tensor):
-        return modified
-    name, space = f"modified prompt {prompt.data.name}", text_space(model)
-    fields = space.prompts([prompt.data.prompt]).fields
-    space.given[name] = TextCond({**fields, "prompt": modified[None].float()})
-    return name
 
 
 def split_prompts(
     model: DiffusionModel,
     prompts: Sequence[LabelledPrompt],
     config: PromptUnlearning,
+    kept: KeptSamples,
     *,
     shown: bool = True,
 ) -> PromptSets:
     """Memorised samples against the others, for prompts that have memorised ones.
 
-    Where all samples of a prompt are memorised, its keep side is made of samples of its modified
-    prompt.
+    Where most samples of a prompt are memorised, samples of its modified prompt are kept as well.
 
     Raises:
         ValueError: If a prompt then still has nothing to keep.
@@ -82,41 +71,11 @@ def split_prompts(
     forget, keep = [], []
     for prompt in prompts:
         caption = caption_of(model, prompt, config)
-        memorised = prompt.labelling.labels
-        others = prompt.images[~memorised]
-        if not len(others):
-            others = from_modified(model, prompt, config, shown=shown)
-        forget.append(captioned(prompt.images[memorised], [caption], f"{prompt.name} memorised"))
+        others = samples_to_keep(model, prompt, config, kept, shown=shown)
+        memorised = prompt.images[prompt.labelling.labels]
+        forget.append(captioned(memorised, [caption], f"{prompt.name} memorised"))
         keep.append(captioned(others, [caption], f"{prompt.name} other"))
     return PromptSets(ConcatImages(forget), ConcatImages(keep))
-
-
-def from_modified(
-    model: DiffusionModel, prompt: LabelledPrompt, config: PromptUnlearning, *, shown: bool
-) -> Tensor:
-    """Samples ``(N, C, H, W)`` of the modified prompt that are not memorised.
-
-    Raises:
-        ValueError: If there is no modified prompt, or its samples are memorised as well.
-    """
-    caption = modified_caption(model, prompt)
-    advice = "give another modified prompt for it, or --optimise, or leave it out"
-    if caption is None:
-        raise ValueError(
-            f"all samples of prompt {prompt.name} are memorised, so there is nothing to keep: "
-            f"{advice}"
-        )
-    label = f"drawing what to keep of {prompt.name}"
-    with progress_bar(label, config.images_per_prompt, shown=shown) as advance:
-        count = config.images_per_prompt
-        samples = draw(model, config, [caption], count, KEEP_SEED, progress=advance)
-    found = samples[~predict(prompt.labelling, samples)]
-    if not len(found):
-        raise ValueError(
-            f"all samples of prompt {prompt.name} are memorised, and so are those of its modified "
-            f"prompt: {advice}"
-        )
-    return found
 
 
 def captioned(images: Tensor, texts: Sequence[str], source: str) -> ArrayImages:

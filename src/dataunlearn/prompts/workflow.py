@@ -25,6 +25,7 @@ from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.prompts.drift import compare_unnamed
 from dataunlearn.prompts.kept import KeptSamples
 from dataunlearn.prompts.measuring import PromptMeasurement, measure_prompts, unnamed_samples
+from dataunlearn.prompts.modified import find_modified
 from dataunlearn.prompts.report import write_report
 from dataunlearn.prompts.samples import LabelledPrompt, label_prompts
 from dataunlearn.prompts.training import make_job, prior_set, split_prompts, train
@@ -99,6 +100,7 @@ def unlearn_prompts(
     device = accelerator.device if accelerator is not None else torch.device("cpu")
     model = open_model(config, device)
     prompts = label_prompts(model, config, say, shown=shown)
+    prompts = find_modified(model, prompts, config, shown=shown)
     for prompt in prompts:
         share, verdict = prompt.labelling.share, prompt.labelling.verdict
         say(f"{prompt.name}: {share:.0%} of {len(prompt.images)} samples memorised ({verdict})")
@@ -159,8 +161,8 @@ def unlearn_group(
     """Measure, unlearn some prompts, measure again, save the model; ``model`` is changed."""
     config, shown = around.config, around.shown
     hash_before, clock = hash_weights(model), Clock()
-    sets = split_prompts(model, prompts, config, shown=shown)
     kept = KeptSamples.of(model, config)
+    sets = split_prompts(model, prompts, config, kept, shown=shown)
     before = measure_prompts(model, prompts, config, label="before", kept=kept, shown=shown)
     again = unnamed_samples(model, config, YARDSTICK_SEED, kept=kept, shown=shown)
     prior = prior_set(model, config, shown=shown)

@@ -25,7 +25,7 @@ def stable_diffusion(
         out=out,
         images_per_prompt=128,
         condition_on="modified",
-        optimise=True,
+        optimise="always",
         one_run_each=True,
         sampling_steps=50,
         guidance=7.5,
