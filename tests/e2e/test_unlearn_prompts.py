@@ -33,6 +33,7 @@ def make_config(model: Path, prompts: Path, out: Path, **settings: Any) -> Promp
         "fresh_samples": 3,
         "sampling_steps": 2,
         "optimise": "never",
+        "embedder": "pixels",
         "unlearning": {"steps": 2, "batch_pairs": 2, "stop": {"every_steps": 1, "copies": 2}},
     }
     return PromptUnlearning(str(model), prompts, out, **{**quick, **settings})
@@ -70,6 +71,7 @@ class TestFromAPromptFile:
         results = only["results"]["after"]
         assert len(results["original_memorised_fraction"]["per_item"]) == 2
         assert len(results["modified_memorised_fraction"]["per_item"]) == 1
+        assert -1 <= results["original_copy_similarity"]["value"] < 1
         assert facts["mitigated"]["prompts"] == 2
         DiffusionPipeline.from_pretrained(str(out / "run" / "model"))
         assert "<img" in (out / "report.html").read_text()
@@ -167,9 +169,7 @@ class TestFromPublishedData:
         others = tmp_path / "others.txt"
         others.write_text("green\nred bird\n")
         out = tmp_path / "out"
-        facts = run(
-            make_config(model, published, out, prior=others, unnamed=others, embedder="pixels")
-        )
+        facts = run(make_config(model, published, out, prior=others, unnamed=others))
         assert facts is not None
         results = facts["runs"][0]["results"]
         assert 0 < results["drift"]["value"] < results["drift_of_another_seed"]["value"]
@@ -184,7 +184,7 @@ class TestFromPublishedData:
     ) -> None:
         others = tmp_path / "others.txt"
         others.write_text("green\nred bird\n")
-        settings: dict[str, Any] = {"unnamed": others, "embedder": "pixels", "one_run_each": True}
+        settings: dict[str, Any] = {"unnamed": others, "one_run_each": True}
         first = run(make_config(model, published, tmp_path / "out", **settings))
         kept = tmp_path / "out" / "before"
         ages = {file: file.stat().st_mtime_ns for file in kept.iterdir()}

@@ -42,8 +42,8 @@ class PromptUnlearning:
         fresh_samples: Samples of each prompt that are judged before and after.
         unnamed: A file of prompts whose drift is measured; None for no such measurement.
         unnamed_samples: Samples drawn for each of them.
-        embedder: Compares those samples, as for ``dataunlearn evaluate``; where it is not installed
-            their similarity and KID are left out.
+        embedder: Compares samples with the memorised picture, and those of unnamed prompts with
+            each other, as for ``dataunlearn evaluate``; left out where it is not installed.
         clip_iqa: A CLIP model, folder or hub id, that judges how good the samples look; None
             leaves that out.
         before: Folder for samples of the model before unlearning, so that several runs draw them

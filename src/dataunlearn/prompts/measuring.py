@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from dataunlearn.metrics.clip_iqa import clip_iqa, open_clip_iqa
+from dataunlearn.metrics.embedders import Embedder
 from dataunlearn.metrics.intervals import mean_interval
 from dataunlearn.metrics.prompt_memory import memorised_share, mitigated_share
 from dataunlearn.metrics.result import Result
+from dataunlearn.metrics.similarity import similarities
 from dataunlearn.metrics.text_noise import text_noise_norms
 from dataunlearn.models import DiffusionModel
 from dataunlearn.progress import progress_bar
@@ -56,6 +58,7 @@ def measure_prompts(
     *,
     label: str,
     kept: KeptSamples | None = None,
+    embedder: Embedder | None = None,
     shown: bool = True,
 ) -> PromptMeasurement:
     """Draw fresh samples and judge them.
@@ -69,6 +72,7 @@ def measure_prompts(
         config: How many samples, and of what else.
         label: Label of the progress bar.
         kept: The model's samples, if they are kept, so that each is drawn once.
+        embedder: Compares samples with what was memorised; None leaves that out.
         shown: Whether to draw progress.
     """
     kinds = asked_for(model, prompts)
@@ -78,7 +82,7 @@ def measure_prompts(
         drawn = fresh_samples(model, texts, config, label=title, kept=kept, shown=shown)
         found = [prompt for prompt, text in zip(prompts, texts, strict=True) if text is not None]
         samples[kind] = drawn
-        for result in judged(found, drawn):
+        for result in judged(found, drawn, embedder):
             results[f"{kind}_{result.name}"] = result
     results["text_noise"] = text_noise(model, [prompt.data.prompt for prompt in prompts])
     if config.clip_iqa is not None:
@@ -119,12 +123,15 @@ def fresh_samples(
     return torch.stack(drawn)
 
 
-def judged(prompts: Sequence[LabelledPrompt], samples: Tensor) -> list[Result]:
-    """Share of memorised samples, and share of prompts that give none.
+def judged(
+    prompts: Sequence[LabelledPrompt], samples: Tensor, embedder: Embedder | None
+) -> list[Result]:
+    """Share of memorised samples, share of prompts that give none, similarity to the memorised.
 
     Args:
         prompts: P prompts; their labels say what is memorised.
         samples: ``(P, S, C, H, W)``.
+        embedder: None leaves the similarity out.
     """
     found = torch.stack(
         [predict(p.labelling, drawn) for p, drawn in zip(prompts, samples, strict=True)]
@@ -133,7 +140,34 @@ def judged(prompts: Sequence[LabelledPrompt], samples: Tensor) -> list[Result]:
     return [
         memorised_share(found, name="memorised_fraction"),
         *(mitigated_share(found, num_samples=count) for count in counts),
+        *([] if embedder is None else [similarity_to_memorised(prompts, samples, embedder)]),
     ]
+
+
+def similarity_to_memorised(
+    prompts: Sequence[LabelledPrompt], samples: Tensor, embedder: Embedder
+) -> Result:
+    """Mean cosine similarity of a prompt's samples to its memorised picture, over prompts.
+
+    That is the training image, or where it is not at hand the most typical memorised sample.
+    """
+    found = [
+        similarities(embedder, drawn, memorised_picture(prompt)[None]).mean()
+        for prompt, drawn in zip(prompts, samples, strict=True)
+    ]
+    items = torch.stack(found)
+    settings = {**embedder.settings, "num_samples": samples.shape[1]}
+    interval = mean_interval(items.numpy())
+    return Result("copy_similarity", float(items.mean()), interval, False, settings, items)
+
+
+def memorised_picture(prompt: LabelledPrompt) -> Tensor:
+    """What a prompt has memorised ``(C, H, W)``, as near as it is known."""
+    if prompt.original is not None:
+        return prompt.original
+    memorised = prompt.images[prompt.labelling.labels]
+    away = (memorised - memorised.mean(dim=0)).flatten(1).norm(dim=1)
+    return memorised[int(away.argmin())]
 
 
 def text_noise(model: DiffusionModel, texts: Sequence[str]) -> Result:

@@ -31,9 +31,11 @@ NAMES = {
     "original_memorised_fraction": "Memorised samples, original prompts",
     "original_mitigated_share_8": "Prompts without any among 8 samples",
     "original_mitigated_share_16": "Prompts without any among 16 samples",
+    "original_copy_similarity": "Similarity to the memorised picture, original prompts",
     "modified_memorised_fraction": "Memorised samples, modified prompts",
     "modified_mitigated_share_8": "Modified prompts without any among 8 samples",
     "modified_mitigated_share_16": "Modified prompts without any among 16 samples",
+    "modified_copy_similarity": "Similarity to the memorised picture, modified prompts",
     "text_noise": "Text-noise norm at the first step",
     "clip_iqa": "Quality (CLIP-IQA)",
 }

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def unlearn_prompts(
     named = [prompt for prompt in prompts if prompt.labelling.labels.any()]
     if not named:
         raise ValueError("no prompt has memorised samples: there is nothing to unlearn")
-    around = Surroundings(config, accelerator, say, shown)
+    around = Surroundings(config, accelerator, opened_embedder(model, config, say), say, shown)
     runs: list[PromptRun] = []
     for name, group in groups(named, config):
         if runs:
@@ -147,10 +148,11 @@ def groups(
 
 @dataclass(frozen=True, eq=False)
 class Surroundings:
-    """What every run of a workflow shares: settings, device, and how to talk to a person."""
+    """What every run of a workflow shares: settings, tools, and how to talk to a person."""
 
     config: PromptUnlearning
     accelerator: Accelerator | None
+    embedder: Embedder | None
     say: Say
     shown: bool
 
@@ -159,11 +161,12 @@ def unlearn_group(
     model: DiffusionModel, prompts: Sequence[LabelledPrompt], out: Path, around: Surroundings
 ) -> PromptRun:
     """Measure, unlearn some prompts, measure again, save the model; ``model`` is changed."""
-    config, shown = around.config, around.shown
+    config, embedder, shown = around.config, around.embedder, around.shown
     hash_before, clock = hash_weights(model), Clock()
     kept = KeptSamples.of(model, config)
     sets = split_prompts(model, prompts, config, kept, shown=shown)
-    before = measure_prompts(model, prompts, config, label="before", kept=kept, shown=shown)
+    measure = partial(measure_prompts, model, prompts, config, embedder=embedder, shown=shown)
+    before = measure(label="before", kept=kept)
     again = unnamed_samples(model, config, YARDSTICK_SEED, kept=kept, shown=shown)
     prior = prior_set(model, config, shown=shown)
     job = make_job(model, sets, config, out)
@@ -175,14 +178,14 @@ def unlearn_group(
     if job.config.lora is not None:
         finish_lora(job, out)
     with clock.running("measuring"):
-        after = measure_prompts(model, prompts, config, label="after", shown=shown)
+        after = measure(label="after")
     save_model(model, out / "model", getattr(torch, job.config.save_dtype))
     facts = {
         "prompts": [prompt.data.name for prompt in prompts],
         "model": {"before": hash_before, "after": hash_weights(model), "path": str(out / "model")},
         **training_facts(job, trainer),
         "seconds": clock.seconds,
-        "results": results_of(before, after, again, opened_embedder(model, around)),
+        "results": results_of(before, after, again, embedder),
     }
     return PromptRun(prompts, before, after, facts)
 
@@ -211,14 +214,15 @@ def results_of(
     return results
 
 
-def opened_embedder(model: DiffusionModel, around: Surroundings) -> Embedder | None:
-    """What similarity and KID of other prompts are measured with; None if it is not there."""
-    if around.config.unnamed is None:
-        return None
+def opened_embedder(model: DiffusionModel, config: PromptUnlearning, say: Say) -> Embedder | None:
+    """What samples are compared with; None, and a line that says so, if it is not there."""
     try:
-        found = embedder_for(model.image_shape, around.config.embedder, device=model.device)
+        found = embedder_for(model.image_shape, config.embedder, device=model.device)
     except ValueError as error:
-        around.say(f"Similarity and KID of other prompts are left out: {error}")
+        say(
+            f"Similarity to the memorised pictures, and similarity and KID of other prompts, are "
+            f"left out: {error}"
+        )
         return None
     return RememberingEmbedder(found)
 
