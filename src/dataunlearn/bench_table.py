@@ -22,11 +22,22 @@ from dataunlearn.steplog import read_log
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval, from one run or over several seeds; of two, both values."""
+    """A number with its 95 % interval, from one run or over several seeds.
+
+    Attributes:
+        value: The mean.
+        interval: Of one run its own, of two both values, of more Student's.
+        values: Each run's number.
+    """
 
     value: float
     interval: tuple[float, float] | None
-    num_runs: int
+    values: tuple[float, ...]
+
+    @property
+    def num_runs(self) -> int:
+        """How many runs there are."""
+        return len(self.values)
 
 
 @dataclass(frozen=True)
@@ -117,19 +128,19 @@ def combine(results: Sequence[Mapping[str, Any]]) -> Estimate:
     The interval over seeds is Student's, within [0, 1] where every run's own interval is. Two runs
     give no such interval worth the name: theirs are the two values. A single run keeps its own.
     """
-    values = [found["value"] for found in results]
+    values = tuple(found["value"] for found in results)
     if len(values) == 1:
         own = results[0]["interval"]
-        return Estimate(values[0], None if own is None else (own[0], own[1]), 1)
+        return Estimate(values[0], None if own is None else (own[0], own[1]), values)
     mean = statistics.fmean(values)
     if len(values) == 2:
-        return Estimate(mean, (min(values), max(values)), 2)
+        return Estimate(mean, (min(values), max(values)), values)
     error = statistics.stdev(values) / math.sqrt(len(values))
     low, high = student_interval(mean, error, len(values) - 1)
     own = [bound for found in results for bound in found["interval"] or (-math.inf, math.inf)]
     if min(own) >= 0 and max(own) <= 1:
         low, high = max(low, 0.0), min(high, 1.0)
-    return Estimate(mean, (low, high), len(values))
+    return Estimate(mean, (low, high), values)
 
 
 def as_markdown(rows: Sequence[Row]) -> str:

@@ -72,7 +72,7 @@ def test_seeds_are_combined_with_students_interval() -> None:
     assert found.interval == pytest.approx(expected)
     assert combine([{"value": 1.0, "interval": [0.5, 2]}]).interval == (0.5, 2)
     assert combine([{"value": 2.0, "interval": [0, 9]}, {"value": 1.0, "interval": None}]) == (
-        Estimate(1.5, (1.0, 2.0), 2)
+        Estimate(1.5, (1.0, 2.0), (2.0, 1.0))
     )
     shares = combine([{"value": value, "interval": [0, 1]} for value in (0.0, 0.1, 0.9)])
     assert shares.interval[0] == 0

@@ -1,0 +1,147 @@
+"""Put benchmarks' results into a results page: the columns that are read, all numbers beside it.
+
+    python scripts/bench_page.py docs/results/mnist_tshirt.md mnist_tshirt RUN/results.json ...
+
+The table goes between the lines ``<!-- table NAME -->`` and ``<!-- end of table -->`` of the page,
+and the numbers into ``NAME.json`` beside it. What that file holds already stays: rows of the same
+name get the new runs as further seeds, so that a benchmark may be run in several places. Give each
+seed once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dataunlearn.bench_table import combine
+from dataunlearn.checkpoint import write_atomically
+
+# Measures by heading, and how they are written.
+COLUMNS: Mapping[str, tuple[str, str]] = {
+    "regeneration_500": ("restored from t=500", "share"),
+    "copy_frequency": ("in samples", "share"),
+    "inception_score": ("IS", "number"),
+    "broken_share": ("broken", "share"),
+    "similarity_500": ("similarity of regenerations", "number"),
+    "copy_share_samples": ("similar samples", "share"),
+    "kid": ("KID", "number"),
+    "reference_kid": ("KID to never-saw", "number"),
+    "nll_forget": ("NLL forgotten", "number"),
+    "nll_keep": ("NLL kept", "number"),
+    "membership_auc_held_out": ("AUC against held-out", "number"),
+    "original_memorised_fraction": ("memorised samples", "share"),
+    "original_mitigated_share_8": ("clean of 8", "share"),
+    "original_mitigated_share_16": ("clean of 16", "share"),
+    "original_copy_similarity": ("similarity to the memorised", "number"),
+    "unnamed_similarity": ("unnamed: similarity", "number"),
+    "unnamed_kid": ("unnamed: KID", "number"),
+    "drift": ("unnamed: pixels", "number"),
+    "text_noise": ("text noise", "number"),
+}
+
+
+def merge(files: Sequence[Path]) -> dict[str, Any]:
+    """The results of all files as one, in the order in which rows first appear."""
+    contents = [json.loads(file.read_text()) for file in files]
+    found: dict[str, dict[str, Any]] = {}
+    for content in contents:
+        for row in content["rows"]:
+            if row["name"] in found and row["costs"]:
+                found[row["name"]] = together(found[row["name"]], row)
+            else:
+                found.setdefault(row["name"], row)
+    circumstances = [one for content in contents for one in content["measured_with"]]
+    first = contents[0]
+    methods = {name: what for content in contents for name, what in content["methods"].items()}
+    return {
+        **first,
+        "methods": methods,
+        "measured_with": [c for i, c in enumerate(circumstances) if c not in circumstances[:i]],
+        "rows": list(found.values()),
+    }
+
+
+def together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with the runs of both; costs stay those of the first, since machines differ."""
+    measures = {}
+    for name in one["measures"].keys() & other["measures"].keys():
+        runs = [run for side in (one, other) for run in runs_of(side["measures"][name])]
+        measures[name] = vars(combine(runs))
+    ordered = {name: measures[name] for name in one["measures"] if name in measures}
+    return {**one, "runs": one["runs"] + other["runs"], "measures": ordered}
+
+
+def runs_of(estimate: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The single runs of a number; a file from before values were kept has those of two at most."""
+    values = estimate.get("values")
+    if values is None:
+        values = [estimate["value"]] if estimate["num_runs"] == 1 else estimate["interval"]
+    if len(values) == 1:
+        return [{"value": values[0], "interval": estimate["interval"]}]
+    return [{"value": value, "interval": [value, value]} for value in values]
+
+
+def table(content: Mapping[str, Any]) -> str:
+    """The Markdown table."""
+    rows = content["rows"]
+    shown = [name for name in COLUMNS if any(name in row["measures"] for row in rows)]
+    head = ["", *(COLUMNS[name][0] for name in shown), "s/step", "MiB", "rows fwd", "bwd", "runs"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for row in rows:
+        cells = [words(row["measures"].get(name), COLUMNS[name][1]) for name in shown]
+        lines.append("| " + " | ".join([row["name"], *cells, *costs(row), str(row["runs"])]) + " |")
+    return "\n".join(lines)
+
+
+def words(estimate: Mapping[str, Any] | None, kind: str) -> str:
+    """A number with its interval; of two runs both values."""
+    if estimate is None:
+        return "–"
+    form = (lambda v: f"{100 * v:.3g} %") if kind == "share" else number
+    text = form(estimate["value"])
+    if estimate["interval"] is None:
+        return text
+    runs = len(estimate.get("values", [])) or estimate["num_runs"]
+    between = " and " if runs == 2 else "–"
+    return f"{text} ({between.join(form(bound) for bound in estimate['interval'])})"
+
+
+def number(value: float) -> str:
+    """Three digits, or whole above a hundred."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def costs(row: Mapping[str, Any]) -> list[str]:
+    """What a run cost."""
+    if not row["costs"]:
+        return ["–"] * 4
+    known = row["costs"]
+    return [
+        f"{known['seconds_per_step']:.2f}",
+        *(f"{known[name]:.0f}" for name in ("peak_memory_mib", "forward_rows", "backward_rows")),
+    ]
+
+
+def main() -> None:
+    """Merge, then write the numbers and the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("page", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("results", type=Path, nargs="+")
+    arguments = parser.parse_args()
+    kept = arguments.page.parent / f"{arguments.name}.json"
+    files = [*([kept] if kept.is_file() else []), *arguments.results]
+    content = merge(files)
+    write_atomically(kept, json.dumps(content, indent=1).encode())
+    begin, end = f"<!-- table {arguments.name} -->", "<!-- end of table -->"
+    head, rest = arguments.page.read_text().split(begin)
+    tail = rest.split(end, 1)[1]
+    text = f"{head}{begin}\n{table(content)}\n{end}{tail}"
+    write_atomically(arguments.page, text.encode())
+
+
+if __name__ == "__main__":
+    main()
