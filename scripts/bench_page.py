@@ -25,8 +25,8 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "copy_frequency": ("in samples", "share"),
     "inception_score": ("IS", "number"),
     "broken_share": ("broken", "share"),
-    "similarity_500": ("similarity of regenerations", "number"),
-    "copy_share_samples": ("similar samples", "share"),
+    "similarity_of_regeneration_250": ("similarity from t=250", "number"),
+    "similar_share_of_samples": ("similar samples", "share"),
     "kid": ("KID", "number"),
     "reference_kid": ("KID to never-saw", "number"),
     "nll_forget": ("NLL forgotten", "number"),
@@ -105,7 +105,7 @@ def words(estimate: Mapping[str, Any] | None, kind: str) -> str:
     if estimate["interval"] is None:
         return text
     runs = len(estimate.get("values", [])) or estimate["num_runs"]
-    between = " and " if runs == 2 else "–"
+    between = " and " if runs == 2 else " to "
     return f"{text} ({between.join(form(bound) for bound in estimate['interval'])})"
 
 

@@ -16,6 +16,7 @@ from dataunlearn.metrics.text_noise import text_space
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.loading import hash_weights
 from dataunlearn.prompts.config import PromptUnlearning
+from dataunlearn.sampling import Progress
 
 FOLDER = "before"
 
@@ -45,6 +46,7 @@ class KeptSamples:
         model: DiffusionModel,
         prompts: Sequence[str],
         *place: int,
+        progress: Progress,
     ) -> Tensor:
         """Samples ``(N, C, H, W)`` from their file, or else drawn and put there.
 
@@ -53,6 +55,7 @@ class KeptSamples:
             model: The model, which encodes the prompts: the name of one stands for what it is.
             prompts: What they are samples of.
             *place: Their number, and what names their noise.
+            progress: Called with their number if they are there.
         """
         digest = hashlib.sha256(json.dumps([self.origin, *place]).encode())
         for name, value in sorted(text_space(model).prompts(prompts).fields.items()):
@@ -60,6 +63,7 @@ class KeptSamples:
         file = self.folder / f"{digest.hexdigest()[:32]}.safetensors"
         if file.is_file():
             kept: Tensor = load(file.read_bytes())["samples"]
+            progress(len(kept))
             return kept
         samples = draw()
         self.folder.mkdir(parents=True, exist_ok=True)

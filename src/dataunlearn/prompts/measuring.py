@@ -119,7 +119,10 @@ def fresh_samples(
         for number, text in enumerate(given):
             place = (count, FRESH_SEED, number)
             fresh = partial(draw, model, config, [text], *place, progress=advance)
-            drawn.append(kept.remember(fresh, model, [text], *place) if kept else fresh())
+            if kept is None:
+                drawn.append(fresh())
+            else:
+                drawn.append(kept.remember(fresh, model, [text], *place, progress=advance))
     return torch.stack(drawn)
 
 
@@ -196,4 +199,6 @@ def unnamed_samples(
     total = config.unnamed_samples * len(texts)
     with progress_bar("drawing other prompts", total, shown=shown) as advance:
         other = partial(draw, model, config, texts, total, seed, progress=advance)
-        return kept.remember(other, model, texts, total, seed) if kept else other()
+        if kept is None:
+            return other()
+        return kept.remember(other, model, texts, total, seed, progress=advance)

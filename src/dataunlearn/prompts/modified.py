@@ -100,7 +100,7 @@ def samples_to_keep(
         place = (size, KEEP_SEED, len(others))
         with progress_bar(f"drawing what to keep of {prompt.name}", size, shown=shown) as advance:
             drawn = partial(draw, model, config, [caption], *place, progress=advance)
-            samples = kept.remember(drawn, model, [caption], *place)
+            samples = kept.remember(drawn, model, [caption], *place, progress=advance)
         others.append(samples[~predict(prompt.labelling, samples)])
     found = torch.cat(others)
     if not len(found):
