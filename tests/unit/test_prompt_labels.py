@@ -192,6 +192,17 @@ def test_a_fainter_copy_is_one_where_all_were_memorised() -> None:
     assert not predict(labelling, pictures(8, 2)).any()
 
 
+def test_what_is_unlike_both_clusters_is_no_copy() -> None:
+    """A single other picture makes a centre from which nearly everything is farther."""
+    other = 2 * OTHER
+    found = label_memorised(torch.cat([copies(PICTURE, 31, seed=1), other[None]]))
+    assert found.verdict == "mixed"
+    fresh = pictures(20, seed=9)
+    assert found.classifier(fresh).all()
+    assert not predict(found, fresh).any()
+    assert predict(found, copies(PICTURE, 20, seed=4)).all()
+
+
 def test_fresh_samples_where_none_were_memorised() -> None:
     assert not predict(label_memorised(pictures(64, 1)), pictures(8, 2)).any()
 

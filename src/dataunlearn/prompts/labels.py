@@ -51,7 +51,9 @@ class Labelling:
         memorised_cluster: Its index, 0 or 1; where none is, the one that came nearest to it.
         classifier: The two clusters, that one first.
         evidence: What spoke for it, or against it.
-        radius: Largest distance of a sample from the nearer centre.
+        radius: Largest distance of a memorised sample from the nearer centre; 0 without any.
+        least_likeness: Smallest correlation of a memorised sample with the nearer centre, at most
+            0.8; -1 where features were clustered.
     """
 
     labels: Tensor
@@ -60,6 +62,7 @@ class Labelling:
     classifier: MemorisedClassifier
     evidence: Evidence
     radius: float
+    least_likeness: float
 
     @property
     def verdict(self) -> Verdict:
@@ -128,16 +131,17 @@ def take_labels(images: Tensor, labels: Tensor, *, features: Tensor | None = Non
     centres = torch.stack([group.mean(dim=0) for group in groups])
     clusters = _classifier(points, centres)
     evidence = weigh(flat, centres[0], comparable(images), labels, None)
-    radius = _distances(points, clusters).max()
-    return Labelling(labels, BY_HAND, 1, clusters, evidence, float(radius))
+    return Labelling(labels, BY_HAND, 1, clusters, evidence, *_reach(points, labels, clusters))
 
 
 def predict(labelling: Labelling, samples: Tensor) -> Tensor:
-    """Which fresh samples are memorised, by the nearest centre.
+    """Which fresh samples are memorised: nearest to the memorised centre, and like it.
 
-    Where all or none of the first samples were memorised the clusters tell nothing apart. Then a
-    fresh sample counts if its correlation with a centre is 0.8 or more, or if it lies within 1.5
-    times the first ones' largest distance from one (at least a tenth of its norm); or never.
+    The nearest of the two centres is the published rule. It would call memorised whatever is unlike
+    both, and where all first samples were memorised, everything. So a memorised sample must also be
+    a copy: its correlation with the centre is 0.8 or more (or what that of the first ones was at
+    least), or it lies within 1.5 times their largest distance (at least a tenth of the centre's
+    norm).
 
     Args:
         labelling: Of samples of the original model.
@@ -149,19 +153,15 @@ def predict(labelling: Labelling, samples: Tensor) -> Tensor:
     Raises:
         ValueError: If the samples have another shape than those that were clustered.
     """
-    nearer = labelling.classifier(samples.float())
-    if labelling.verdict == "mixed":
-        return nearer
+    points, clusters = samples.float(), labelling.classifier
+    nearer = clusters(points)
     if labelling.verdict == "none memorised":
         return torch.zeros_like(nearer)
-    floor = _RADIUS_FLOOR * float(labelling.classifier.centres.norm(dim=1).mean())
-    reach = max(_RADIUS_FACTOR * labelling.radius, floor)
-    near = _distances(samples.float(), labelling.classifier) <= reach
-    if samples.ndim != 4:
-        return near
-    centres = labelling.classifier.centres.reshape(-1, *samples.shape[1:])
-    alike = comparable(samples) @ comparable(centres).T
-    return near | (alike >= COPY_LIKENESS).any(dim=1)
+    floor = _RADIUS_FLOOR * float(clusters.centres.norm(dim=1).mean())
+    within = _distances(points, clusters) <= max(_RADIUS_FACTOR * labelling.radius, floor)
+    alike = _likeness_to_centre(points, clusters) >= labelling.least_likeness
+    is_copy = within | alike
+    return is_copy if labelling.verdict == "all memorised" else nearer & is_copy
 
 
 def _question(
@@ -173,14 +173,29 @@ def _question(
     inside = ~in_first if chosen else in_first
     centres = clusters.centres.roll(chosen, dims=0)
     evidence = weigh(points.flatten(1), centres[0], pictures, inside, reference)
-    return Labelling(
-        evidence.labels(inside),
-        BY_TIGHTNESS if reference is None else BY_IMAGE,
-        chosen,
-        MemorisedClassifier(centres, clusters.gap, clusters.shape),
-        evidence,
-        float(_distances(points, clusters).max()),
-    )
+    labels = evidence.labels(inside)
+    ordered = MemorisedClassifier(centres, clusters.gap, clusters.shape)
+    decided_by = BY_TIGHTNESS if reference is None else BY_IMAGE
+    reach = _reach(points, labels, ordered)
+    return Labelling(labels, decided_by, chosen, ordered, evidence, *reach)
+
+
+def _reach(points: Tensor, labels: Tensor, clusters: MemorisedClassifier) -> tuple[float, float]:
+    """How far memorised samples are from the nearer centre, and how unlike it, at most."""
+    if not labels.any():
+        return 0.0, COPY_LIKENESS
+    memorised = points[labels]
+    least = float(_likeness_to_centre(memorised, clusters).min())
+    return float(_distances(memorised, clusters).max()), min(least, COPY_LIKENESS)
+
+
+def _likeness_to_centre(points: Tensor, clusters: MemorisedClassifier) -> Tensor:
+    """Correlation of pictures ``(N, C, H, W)`` with the nearer centre ``(N,)``; of features -1."""
+    if points.ndim != 4:
+        return torch.full((len(points),), -1.0)
+    centres = clusters.centres.reshape(-1, *points.shape[1:])
+    nearer = torch.cdist(points.flatten(1), clusters.centres).argmin(dim=1)
+    return (comparable(points) * comparable(centres)[nearer]).sum(dim=1)
 
 
 def _splits(
