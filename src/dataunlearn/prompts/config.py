@@ -11,7 +11,12 @@ from dataunlearn.unlearning_config import Unlearning
 from dataunlearn.yaml_settings import parse_unlearning
 
 SET_BY_WORKFLOW = ("model", "forget", "keep", "out", "image_size", "guidance", "device")
-DEFAULTS: dict[str, Any] = {"stop": {"every_steps": 10, "copies": 4}, "force": True}
+DEFAULTS: dict[str, Any] = {
+    "timesteps": "Last",
+    "keep_towards": "data",
+    "stop": {"every_steps": 10, "copies": 4},
+    "force": True,
+}
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,10 @@ class PromptUnlearning:
         prior_images: Samples drawn for each of them.
         prior_share: How much they count against the keep pictures of the named prompts.
         unlearning: Settings of ``dataunlearn unlearn`` (objective, steps, lora, timesteps, seed,
-            ...). Its stop rule looks at ``stop.copies`` fresh samples of each prompt, every
-            ``stop.every_steps`` steps.
+            ...). Other defaults hold here: the last timestep alone, where the prompt decides what
+            the picture will be; the keep side on data, since what the model predicts for the prompt
+            is what it is to forget; and a stop rule that looks at ``stop.copies`` fresh samples of
+            each prompt, every ``stop.every_steps`` steps.
         fresh_samples: Samples of each prompt that are judged before and after.
         unnamed: A file of prompts whose drift is measured; None for no such measurement.
         unnamed_samples: Samples drawn for each of them.
