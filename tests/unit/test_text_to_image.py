@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+from diffusers.utils import logging
 from torch import Tensor, nn
 
 from dataunlearn.conditioning import TextCond, same_conds
@@ -50,6 +51,17 @@ class TestFamilies:
             first, second = model.denoiser(noisy, t, cat), model.denoiser(noisy, t, dog)
         assert first.shape == noisy.shape
         assert (first - second).abs().max() > 1e-6
+
+    def test_a_prompt_that_is_too_long_is_reported_with_the_lost_words(
+        self, model: DiffusionModel, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        logging.enable_propagation()
+        try:
+            model.space.drawn(range(1), ["red " * 600 + "blue"])
+        finally:
+            logging.disable_propagation()
+        messages = [record.getMessage() for record in caplog.records]
+        assert any("truncated" in text and "blue" in text for text in messages)
 
     def test_pairs_come_in_latents_with_prompts(self, model: DiffusionModel) -> None:
         sampler = PairSampler(
