@@ -182,7 +182,7 @@ def check_job(config: Unlearning, model: DiffusionModel, forget: ImageSet, keep:
         split.forget.batch(picked),
         model.space.conditions(split.forget, picked),
         config.evaluation.threshold or copy_threshold(split.forget, split.keep),
-        config.training(model.num_trainable),
+        config.training(model.num_parameters),
         config.rule.with_counts(split.num_train, split.num_forget),
         open_reference(config.reference, model, model.device) if config.reference else None,
     )

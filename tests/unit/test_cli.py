@@ -10,6 +10,7 @@ import pytest
 from dataunlearn import cli, commands
 from dataunlearn.assets import asset
 from dataunlearn.combine import BoundedDescent, Fixed, NormFix, Superfactor
+from dataunlearn.models.lora import Lora
 from dataunlearn.objectives import OBJECTIVES, SISS
 from dataunlearn.recipes import UNLEARNING_RECIPES
 from dataunlearn.timesteps import Last, Window
@@ -172,6 +173,8 @@ def test_strength_turns_the_dial() -> None:
         assert config.rule == NormFix(ratio=dial.ratio)
         assert training.learning_rate == pytest.approx(1e-4 * dial.rate_factor)
     by_hand = Unlearning("m", "f", "k", Path("o"), strength="strong", steps=3, learning_rate=1e-5)
+    adapter = Unlearning("m", "f", "k", Path("o"), lora=Lora())
+    assert adapter.training(1_500_000).learning_rate == pytest.approx(2e-3)
     assert by_hand.training(10**8).steps == 3
     assert by_hand.training(10**8).learning_rate == 1e-5
 

@@ -68,11 +68,6 @@ class DiffusionModel:
         return sum(param.numel() for param in self.denoiser.parameters())
 
     @property
-    def num_trainable(self) -> int:
-        """Number of parameters that training changes."""
-        return sum(p.numel() for p in self.denoiser.parameters() if p.requires_grad)
-
-    @property
     def clips_samples(self) -> bool:
         """Whether the scheduler clips the clean estimate to its range while sampling."""
         return bool(self.pipeline.scheduler.config.get("clip_sample", False))
