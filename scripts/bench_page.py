@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from results_page import refresh
+
 from dataunlearn.bench_table import combine
 from dataunlearn.checkpoint import write_atomically
 
@@ -136,11 +138,7 @@ def main() -> None:
     files = [*([kept] if kept.is_file() else []), *arguments.results]
     content = merge(files)
     write_atomically(kept, json.dumps(content, indent=1).encode())
-    begin, end = f"<!-- table {arguments.name} -->", "<!-- end of table -->"
-    head, rest = arguments.page.read_text().split(begin)
-    tail = rest.split(end, 1)[1]
-    text = f"{head}{begin}\n{table(content)}\n{end}{tail}"
-    write_atomically(arguments.page, text.encode())
+    refresh(arguments.page, table(content), begin=f"<!-- table {arguments.name} -->")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ the model before and of each method's model with seed 0.
 from __future__ import annotations
 
 import argparse
-import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -23,6 +23,7 @@ from dataunlearn.data import open_images
 from dataunlearn.models import load_model
 from dataunlearn.models.opening import set_guidance
 from dataunlearn.prompts.spec import PromptSpec, read_prompt_file
+from dataunlearn.report.plots import png
 from dataunlearn.sampling import generate, to_uint8
 
 PROMPTS = Path("benchmarks/emoji_sd/planted_report.yaml")
@@ -74,13 +75,18 @@ def main() -> None:
         )
         for spec in specs
     ]
-    columns = {"trained on": originals, **drawn}
+    figure = grid([spec.prompt for spec in specs], {"trained on": originals, **drawn})
+    write_atomically(arguments.out, png(figure))
+
+
+def grid(prompts: Sequence[str], columns: Mapping[str, Sequence[Tensor]]) -> Figure:
+    """A line for each prompt, a column for each model."""
     widths = [len(pictures[0]) for pictures in columns.values()]
-    figure = Figure(figsize=(0.5 * sum(widths), 0.55 * len(specs)), dpi=110, layout="constrained")
+    figure = Figure(figsize=(0.5 * sum(widths), 0.55 * len(prompts)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(specs), len(columns), width_ratios=widths, squeeze=False)
+    axes = figure.subplots(len(prompts), len(columns), width_ratios=widths, squeeze=False)
     for column, (name, pictures) in enumerate(columns.items()):
-        for row, spec in enumerate(specs):
+        for row, prompt in enumerate(prompts):
             cell = axes[row][column]
             cell.imshow(strip(pictures[row]).numpy())
             cell.set(xticks=[], yticks=[])
@@ -88,10 +94,8 @@ def main() -> None:
             if row == 0:
                 cell.set_title(name, fontsize=8)
             if column == 0:
-                cell.set_ylabel(spec.prompt, rotation=0, ha="right", va="center", fontsize=7)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    write_atomically(arguments.out, buffer.getvalue())
+                cell.set_ylabel(prompt, rotation=0, ha="right", va="center", fontsize=7)
+    return figure
 
 
 if __name__ == "__main__":

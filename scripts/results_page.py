@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dataunlearn.checkpoint import write_atomically
-from dataunlearn.report.plots import Curve, regeneration_curve
+from dataunlearn.report.plots import Curve, png, regeneration_curve
 
 BEGIN, END = "<!-- table, written by the script -->", "<!-- end of table -->"
 COLOURS = (
@@ -100,11 +99,11 @@ def row(name: str, numbers: dict[str, Any], found: dict[str, Any] | None) -> str
     return "| " + " | ".join(cells) + " |"
 
 
-def refresh(page: Path, text: str) -> None:
-    """Put the table into the page, between its markers."""
-    head, rest = page.read_text().split(BEGIN)
-    tail = rest.split(END)[1]
-    write_atomically(page, f"{head}{BEGIN}\n{text}\n{END}{tail}".encode())
+def refresh(page: Path, text: str, begin: str = BEGIN) -> None:
+    """Put a table into the page, between its markers."""
+    head, rest = page.read_text().split(begin)
+    tail = rest.split(END, 1)[1]
+    write_atomically(page, f"{head}{begin}\n{text}\n{END}{tail}".encode())
 
 
 def strips(names: Sequence[str], work: Path) -> bytes:
@@ -117,6 +116,4 @@ def strips(names: Sequence[str], work: Path) -> bytes:
         axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return png(figure)

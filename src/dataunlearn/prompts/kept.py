@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from torch import Tensor
 from dataunlearn.checkpoint import write_atomically
 from dataunlearn.metrics.text_noise import text_space
 from dataunlearn.models import DiffusionModel
-from dataunlearn.models.loading import hash_weights
 from dataunlearn.prompts.config import PromptUnlearning
+from dataunlearn.prompts.samples import draw
 from dataunlearn.sampling import Progress
 
 FOLDER = "before"
@@ -34,38 +34,52 @@ class KeptSamples:
     origin: str
 
     @classmethod
-    def of(cls, model: DiffusionModel, config: PromptUnlearning) -> KeptSamples:
-        """The samples of a model as it is now, in the folder that the settings name."""
+    def of(cls, model: DiffusionModel, config: PromptUnlearning, weights: str) -> KeptSamples:
+        """The samples of a model with these weights, in the folder that the settings name."""
         drawn_with = [config.evaluation_seed, config.sampling_steps, model.guidance]
-        origin = [config.model, hash_weights(model), list(model.image_shape), *drawn_with]
+        origin = [config.model, weights, list(model.image_shape), *drawn_with]
         return cls(config.before or config.out / FOLDER, json.dumps(origin))
 
-    def remember(
-        self,
-        draw: Callable[[], Tensor],
-        model: DiffusionModel,
-        prompts: Sequence[str],
-        *place: int,
-        progress: Progress,
-    ) -> Tensor:
-        """Samples ``(N, C, H, W)`` from their file, or else drawn and put there.
+    def file(self, model: DiffusionModel, prompts: Sequence[str], *place: int) -> Path:
+        """Where samples of prompts are, by their encodings: a name stands for what it encodes to.
 
         Args:
-            draw: Draws them.
-            model: The model, which encodes the prompts: the name of one stands for what it is.
+            model: The model, which encodes the prompts.
             prompts: What they are samples of.
             *place: Their number, and what names their noise.
-            progress: Called with their number if they are there.
         """
         digest = hashlib.sha256(json.dumps([self.origin, *place]).encode())
         for name, value in sorted(text_space(model).prompts(prompts).fields.items()):
             digest.update(name.encode() + value.detach().float().contiguous().numpy().tobytes())
-        file = self.folder / f"{digest.hexdigest()[:32]}.safetensors"
-        if file.is_file():
-            kept: Tensor = load(file.read_bytes())["samples"]
-            progress(len(kept))
-            return kept
-        samples = draw()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, save({"samples": samples.contiguous()}))
-        return samples
+        return self.folder / f"{digest.hexdigest()[:32]}.safetensors"
+
+
+def draw_once(
+    kept: KeptSamples | None,
+    model: DiffusionModel,
+    config: PromptUnlearning,
+    prompts: Sequence[str],
+    *place: int,
+    progress: Progress,
+) -> Tensor:
+    """Samples ``(N, C, H, W)``: kept ones if they are there, else drawn, and kept from then on.
+
+    Args:
+        kept: Where they are kept; None draws them anew.
+        model: The model, in eval mode.
+        config: Steps, batch and evaluation seed.
+        prompts: What it is asked for, in turn.
+        *place: N, and what names their noise, together with the evaluation seed.
+        progress: Called with the number of samples finished by each batch.
+    """
+    if kept is None:
+        return draw(model, config, prompts, *place, progress=progress)
+    file = kept.file(model, prompts, *place)
+    if file.is_file():
+        found: Tensor = load(file.read_bytes())["samples"]
+        progress(len(found))
+        return found
+    samples = draw(model, config, prompts, *place, progress=progress)
+    kept.folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, save({"samples": samples.contiguous()}))
+    return samples

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,10 +19,10 @@ from dataunlearn.metrics.text_noise import text_noise_norms
 from dataunlearn.models import DiffusionModel
 from dataunlearn.progress import progress_bar
 from dataunlearn.prompts.config import PromptUnlearning
-from dataunlearn.prompts.kept import KeptSamples
+from dataunlearn.prompts.kept import KeptSamples, draw_once
 from dataunlearn.prompts.labels import predict
 from dataunlearn.prompts.modified import modified_caption
-from dataunlearn.prompts.samples import LabelledPrompt, draw
+from dataunlearn.prompts.samples import LabelledPrompt
 from dataunlearn.prompts.spec import read_prompt_file
 
 FRESH_SEED, UNNAMED_SEED, NOISE_SEED = 11, 12, 14
@@ -118,11 +117,7 @@ def fresh_samples(
     with progress_bar(label, count * len(given), shown=shown) as advance:
         for number, text in enumerate(given):
             place = (count, FRESH_SEED, number)
-            fresh = partial(draw, model, config, [text], *place, progress=advance)
-            if kept is None:
-                drawn.append(fresh())
-            else:
-                drawn.append(kept.remember(fresh, model, [text], *place, progress=advance))
+            drawn.append(draw_once(kept, model, config, [text], *place, progress=advance))
     return torch.stack(drawn)
 
 
@@ -198,7 +193,4 @@ def unnamed_samples(
     texts = [spec.prompt for spec in read_prompt_file(config.unnamed)]
     total = config.unnamed_samples * len(texts)
     with progress_bar("drawing other prompts", total, shown=shown) as advance:
-        other = partial(draw, model, config, texts, total, seed, progress=advance)
-        if kept is None:
-            return other()
-        return kept.remember(other, model, texts, total, seed, progress=advance)
+        return draw_once(kept, model, config, texts, total, seed, progress=advance)

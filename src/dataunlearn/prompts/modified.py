@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,14 +13,17 @@ from dataunlearn.metrics.text_noise import text_space
 from dataunlearn.models import DiffusionModel
 from dataunlearn.progress import progress_bar
 from dataunlearn.prompts.config import PromptUnlearning
-from dataunlearn.prompts.kept import KeptSamples
+from dataunlearn.prompts.kept import KeptSamples, draw_once
 from dataunlearn.prompts.labels import predict
 from dataunlearn.prompts.layout import write_prompts
 from dataunlearn.prompts.modify import PromptOptimiser
-from dataunlearn.prompts.samples import DATA_FOLDER, LabelledPrompt, draw
+from dataunlearn.prompts.samples import DATA_FOLDER, LabelledPrompt
 
 KEEP_SEED = 1
-ADVICE = "give another modified prompt for it, or --optimise always, or leave it out"
+ADVICE = (
+    "give another modified prompt for it, draw more samples, leave it out, "
+    "or do not give --optimise never"
+)
 
 
 def find_modified(
@@ -99,8 +101,7 @@ def samples_to_keep(
     while caption is not None and sum(map(len, others)) < config.min_keep and len(others) <= rounds:
         place = (size, KEEP_SEED, len(others))
         with progress_bar(f"drawing what to keep of {prompt.name}", size, shown=shown) as advance:
-            drawn = partial(draw, model, config, [caption], *place, progress=advance)
-            samples = kept.remember(drawn, model, [caption], *place, progress=advance)
+            samples = draw_once(kept, model, config, [caption], *place, progress=advance)
         others.append(samples[~predict(prompt.labelling, samples)])
     found = torch.cat(others)
     if not len(found):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.prompts.samples import LabelledPrompt
 from dataunlearn.report.gallery_page import render_gallery_page
 from dataunlearn.report.grids import Picture, embed
+from dataunlearn.report.plots import png
 from dataunlearn.sampling import to_uint8
 
 if TYPE_CHECKING:
@@ -167,9 +167,7 @@ def plot(entries: Sequence[Entry]) -> str:
     axes.legend(handles[:2], labels[:2], loc="lower right", frameon=False)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return "data:image/png;base64," + base64.b64encode(png(figure)).decode()
 
 
 def short(text: str, length: int = 48) -> str:

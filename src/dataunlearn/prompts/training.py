@@ -17,9 +17,9 @@ from dataunlearn.models import DiffusionModel
 from dataunlearn.objectives import NaiveDeletion
 from dataunlearn.progress import progress_bar
 from dataunlearn.prompts.config import PromptUnlearning
-from dataunlearn.prompts.kept import KeptSamples
+from dataunlearn.prompts.kept import KeptSamples, draw_once
 from dataunlearn.prompts.modified import modified_caption, samples_to_keep
-from dataunlearn.prompts.samples import LabelledPrompt, draw
+from dataunlearn.prompts.samples import LabelledPrompt
 from dataunlearn.prompts.spec import read_prompt_file
 from dataunlearn.prompts.stopping import prompt_stop_callback
 from dataunlearn.sampling import to_uint8
@@ -85,14 +85,17 @@ def captioned(images: Tensor, texts: Sequence[str], source: str) -> ArrayImages:
     return ArrayImages(pixels, source=source, captions=captions)
 
 
-def prior_set(model: DiffusionModel, config: PromptUnlearning, *, shown: bool) -> ImageSet | None:
+def prior_set(
+    model: DiffusionModel, config: PromptUnlearning, kept: KeptSamples, *, shown: bool
+) -> ImageSet | None:
     """Samples of the prompts that are to stay as they are, or None."""
     if config.prior is None:
         return None
     texts = [spec.prompt for spec in read_prompt_file(config.prior)]
     total = config.prior_images * len(texts)
     with progress_bar("drawing what stays", total, shown=shown) as advance:
-        samples = draw(model, config, texts, total, PRIOR_SEED, progress=advance)
+        place = (total, PRIOR_SEED)
+        samples = draw_once(kept, model, config, texts, *place, progress=advance)
     return captioned(samples, texts, "prior")
 
 

@@ -163,12 +163,12 @@ def unlearn_group(
     """Measure, unlearn some prompts, measure again, save the model; ``model`` is changed."""
     config, embedder, shown = around.config, around.embedder, around.shown
     hash_before, clock = hash_weights(model), Clock()
-    kept = KeptSamples.of(model, config)
+    kept = KeptSamples.of(model, config, hash_before)
     sets = split_prompts(model, prompts, config, kept, shown=shown)
     measure = partial(measure_prompts, model, prompts, config, embedder=embedder, shown=shown)
     before = measure(label="before", kept=kept)
     again = unnamed_samples(model, config, YARDSTICK_SEED, kept=kept, shown=shown)
-    prior = prior_set(model, config, shown=shown)
+    prior = prior_set(model, config, kept, shown=shown)
     job = make_job(model, sets, config, out)
     with clock.running("unlearning"):
         trainer = train(
