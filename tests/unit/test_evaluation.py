@@ -26,7 +26,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "nll": {"num_probes": 1, "tolerance": 1e-1, "num_images": 2},
     "kid": {"num_subsets": 5},
     "inception_score": {"num_splits": 2},
-    "membership": {"timesteps": (300,), "num_draws": 1, "num_images": 8},
+    "membership": {"timesteps": (300,), "num_draws": 1, "num_images": 8, "each_timestep": True},
 }
 
 
@@ -80,6 +80,7 @@ def test_every_measure_gives_results_with_intervals(inputs: Inputs, tmp_path: Pa
     assert {"copy_frequency", "regeneration_500", "kid", "fid", "nll_keep"} <= names
     assert "reference_kid" in names
     assert {"membership_auc_held_out", "membership_tpr_keep", "memorised_fraction_1"} <= names
+    assert {"membership_auc_keep_300", "membership_loss_held_out_300"} <= names
     for measured in content["measures"].values():
         for found in measured["results"]:
             assert np.isfinite(found["value"])

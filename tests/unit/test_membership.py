@@ -8,7 +8,12 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from scipy.stats import mannwhitneyu
 
-from dataunlearn.metrics.membership import denoising_losses, membership_auc, membership_tpr
+from dataunlearn.metrics.membership import (
+    by_timestep,
+    denoising_losses,
+    membership_auc,
+    membership_tpr,
+)
 from dataunlearn.models import DiffusionModel
 from dataunlearn.sampling import noise_for
 from dataunlearn.seeding import mix_seed
@@ -78,6 +83,22 @@ def test_auc_of_perfect_and_reversed_order() -> None:
     assert membership_auc(low, high).value == 1
     assert membership_auc(high, low).value == 0
     assert membership_auc(low[:1], high).value == 1  # a single image to forget
+
+
+def test_each_timestep_is_judged_by_its_own_losses() -> None:
+    """Members have the lower loss at the first noise level and the higher one at the second."""
+    low, high = torch.arange(5.0).double(), torch.arange(8.0).double() + 10
+    losses = {
+        "forget": torch.stack([low, low + 20], dim=1),
+        "held_out": torch.stack([high, high], dim=1),
+    }
+    found = {result.name: result for result in by_timestep(losses, (100, 700))}
+    assert found["membership_auc_held_out_100"].value == 1
+    assert found["membership_auc_held_out_700"].value == 0
+    assert found["membership_loss_forget_700"].value == pytest.approx(22)
+    low_end, high_end = found["membership_loss_held_out_100"].interval or (0, 0)
+    assert 10 < low_end < 13.5 < high_end < 17
+    assert len(found) == 6
 
 
 def test_tpr_counts_members_below_the_allowed_quantile() -> None:

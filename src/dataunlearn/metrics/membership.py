@@ -7,7 +7,7 @@ that were held out. A lower loss speaks for membership.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dataunlearn.conditioning import Cond
 from dataunlearn.metrics.inputs import Inputs, Side
-from dataunlearn.metrics.intervals import two_sample_bootstrap, wilson
+from dataunlearn.metrics.intervals import mean_interval, two_sample_bootstrap, wilson
 from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.result import Result
 from dataunlearn.models import DiffusionModel
@@ -158,14 +158,16 @@ class Membership(Measure):
     """How well the denoising loss tells forget images from held-out ones, and from keep images.
 
     Args:
-        timesteps: Noise levels; the loss is averaged over them, and given for each.
+        timesteps: Noise levels; the loss is averaged over them.
         num_draws: Draws of noise at each.
         num_images: Most held-out or keep images.
+        each_timestep: Give every side's mean loss, and the AUC, at each noise level as well.
     """
 
     timesteps: tuple[int, ...] = (200, 300, 400, 500, 600, 700, 800, 900)
     num_draws: int = 4
     num_images: int = 500
+    each_timestep: bool = False
     needs: ClassVar[tuple[str, ...]] = ("forget",)
 
     def check(self, inputs: Inputs) -> None:
@@ -176,15 +178,28 @@ class Membership(Measure):
 
     def __call__(self, inputs: Inputs) -> list[Result]:
         """AUC and TPR at 1 % FPR against each kind of other images."""
+        losses = self._losses(inputs)
+        means = {side: values.mean(dim=1) for side, values in losses.items()}
+        results = []
+        for side in [side for side in losses if side != "forget"]:
+            pair = (means["forget"], means[side])
+            results.append(membership_auc(*pair, name=f"membership_auc_{side}"))
+            results.append(membership_tpr(*pair, name=f"membership_tpr_{side}"))
+        if self.each_timestep:
+            results += by_timestep(losses, self.timesteps)
+        return results
+
+    def _losses(self, inputs: Inputs) -> dict[Side, Tensor]:
+        """Losses ``(N, T)`` of the forget images and of each kind of other images."""
         kinds: tuple[Side, ...] = ("held_out", "keep")
-        others = [side for side in kinds if getattr(inputs, side) is not None]
         sides: dict[Side, Tensor] = {"forget": inputs.originals}
-        sides |= {side: inputs.batch(side)[: self.num_images] for side in others}
+        for side in kinds:
+            if getattr(inputs, side) is not None:
+                sides[side] = inputs.batch(side)[: self.num_images]
         calls = len(self.timesteps) * self.num_draws * sum(map(len, sides.values()))
-        losses = {}
         with progress_bar("membership", calls, shown=inputs.shown) as advance:
-            for side, images in sides.items():
-                losses[side] = denoising_losses(
+            return {
+                side: denoising_losses(
                     inputs.model,
                     images,
                     self.timesteps,
@@ -193,10 +208,30 @@ class Membership(Measure):
                     batch_size=inputs.batch_size,
                     cond=inputs.conditions(side),
                     progress=advance,
-                ).mean(dim=1)
-        results = []
-        for side in others:
-            pair = (losses["forget"], losses[side])
-            results.append(membership_auc(*pair, name=f"membership_auc_{side}"))
-            results.append(membership_tpr(*pair, name=f"membership_tpr_{side}"))
-        return results
+                )
+                for side, images in sides.items()
+            }
+
+
+def by_timestep(losses: Mapping[Side, Tensor], timesteps: Sequence[int]) -> list[Result]:
+    """At each noise level every side's mean loss, and the AUC of forget images against others.
+
+    Args:
+        losses: Losses ``(N, T)`` by side, the forget images' among them.
+        timesteps: The T noise levels.
+
+    Returns:
+        ``membership_loss_SIDE_T`` and ``membership_auc_SIDE_T``, each with its bootstrap interval.
+    """
+    results = []
+    for column, timestep in enumerate(timesteps):
+        for side, values in losses.items():
+            own = values[:, column]
+            name, interval = f"membership_loss_{side}_{timestep}", mean_interval(own.numpy())
+            settings = {"num_images": len(own), "timestep": timestep}
+            results.append(Result(name, float(own.mean()), interval, None, settings, own))
+            if side != "forget":
+                forget = losses["forget"][:, column]
+                name = f"membership_auc_{side}_{timestep}"
+                results.append(membership_auc(forget, own, name=name))
+    return results
