@@ -137,9 +137,7 @@ def run_job(
     hash_before = hash_weights(job.model)
     before = reference = None
     if accelerator is None or accelerator.is_main_process:
-        require_memorised(job, say)
-        if out is not None:
-            claim_for(job, out, overwrite, say)
+        begin(job, out, overwrite, say)
         before = _measured(job, "before", timing, shown)
         reference = measure_reference(job, shown)
     if accelerator is not None:
@@ -151,22 +149,25 @@ def run_job(
     if before is None:
         return None
     after = _measured(job, "after", timing, shown)
-    facts = RunFacts(
-        job,
-        before,
-        after,
-        timing,
-        hash_before,
-        hash_weights(job.model),
-        log,
-        trainer.settled_after,
-        reference,
-    )
+    hashes = hash_before, hash_weights(job.model)
+    settled = trainer.settled_after
+    facts = RunFacts(job, before, after, timing, *hashes, log, settled, reference)
     if out is not None:
         save_model(job.model, out / "model", getattr(torch, job.config.save_dtype))
         write_facts(facts, out)
         finish_run_dir(out)
     return UnlearnResult(job.model.pipeline, before, after, facts.as_json(), log, out)
+
+
+def begin(job: Job, out: Path | None, overwrite: bool, say: Say) -> None:
+    """Make sure that there is something to forget, and take the run's folder.
+
+    Raises:
+        NotMemorisedError: If there is nothing to forget.
+    """
+    require_memorised(job, say)
+    if out is not None:
+        claim_for(job, out, overwrite, say)
 
 
 def finish_lora(job: Job, out: Path | None) -> None:

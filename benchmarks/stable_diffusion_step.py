@@ -1,0 +1,194 @@
+"""What a SISS step costs on the denoiser of Stable Diffusion 1.4, against a plain fine-tuning step.
+
+    python benchmarks/stable_diffusion_step.py                         # wants a GPU of 40 GB
+    python benchmarks/stable_diffusion_step.py --channels 32 64 64 64 --size 16 --device cpu
+
+The published architecture with random weights, 16 pairs of latents at the last timestep, AdamW. In
+each of the ways to run it, a plain step and SISS steps take turns. At full size latents lie so far
+apart that each row carries one side; "two-sided" is the dearest case, pairs so close that all carry
+both. Prints a Markdown table: median seconds, against the plain step of the same way and of the
+first way, peak memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+
+from dataunlearn.combine import NormFix
+from dataunlearn.conditioning import TextCond
+from dataunlearn.gradients import GradientEngine, Precision
+from dataunlearn.models.stable_diffusion import StableDiffusionDenoiser
+from dataunlearn.objectives import SISS
+from dataunlearn.process import ForwardProcess
+from dataunlearn.report.facts import machine, peak_memory
+from dataunlearn.rows import Pair, Rows
+
+MIB = 2**20
+PROMPT_SHAPE = (77, 768)
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to run the denoiser."""
+
+    name: str
+    precision: Precision
+    micro_batch_rows: int
+    checkpointing: bool
+
+
+WAYS = (
+    Way("bfloat16", "bfloat16", 16, False),
+    Way("float32, checkpointing, a row at a time", "float32", 1, True),
+)
+
+
+def make_denoiser(channels: Sequence[int], size: int, device: torch.device) -> nn.Module:
+    """Stable Diffusion 1.4's network with random weights, in training mode."""
+    torch.manual_seed(0)
+    with device:
+        unet = UNet2DConditionModel(
+            sample_size=size,
+            cross_attention_dim=PROMPT_SHAPE[1],
+            attention_head_dim=8,
+            block_out_channels=tuple(channels),
+        )
+    return StableDiffusionDenoiser(unet).train()
+
+
+def make_rows(size: int, num_pairs: int, process: ForwardProcess, distance: float) -> Rows:
+    """SISS's rows of latents at t = 999; partners lie ``distance`` standard deviations apart."""
+    draw = torch.Generator().manual_seed(1)
+    keep, step, noise = (torch.randn(num_pairs, 4, size, size, generator=draw) for _ in range(3))
+    prompt = TextCond({"prompt": torch.randn(num_pairs, *PROMPT_SHAPE, generator=draw)})
+    t = torch.full((num_pairs,), 999)
+    pair = Pair(keep, keep + distance * step, t, noise, prompt, prompt)
+    return SISS(lam=0.5)(process, pair, draw)
+
+
+def siss_step(
+    denoiser: nn.Module, way: Way, optimizer: torch.optim.Optimizer, rows: Rows
+) -> tuple[int, int]:
+    """One step through the engine; the rows run forward and backward."""
+    params = list(denoiser.parameters())
+    engine = GradientEngine(micro_batch_rows=way.micro_batch_rows, precision=way.precision)
+    gradients = engine(denoiser, rows)
+    gradients.write(params, *NormFix(ratio=0.1)(gradients.gramian()))
+    torch.nn.utils.clip_grad_norm_(params, 1.0)
+    optimizer.step()
+    return gradients.counts.forward_rows, gradients.counts.backward_rows
+
+
+def plain_step(
+    denoiser: nn.Module, way: Way, optimizer: torch.optim.Optimizer, rows: Rows
+) -> tuple[int, int]:
+    """An ordinary fine-tuning step on as many rows, without any of the library's engine."""
+    device = next(denoiser.parameters()).device
+    optimizer.zero_grad()
+    for part in torch.arange(len(rows)).split(way.micro_batch_rows):
+        some = rows.take(part).to(device)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=way.precision == "bfloat16"):
+            predicted: Tensor = denoiser(some.inputs, some.t, some.cond)
+        error = (predicted.float() - some.keep.target).square().flatten(1).sum(dim=1)
+        (error.sum() / len(rows)).backward()
+    torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
+    optimizer.step()
+    return len(rows), len(rows)
+
+
+def timed(step: Callable[[], tuple[int, int]], device: torch.device) -> tuple[float, int, int]:
+    """Seconds of a step, its peak memory in MiB, and the rows it ran backward."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        torch.cuda.synchronize(device)
+    started = time.perf_counter()
+    _, backward = step()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started, peak_memory(device) // MIB, backward
+
+
+def measure(
+    way: Way, denoiser: nn.Module, all_rows: dict[str, Rows], rounds: int
+) -> dict[str, list[tuple[float, int, int]]]:
+    """Each step's seconds, memory and rows backward, round by round but for the first."""
+    device = next(denoiser.parameters()).device
+    switch = "enable" if way.checkpointing else "disable"
+    getattr(denoiser.unet, f"{switch}_gradient_checkpointing")()
+    optimizer = torch.optim.AdamW(denoiser.parameters(), lr=1e-5)
+    far = all_rows["SISS"]
+    steps = {"plain": partial(plain_step, denoiser, way, optimizer, far)}
+    for name, rows in all_rows.items():
+        steps[name] = partial(siss_step, denoiser, way, optimizer, rows)
+    found: dict[str, list[tuple[float, int, int]]] = {name: [] for name in steps}
+    for number in range(rounds + 1):
+        for name, step in steps.items():
+            numbers = timed(step, device)
+            if number > 0:
+                found[name].append(numbers)
+    for param in denoiser.parameters():
+        param.grad = None
+    return found
+
+
+def print_lines(way: Way, found: dict[str, list[tuple[float, int, int]]], first: float) -> None:
+    """The table's lines of one way; ``first`` is a plain step's seconds in the first way."""
+    medians = {name: statistics.median(s for s, _, _ in runs) for name, runs in found.items()}
+    for name, runs in found.items():
+        seconds, ratio = medians[name], medians[name] / medians["plain"]
+        _, memory, backward = runs[-1]
+        print(
+            f"| {way.name} | {name} | {seconds:.3f} | {ratio:.2f} | {seconds / first:.2f} "
+            f"| {memory} | {backward} |"
+        )
+
+
+def arguments() -> argparse.Namespace:
+    """What the command was given."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--pairs", type=int, default=16)
+    parser.add_argument("--size", type=int, default=64, help="height and width of a latent")
+    parser.add_argument("--channels", type=int, nargs=4, default=[320, 640, 1280, 1280])
+    parser.add_argument("--device", default="cuda")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Time all ways and print the table."""
+    given = arguments()
+    device = torch.device(given.device)
+    denoiser = make_denoiser(given.channels, given.size, device)
+    process = ForwardProcess.from_scheduler(
+        DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    )
+    all_rows = {
+        name: make_rows(given.size, given.pairs, process, distance)
+        for name, distance in (("SISS", 1.4), ("SISS, two-sided", 0.01))
+    }
+    size = sum(param.numel() for param in denoiser.parameters())
+    print(
+        f"{machine(device)}, torch {torch.__version__}, {size:,} parameters, {given.pairs} pairs\n"
+    )
+    print("| way | step | s | against plain | against plain in bfloat16 | MiB | rows backward |")
+    print("|---" * 7 + "|")
+    first = None
+    for way in WAYS:
+        found = measure(way, denoiser, all_rows, given.rounds)
+        first = first or statistics.median(seconds for seconds, _, _ in found["plain"])
+        print_lines(way, found, first)
+
+
+if __name__ == "__main__":
+    main()
