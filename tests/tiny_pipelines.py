@@ -17,7 +17,10 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from transformers import (
+    CLIPConfig,
+    CLIPImageProcessorPil,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
@@ -103,6 +106,22 @@ def stable_diffusion(prediction_type: str = "epsilon") -> StableDiffusionPipelin
         feature_extractor=None,
         requires_safety_checker=False,
     )
+
+
+def safety_parts() -> dict[str, Any]:
+    """A safety checker with random weights, and what shows it pictures."""
+    side = {"hidden_size": WIDTH, "intermediate_size": 2 * WIDTH, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "projection_dim": WIDTH}
+    config = CLIPConfig(
+        vision_config={**side, **heads, "image_size": 16, "patch_size": 8},
+        text_config={**side, **heads},
+        projection_dim=WIDTH,
+    )
+    size = {"shortest_edge": 16}
+    return {
+        "safety_checker": StableDiffusionSafetyChecker(config),
+        "feature_extractor": CLIPImageProcessorPil(size=size, crop_size=16),
+    }
 
 
 def stable_diffusion_v() -> StableDiffusionPipeline:

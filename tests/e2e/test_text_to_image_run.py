@@ -21,7 +21,7 @@ from dataunlearn.objectives import SISSNoIS
 from dataunlearn.trainer import Trainer
 from dataunlearn.unlearning import UnlearnResult
 from dataunlearn.unlearning_config import StopRule
-from tiny_pipelines import CAPTIONS, FAMILIES, stable_diffusion
+from tiny_pipelines import CAPTIONS, FAMILIES, safety_parts, stable_diffusion
 
 QUICK: dict[str, Any] = {
     "steps": 2,
@@ -95,6 +95,26 @@ class TestFamilies:
         fresh.unload_lora_weights()
         np.testing.assert_allclose(draw(fresh), before, atol=1e-5)
         assert result.facts["model"]["before"]["sha256"] != result.facts["model"]["after"]["sha256"]
+
+
+def test_a_safety_checker_is_not_trained_and_comes_back(tmp_path: Path) -> None:
+    """Its weights and its picture processor lie in the new folder as they were, and it is used."""
+    pipeline = stable_diffusion()
+    pipeline.register_modules(**safety_parts())
+    pipeline.register_to_config(requires_safety_checker=True)
+    pipeline.save_pretrained(str(tmp_path / "model"))
+    unlearn(str(tmp_path / "model"), tmp_path / "run")
+    old, new = (
+        folder / "safety_checker" for folder in (tmp_path / "model", tmp_path / "run/model")
+    )
+    weights, saved = (load_file(folder / "model.safetensors") for folder in (old, new))
+    assert weights.keys() == saved.keys()
+    for name, value in weights.items():
+        torch.testing.assert_close(saved[name], value, rtol=0, atol=0)
+    reloaded = DiffusionPipeline.from_pretrained(str(tmp_path / "run" / "model"))
+    assert type(reloaded.safety_checker).__name__ == "StableDiffusionSafetyChecker"
+    assert reloaded.feature_extractor is not None
+    assert np.isfinite(draw(reloaded)).all()
 
 
 class TestPrompts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import FlowMatchEulerDiscreteScheduler, StableDiffusionImg2ImgPipeline
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from diffusers.utils import logging
 from torch import Tensor, nn
@@ -186,6 +186,11 @@ class TestRefusals:
         pipeline = stable_diffusion()
         pipeline.unet = unet(in_channels=9)
         with pytest.raises(ValueError, match="9 input and 4 output channels"):
+            DiffusionModel.from_pipeline(pipeline)
+
+    def test_a_pipeline_that_no_adapter_fits(self) -> None:
+        pipeline = StableDiffusionImg2ImgPipeline(**stable_diffusion().components)
+        with pytest.raises(ValueError, match="StableDiffusionImg2ImgPipeline with UNet2DCond.* is"):
             DiffusionModel.from_pipeline(pipeline)
 
     def test_a_denoiser_without_prompts(self) -> None:
