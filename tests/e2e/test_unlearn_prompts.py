@@ -14,8 +14,11 @@ from PIL import Image
 from dataunlearn import cli
 from dataunlearn.metrics.copies import pixel_distances
 from dataunlearn.prompts.config import PromptUnlearning
+from dataunlearn.prompts.keeping import LESS_GUIDANCE_SEED, own_samples_to_keep
+from dataunlearn.prompts.kept import KeptSamples
 from dataunlearn.prompts.layout import read_prompts, write_labels, write_prompts
-from dataunlearn.prompts.workflow import unlearn_prompts
+from dataunlearn.prompts.samples import draw, label_prompts
+from dataunlearn.prompts.workflow import open_model, unlearn_prompts
 from dataunlearn.recipes.stable_diffusion import stable_diffusion as stable_diffusion_recipe
 from tiny_pipelines import stable_diffusion
 
@@ -33,6 +36,7 @@ def make_config(model: Path, prompts: Path, out: Path, **settings: Any) -> Promp
         "fresh_samples": 3,
         "sampling_steps": 2,
         "optimise": "never",
+        "keep_guidance": None,
         "embedder": "pixels",
         "unlearning": {"steps": 2, "batch_pairs": 2, "stop": {"every_steps": 1, "copies": 2}},
     }
@@ -118,6 +122,28 @@ class TestFromPublishedData:
         (published / "modified_prompts.json").unlink()
         with pytest.raises(ValueError, match="nothing to keep: give another modified prompt"):
             run(make_config(model, published, tmp_path / "out"))
+
+    def test_further_samples_to_keep_are_drawn_with_less_guidance(
+        self, model: Path, published: Path, tmp_path: Path
+    ) -> None:
+        """They are what plain sampling without guidance draws from the same noise."""
+        (published / "modified_prompts.json").unlink()
+        config = make_config(model, published, tmp_path / "out", keep_guidance=1.0, min_keep=3)
+        opened = open_model(config, torch.device("cpu"))
+        prompt = label_prompts(opened, config, lambda text: None, shown=False)[1]
+        assert prompt.labelling.verdict == "all memorised"
+        kept = KeptSamples.of(opened, config, "weights")
+        found = own_samples_to_keep(opened, prompt, config, kept, shown=False)
+        assert opened.guidance == 7.5
+        drawn = []
+        for guidance in (1.0, 7.5):
+            opened.guidance = guidance
+            place = (6, LESS_GUIDANCE_SEED, 0)
+            drawn.append(draw(opened, config, ["blue"], *place, progress=lambda done: None))
+        torch.testing.assert_close(found, drawn[0])
+        assert (drawn[0] - drawn[1]).abs().max() > 1e-3
+        again = make_config(model, published, tmp_path / "run", keep_guidance=1.0, min_keep=3)
+        assert run(again) is not None  # where there was nothing to keep before
 
     def test_a_modified_prompt_is_found_where_it_is_needed(
         self, model: Path, published: Path, tmp_path: Path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -62,3 +64,18 @@ def set_guidance(model: DiffusionModel, scale: float | None) -> None:
         return
     require(model.space.nothing(1) is not None, "--guidance is for text-to-image models")
     model.guidance = scale
+
+
+@contextmanager
+def guided(model: DiffusionModel, scale: float) -> Iterator[None]:
+    """Another scale of classifier-free guidance for a while.
+
+    Raises:
+        ValueError: If the model takes no prompts.
+    """
+    usual = model.guidance
+    set_guidance(model, scale)
+    try:
+        yield
+    finally:
+        model.guidance = usual

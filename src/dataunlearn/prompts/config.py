@@ -32,7 +32,10 @@ class PromptUnlearning:
         condition_on: Which prompt the pictures are unlearned with: the original one, or, as
             published, the modified one.
         min_keep: Pictures on each prompt's keep side. Where fewer of its samples are not memorised,
-            samples of its modified prompt that are not memorised join them.
+            others join them: first some that are drawn with ``keep_guidance``, then samples of its
+            modified prompt.
+        keep_guidance: Scale of classifier-free guidance for those: with less of it a prompt gives
+            more kinds of pictures, and 1 is none. None draws no such samples.
         optimise: When to find a modified prompt where none is given, by optimising the embedding
             until the text-noise norm falls (Wen et al. 2024): "where_needed" to have enough to
             keep or something to condition on, "always", or "never".
@@ -71,6 +74,7 @@ class PromptUnlearning:
     images_per_prompt: int = 128
     condition_on: Literal["original", "modified"] = "original"
     min_keep: int = 16
+    keep_guidance: float | None = 1.0
     optimise: Literal["where_needed", "always", "never"] = "where_needed"
     one_run_each: bool = False
     prior: Path | None = None
@@ -99,7 +103,9 @@ class PromptUnlearning:
         require(self.batch_size >= 1, "batch_size must be at least 1")
         require(self.min_keep >= 1, "min_keep must be at least 1")
         require(self.prior_share > 0, f"prior_share must be above 0, not {self.prior_share}")
-        require(self.guidance is None or self.guidance >= 1, "guidance must be at least 1")
+        for name in ("guidance", "keep_guidance"):
+            scale = getattr(self, name)
+            require(scale is None or scale >= 1, f"{name} must be at least 1")
         for name in SET_BY_WORKFLOW:
             require(
                 name not in self.unlearning, f"unlearning must not give {name}: it is set already"

@@ -36,7 +36,7 @@ class KeptSamples:
     @classmethod
     def of(cls, model: DiffusionModel, config: PromptUnlearning, weights: str) -> KeptSamples:
         """The samples of a model with these weights, in the folder that the settings name."""
-        drawn_with = [config.evaluation_seed, config.sampling_steps, model.guidance]
+        drawn_with = [config.evaluation_seed, config.sampling_steps]
         origin = [config.model, weights, list(model.image_shape), *drawn_with]
         return cls(config.before or config.out / FOLDER, json.dumps(origin))
 
@@ -44,11 +44,11 @@ class KeptSamples:
         """Where samples of prompts are, by their encodings: a name stands for what it encodes to.
 
         Args:
-            model: The model, which encodes the prompts.
+            model: The model, which encodes the prompts, with the guidance that they are drawn with.
             prompts: What they are samples of.
             *place: Their number, and what names their noise.
         """
-        digest = hashlib.sha256(json.dumps([self.origin, *place]).encode())
+        digest = hashlib.sha256(json.dumps([self.origin, model.guidance, *place]).encode())
         for name, value in sorted(text_space(model).prompts(prompts).fields.items()):
             digest.update(name.encode() + value.detach().float().contiguous().numpy().tobytes())
         return self.folder / f"{digest.hexdigest()[:32]}.safetensors"

@@ -1,11 +1,10 @@
-"""Modified prompts of a workflow: given ones, found ones, and what they put on the keep side."""
+"""Modified prompts of a workflow: given ones, and those that are found."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from dataunlearn.conditioning import TextCond
@@ -13,23 +12,18 @@ from dataunlearn.metrics.text_noise import text_space
 from dataunlearn.models import DiffusionModel
 from dataunlearn.progress import progress_bar
 from dataunlearn.prompts.config import PromptUnlearning
-from dataunlearn.prompts.kept import KeptSamples, draw_once
-from dataunlearn.prompts.labels import predict
+from dataunlearn.prompts.keeping import own_samples_to_keep
+from dataunlearn.prompts.kept import KeptSamples
 from dataunlearn.prompts.layout import write_prompts
 from dataunlearn.prompts.modify import PromptOptimiser
 from dataunlearn.prompts.samples import DATA_FOLDER, LabelledPrompt
-
-KEEP_SEED = 1
-ADVICE = (
-    "give another modified prompt for it, draw more samples, leave it out, "
-    "or do not give --optimise never"
-)
 
 
 def find_modified(
     model: DiffusionModel,
     prompts: Sequence[LabelledPrompt],
     config: PromptUnlearning,
+    kept: KeptSamples,
     *,
     shown: bool = True,
 ) -> list[LabelledPrompt]:
@@ -42,9 +36,15 @@ def find_modified(
         prompts: The labelled prompts.
         config: Whether modified prompts are looked for always, never, or where they are needed: to
             condition on, or because a prompt has fewer samples to keep than there are to be.
+        kept: Where samples of the model before unlearning are.
         shown: Whether to draw progress.
     """
-    wanted = [prompt for prompt in prompts if _wants_modified(prompt, config)]
+    wanted = [
+        prompt
+        for prompt in prompts
+        if _may_want_modified(prompt, config)
+        and (_always(config) or _has_few(model, prompt, config, kept, shown=shown))
+    ]
     optimiser, found = PromptOptimiser(seed=config.evaluation_seed), {}
     with progress_bar("modifying prompts", len(wanted), shown=shown and bool(wanted)) as advance:
         for prompt in wanted:
@@ -60,12 +60,24 @@ def find_modified(
     return known
 
 
-def _wants_modified(prompt: LabelledPrompt, config: PromptUnlearning) -> bool:
-    memorised = prompt.labelling.labels
-    if prompt.data.modified is not None or not memorised.any() or config.optimise == "never":
-        return False
-    few = int((~memorised).sum()) < config.min_keep
-    return few or config.optimise == "always" or config.condition_on == "modified"
+def _may_want_modified(prompt: LabelledPrompt, config: PromptUnlearning) -> bool:
+    known = prompt.data.modified is not None or config.optimise == "never"
+    return not known and bool(prompt.labelling.labels.any())
+
+
+def _always(config: PromptUnlearning) -> bool:
+    return config.optimise == "always" or config.condition_on == "modified"
+
+
+def _has_few(
+    model: DiffusionModel,
+    prompt: LabelledPrompt,
+    config: PromptUnlearning,
+    kept: KeptSamples,
+    *,
+    shown: bool,
+) -> bool:
+    return len(own_samples_to_keep(model, prompt, config, kept, shown=shown)) < config.min_keep
 
 
 def modified_caption(model: DiffusionModel, prompt: LabelledPrompt) -> str | None:
@@ -77,37 +89,3 @@ def modified_caption(model: DiffusionModel, prompt: LabelledPrompt) -> str | Non
     fields = space.prompts([prompt.data.prompt]).fields
     space.given[name] = TextCond({**fields, "prompt": modified[None].float()})
     return name
-
-
-def samples_to_keep(
-    model: DiffusionModel,
-    prompt: LabelledPrompt,
-    config: PromptUnlearning,
-    kept: KeptSamples,
-    *,
-    shown: bool = True,
-) -> Tensor:
-    """Samples ``(N, C, H, W)`` of a prompt that are not memorised.
-
-    Where they are few those of its modified prompt that are not memorised join them.
-
-    Raises:
-        ValueError: If there are none.
-    """
-    others = [prompt.images[~prompt.labelling.labels]]
-    caption = modified_caption(model, prompt)
-    size = min(2 * config.min_keep, config.images_per_prompt)
-    rounds = config.images_per_prompt // size
-    while caption is not None and sum(map(len, others)) < config.min_keep and len(others) <= rounds:
-        place = (size, KEEP_SEED, len(others))
-        with progress_bar(f"drawing what to keep of {prompt.name}", size, shown=shown) as advance:
-            samples = draw_once(kept, model, config, [caption], *place, progress=advance)
-        others.append(samples[~predict(prompt.labelling, samples)])
-    found = torch.cat(others)
-    if not len(found):
-        also = "" if caption is None else ", and so are those of its modified prompt"
-        raise ValueError(
-            f"all samples of prompt {prompt.name} are memorised{also}, so there is nothing to "
-            f"keep: {ADVICE}"
-        )
-    return found

@@ -17,8 +17,9 @@ from dataunlearn.models import DiffusionModel
 from dataunlearn.objectives import NaiveDeletion
 from dataunlearn.progress import progress_bar
 from dataunlearn.prompts.config import PromptUnlearning
+from dataunlearn.prompts.keeping import samples_to_keep
 from dataunlearn.prompts.kept import KeptSamples, draw_once
-from dataunlearn.prompts.modified import modified_caption, samples_to_keep
+from dataunlearn.prompts.modified import modified_caption
 from dataunlearn.prompts.samples import LabelledPrompt
 from dataunlearn.prompts.spec import read_prompt_file
 from dataunlearn.prompts.stopping import prompt_stop_callback
@@ -63,7 +64,7 @@ def split_prompts(
 ) -> PromptSets:
     """Memorised samples against the others, for prompts that have memorised ones.
 
-    Where most samples of a prompt are memorised, samples of its modified prompt are kept as well.
+    Where most samples of a prompt are memorised, further ones are drawn to keep.
 
     Raises:
         ValueError: If a prompt then still has nothing to keep.
@@ -71,7 +72,8 @@ def split_prompts(
     forget, keep = [], []
     for prompt in prompts:
         caption = caption_of(model, prompt, config)
-        others = samples_to_keep(model, prompt, config, kept, shown=shown)
+        modified = modified_caption(model, prompt)
+        others = samples_to_keep(model, prompt, modified, config, kept, shown=shown)
         memorised = prompt.images[prompt.labelling.labels]
         forget.append(captioned(memorised, [caption], f"{prompt.name} memorised"))
         keep.append(captioned(others, [caption], f"{prompt.name} other"))

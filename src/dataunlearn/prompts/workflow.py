@@ -101,7 +101,8 @@ def unlearn_prompts(
     device = accelerator.device if accelerator is not None else torch.device("cpu")
     model = open_model(config, device)
     prompts = label_prompts(model, config, say, shown=shown)
-    prompts = find_modified(model, prompts, config, shown=shown)
+    kept = KeptSamples.of(model, config, hash_weights(model))
+    prompts = find_modified(model, prompts, config, kept, shown=shown)
     for prompt in prompts:
         share, verdict = prompt.labelling.share, prompt.labelling.verdict
         say(f"{prompt.name}: {share:.0%} of {len(prompt.images)} samples memorised ({verdict})")

@@ -26,6 +26,7 @@ def stable_diffusion(
         images_per_prompt=128,
         condition_on="modified",
         optimise="always",
+        keep_guidance=None,
         one_run_each=True,
         sampling_steps=50,
         guidance=7.5,
