@@ -13,6 +13,7 @@ from dataunlearn.data.images import ImageSource
 from dataunlearn.job import prepare
 from dataunlearn.memorisation import AuditedImage, audit_images
 from dataunlearn.models import DiffusionModel, load_model
+from dataunlearn.models.opening import best_device
 from dataunlearn.objectives import SISS, Objective
 from dataunlearn.unlearning import UnlearnResult, run_job
 from dataunlearn.unlearning_config import Unlearning
@@ -65,7 +66,7 @@ def unlearn(
         model=model,
         forget=forget,
         keep=None if isinstance(keep, str) else keep,
-        device=config.device or "cpu",
+        device=config.device or best_device(),
         shown=shown,
     )
     folder = Path(out) if out is not None else None
@@ -92,7 +93,7 @@ def audit(
         images: The images in question, in any form that :func:`unlearn` takes.
         keep: Training images, to calibrate on and to search for near-duplicates; or None.
         out: Folder for the gallery and the numbers; None keeps everything in memory.
-        device: Where to put a model that is loaded here.
+        device: Where to put a model that is loaded here; None takes the best device there is.
         resize: Crop and resize images to the model's size instead of stopping.
         shown: Whether to draw progress bars.
         **settings: Fields of :class:`dataunlearn.audit_config.AuditSettings`.
@@ -105,7 +106,7 @@ def audit(
     """
     chosen = AuditSettings(**settings)
     if isinstance(pipeline, (str, Path)):
-        model = load_model(str(pipeline), device=device or "cpu")
+        model = load_model(str(pipeline), device=device or best_device())
     else:
         model = DiffusionModel.from_pipeline(pipeline)
     model.denoiser.eval()

@@ -10,7 +10,7 @@ from typing import Any
 from dataunlearn.audit_config import AuditSettings
 from dataunlearn.checkpoint import write_atomically
 from dataunlearn.data import ImageSet
-from dataunlearn.memorisation import AuditedImage, audit_images, audit_inputs
+from dataunlearn.memorisation import AuditedImage, audit_images, audit_inputs, check_audit
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.loading import hash_weights
 from dataunlearn.report.audit_page import render_audit
@@ -35,6 +35,7 @@ def run_audit(
     Raises:
         ValueError: If ``out`` holds another run or a finished one, or an embedder is missing.
     """
+    check_audit(model, settings)
     facts = {
         "kind": "audit",
         "model": {"path": model.source, "sha256": hash_weights(model)},

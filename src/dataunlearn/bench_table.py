@@ -19,6 +19,8 @@ from dataunlearn.metrics.intervals import student_interval
 from dataunlearn.report.pareto import Point, pareto
 from dataunlearn.steplog import read_log
 
+PLOT_FILE = "pareto.png"
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -85,9 +87,11 @@ def publish(benchmark: Benchmark) -> Path:
     higher = next(
         (r.better[benchmark.quality] for r in rows if benchmark.quality in r.better), None
     )
+    plot = out / PLOT_FILE
+    plot.unlink(missing_ok=True)
     if points:
         figure = pareto(points, benchmark.forgetting, benchmark.quality, bool(higher))
-        write_atomically(out / "pareto.png", figure)
+        write_atomically(plot, figure)
     page = out / "results.md"
     write_atomically(page, as_markdown(rows).encode())
     return page

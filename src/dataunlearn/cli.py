@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -119,7 +120,13 @@ FLAGS = (
     "evaluation.digits",
     "gradient_checkpointing",
     "one_run_each",
+    "nll.dequantise",
+    "membership.each_timestep",
 )
+
+
+# With one of these `train` can do without a recipe.
+NEED_NO_RECIPE = {"--recipe", "--config", "--unet", "--help", "-h", "--print_config"}
 
 
 def chosen_recipe(arguments: Sequence[str]) -> str | None:
@@ -137,6 +144,9 @@ def chosen_recipe(arguments: Sequence[str]) -> str | None:
         "unlearn-prompts": PROMPT_RECIPES,
     }
     recipes = known.get(verb, {})
+    options = {argument.partition("=")[0] for argument in arguments}
+    if verb == "train" and len(arguments) > 1 and not options & NEED_NO_RECIPE:
+        raise ValueError(f"give --recipe NAME; there are {', '.join(recipes)}")
     for index, argument in enumerate(arguments):
         name, equals, value = argument.partition("=")
         if name == "--recipe":
@@ -161,9 +171,9 @@ def run(arguments: Sequence[str]) -> int:
         settings.pop("config", None)
         return VERBS[verb][1](**settings)
     except InterruptedRunError as stop:
-        again = " ".join(["dataunlearn", *arguments])
+        again = shlex.join(["dataunlearn", *arguments])
         console.print(f"Interrupted after step {stop.step}; the state is saved in {stop.folder}.")
-        console.print(f"Go on with the same command: {again}", soft_wrap=True)
+        console.print(f"Go on with the same command: {again}", soft_wrap=True, markup=False)
         return INTERRUPTED
     except KeyboardInterrupt:
         console.print(
@@ -186,7 +196,10 @@ def escape(text: str) -> str:
 def main() -> None:
     """Entry point of the command."""
     from diffusers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
     logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
     sys.exit(run(sys.argv[1:]))

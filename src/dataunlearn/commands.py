@@ -37,6 +37,8 @@ def make_accelerator(
     import torch
     from accelerate.tracking import get_available_trackers
 
+    from dataunlearn.models.opening import best_device
+
     trackers = [str(name) for name in get_available_trackers()]
     if tracker is not None and tracker not in trackers:
         raise ValueError(
@@ -53,7 +55,7 @@ def make_accelerator(
     if device is not None and not available.get(device, False):
         usable = ", ".join(name for name, there in available.items() if there)
         raise ValueError(f"no device {device!r} here; there is {usable}")
-    cpu = device == "cpu" or (device is None and not available["cuda"] and not available["mps"])
+    cpu = (device or best_device()) == "cpu"
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))  # the main process measures
     return Accelerator(
         cpu=cpu,

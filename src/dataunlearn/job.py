@@ -171,9 +171,10 @@ def set_up_model(model: DiffusionModel, config: Unlearning) -> None:
 def check_job(config: Unlearning, model: DiffusionModel, forget: ImageSet, keep: ImageSet) -> Job:
     """Check that data, model and settings fit each other."""
     split = split_sets(forget, keep, config.overlap)
-    last = model.process.last_timestep
-    if any(t > last for t in config.evaluation.regeneration_timesteps):
-        raise ValueError(f"regeneration_timesteps must be at most {last} for this model")
+    levels = config.evaluation.regeneration_timesteps
+    model.process.check_timesteps(levels, "evaluation.regeneration_timesteps")
+    if config.stop.timestep is not None:
+        model.process.check_timesteps([config.stop.timestep], "stop.timestep")
     picked = torch.tensor(distinct_indices(split.forget))
     job = Job(
         config,

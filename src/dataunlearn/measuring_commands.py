@@ -112,8 +112,20 @@ def bench(*, overwrite: bool, **settings: Any) -> int:
     """Run a benchmark and say where its table is."""
     from dataunlearn.bench import run_benchmark
     from dataunlearn.bench_config import Benchmark
+    from dataunlearn.bench_table import PLOT_FILE
 
-    table = run_benchmark(Benchmark(**settings), overwrite=overwrite)
+    benchmark = Benchmark(**settings)
+    if not benchmark.is_of_prompts:
+        choose_measures(benchmark.metrics, {})
+    table = run_benchmark(benchmark, overwrite=overwrite)
     say(table.read_text().rstrip())
-    say(f"Table: {table}\nPlot:  {table.with_name('pareto.png')}")
+    say(f"Table: {table}")
+    plot = table.with_name(PLOT_FILE)
+    if plot.is_file():
+        say(f"Plot:  {plot}")
+    else:
+        say(
+            f"No plot: no row has both {benchmark.forgetting} and {benchmark.quality}; set "
+            "forgetting and quality to two columns of the table."
+        )
     return 0

@@ -20,7 +20,7 @@ from dataunlearn.audit_config import AuditSettings
 from dataunlearn.conditioning import Cond
 from dataunlearn.config import require
 from dataunlearn.data import ImageSet
-from dataunlearn.metrics.copies import distinct_indices, pixel_distances
+from dataunlearn.metrics.copies import distinct_indices, known_distances, pixel_distances
 from dataunlearn.metrics.embedders import embedder_for
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.intervals import wilson
@@ -31,7 +31,6 @@ from dataunlearn.near_duplicates import Twins, find_twins
 from dataunlearn.progress import progress_bar
 
 RESTORED_SHARE = 0.5
-COPY_SHARE = 0.2
 SHOWN_TRIES = 4
 
 
@@ -120,9 +119,10 @@ def audit_images(
         shown: Whether to draw progress.
 
     Raises:
-        ValueError: If the embedder is not there.
+        ValueError: If the embedder is not there, or the model has no such noise levels.
     """
     chosen = settings or AuditSettings()
+    check_audit(model, chosen)
     if inputs is None:
         inputs = audit_inputs(model, images, keep, chosen, shown=shown)
     rows = distinct_indices(images, len(images))
@@ -142,6 +142,16 @@ def audit_images(
         twins,
     )
     return [evidence.of(k, images.name(row), digests[k]) for k, row in enumerate(rows)]
+
+
+def check_audit(model: DiffusionModel, settings: AuditSettings) -> None:
+    """Refuse noise levels that the model does not have.
+
+    Raises:
+        ValueError: If there are any.
+    """
+    model.process.check_timesteps(settings.timesteps, "timesteps")
+    model.process.check_timesteps(settings.loss_timesteps, "loss_timesteps")
 
 
 def audit_inputs(
@@ -215,7 +225,7 @@ def _thresholds(
     if inputs.keep is not None:  # the images in question are left out of it by content
         distances = pixel_distances(inputs.keep_images, originals)
     require(len(distances) > 0, "without samples the audit needs --keep or --threshold")
-    return COPY_SHARE * distances.median(dim=0).values
+    return known_distances(distances)
 
 
 def _loss_percentiles(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +70,21 @@ class ForwardProcess:
     def last_timestep(self) -> int:
         """The noisiest timestep."""
         return self.first_timestep + self.num_train_timesteps - 1
+
+    def check_timesteps(self, timesteps: Iterable[int], name: str) -> None:
+        """Refuse timesteps that this process does not have.
+
+        Args:
+            timesteps: Timesteps.
+            name: What the user calls them.
+
+        Raises:
+            ValueError: If one is out of range.
+        """
+        first, last = self.first_timestep, self.last_timestep
+        for t in timesteps:
+            if not first <= t <= last:
+                raise ValueError(f"{name} must lie from {first} to {last} for this model, not {t}")
 
     def gamma(self, t: Tensor) -> Tensor:
         """Signal coefficient at timesteps ``t (B,)``, as ``(B,)`` float64."""

@@ -61,7 +61,8 @@ def claim_run_dir(out: Path, settings: Any, *, overwrite: bool = False) -> RunSt
 
     Args:
         out: The folder; made if missing.
-        settings: What defines the run; compared with an unfinished run's.
+        settings: What defines the run; compared with those of an unfinished run, if one has
+            written anything yet.
         overwrite: Start anew, whatever run the folder holds.
 
     Returns:
@@ -77,12 +78,14 @@ def claim_run_dir(out: Path, settings: Any, *, overwrite: bool = False) -> RunSt
     if (out / SETTINGS_FILE).is_file():
         previous = json.loads((out / SETTINGS_FILE).read_text())
         changed = differences(previous, described)
-        if changed:
+        has_begun = any(path.name != SETTINGS_FILE for path in out.iterdir())
+        if changed and has_begun:
             raise ValueError(
                 f"{out} holds an unfinished run with other settings ({'; '.join(changed[:5])}): "
                 "give the same settings to resume it, --overwrite to start anew, or another --out"
             )
-        return RunState.UNFINISHED
+        if has_begun:
+            return RunState.UNFINISHED
     write_atomically(out / SETTINGS_FILE, json.dumps(described, indent=1).encode())
     return RunState.NEW
 

@@ -21,9 +21,12 @@ from PIL import Image
 import dataunlearn
 from dataunlearn import SISS, NormFix, cli
 from dataunlearn.assets import asset
+from dataunlearn.job import prepare
 from dataunlearn.models import DiffusionModel, load_model, save_model
+from dataunlearn.process import ForwardProcess
 from dataunlearn.sampling import generate
-from dataunlearn.unlearning import NotMemorisedError, tracker_callback
+from dataunlearn.unlearning import NotMemorisedError, require_memorised, tracker_callback
+from dataunlearn.unlearning_config import Unlearning
 
 QUICK = ["--evaluation.num-samples", "8", "--evaluation.regeneration-copies", "4"]
 QUICK += ["--evaluation.sampling-steps", "3", "--evaluation.regeneration-steps", "3"]
@@ -132,6 +135,46 @@ def test_nothing_to_forget_stops(
     assert not inputs["out"].exists()
 
 
+class Always(torch.nn.Module):
+    """A denoiser that takes everything for one picture."""
+
+    def __init__(self, picture: torch.Tensor, process: ForwardProcess) -> None:
+        super().__init__()
+        self.picture, self.process = torch.nn.Parameter(picture), process
+
+    def forward(self, noisy: torch.Tensor, t: torch.Tensor, cond: None) -> torch.Tensor:
+        return self.process.target(noisy, self.picture.expand_as(noisy), t)
+
+
+@pytest.mark.parametrize(
+    ("scale", "message"),
+    [
+        (0.05, "restores the forget images in 100%"),  # within a fifth of the median distance
+        (0.6, "comes near the forget images, in 0% as near as what it knows by heart"),
+    ],
+)
+def test_a_quick_look_tells_copies_from_what_only_comes_near(
+    scale: float, message: str, make_model: Callable[..., DiffusionModel], inputs: dict[str, Path]
+) -> None:
+    """A denoiser that answers with one picture, more or less far from the forget image."""
+    model = make_model()
+    job = prepare(
+        Unlearning(
+            model="in memory",
+            forget=str(inputs["forget.png"]),
+            keep=str(inputs["keep"]),
+            out=inputs["out"],
+        ),
+        model=model,
+    )
+    other = job.split.keep.batch(torch.tensor([0]))
+    answer = job.originals + scale * (other - job.originals)
+    job.model.denoiser = Always(answer, job.model.process)
+    said: list[str] = []
+    require_memorised(job, said.append)
+    assert message in said[0]
+
+
 def test_dry_run_writes_nothing(
     inputs: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,6 +196,8 @@ def test_dry_run_writes_nothing(
         ({"--keep": "coloured"}, "grey"),
         ({"--keep": "with-forget"}, "--drop-overlap"),
         ({"--model": "keep"}, "no diffusers model"),
+        ({"--stop.timestep": "5000"}, "stop.timestep must lie from 0 to 999"),
+        ({"--evaluation.regeneration-timesteps": "[5000]"}, "must lie from 0 to 999"),
     ],
 )
 def test_bad_input_is_named_before_any_work(

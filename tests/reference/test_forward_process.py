@@ -94,6 +94,16 @@ def test_flow_matching_ignores_the_samplers_shift(shift):
     torch.testing.assert_close(noisy, scheduler.scale_noise(clean[:4], in_table, noise[:4]))
 
 
+def test_timesteps_out_of_range_are_refused():
+    process = ForwardProcess.from_scheduler(DDPMScheduler())
+    process.check_timesteps([0, 999], "levels")
+    with pytest.raises(ValueError, match="levels must lie from 0 to 999 for this model, not 1000"):
+        process.check_timesteps([5, 1000], "levels")
+    flow = ForwardProcess.from_scheduler(FlowMatchEulerDiscreteScheduler())
+    with pytest.raises(ValueError, match="from 1 to 1000 for this model, not 0"):
+        flow.check_timesteps([0], "levels")
+
+
 def test_unsuitable_schedulers_are_refused():
     with pytest.raises(ValueError, match="ScoreSdeVeScheduler has no alphas_cumprod"):
         ForwardProcess.from_scheduler(ScoreSdeVeScheduler())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from dataunlearn import cli, commands
 from dataunlearn.assets import asset
 from dataunlearn.combine import BoundedDescent, Fixed, NormFix, Superfactor
+from dataunlearn.interrupt import InterruptedRunError
 from dataunlearn.models.lora import Lora
 from dataunlearn.objectives import OBJECTIVES, SISS
 from dataunlearn.recipes import UNLEARNING_RECIPES
@@ -35,6 +37,24 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def unlearn(*arguments: str) -> int:
     return cli.run(["unlearn", *NEEDED, *arguments])
+
+
+def test_the_command_to_go_on_with_can_be_pasted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(config: Unlearning, **rest: Any) -> int:
+        raise InterruptedRunError(3, Path("o"))
+
+    monkeypatch.setattr(commands, "run_unlearning", interrupted)
+    arguments = ["--lora", '{"rank": 4}', "--forget", "a[3].npz"]
+    assert unlearn(*arguments) == cli.INTERRUPTED
+    pasted = capsys.readouterr().err.split("same command: ")[1]
+    assert shlex.split(pasted) == ["dataunlearn", "unlearn", *NEEDED, *arguments]
+
+
+def test_train_asks_for_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["train", "--out", "o"]) == 1
+    assert "give --recipe NAME; there are mnist_tshirt" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

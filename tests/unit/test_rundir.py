@@ -80,10 +80,20 @@ class TestClaim:
     ) -> None:
         out = tmp_path / "run"
         claim_run_dir(out, Settings())
+        (out / "log.jsonl").write_text("a step")
         before = (out / "settings.json").read_text()
         with pytest.raises(ValueError, match=named):
             claim_run_dir(out, changed)
         assert (out / "settings.json").read_text() == before
+
+    def test_a_run_that_has_written_nothing_gives_way_to_other_settings(
+        self, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "run"
+        claim_run_dir(out, Settings())
+        assert claim_run_dir(out, Settings(objective=SISSNoIS())) is RunState.NEW
+        (out / "log.jsonl").write_text("a step")
+        assert claim_run_dir(out, Settings(objective=SISSNoIS())) is RunState.UNFINISHED
 
     @pytest.mark.parametrize("overwrite", [False, True])
     def test_foreign_files_are_never_touched(self, tmp_path: Path, overwrite: bool) -> None:

@@ -8,16 +8,18 @@ networks are not comparable.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.multimodal.clip_iqa import CLIPImageQualityAssessment
 
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.intervals import mean_interval
 from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.result import Result
+
+if TYPE_CHECKING:
+    from torchmetrics.multimodal.clip_iqa import CLIPImageQualityAssessment
 
 CPU = torch.device("cpu")
 PAPER_CLIP = "clip_iqa"
@@ -56,6 +58,7 @@ def open_clip_iqa(
     Raises:
         ValueError: If the network or a package is missing.
     """
+    from torchmetrics.multimodal.clip_iqa import CLIPImageQualityAssessment
 
     def load() -> tuple[nn.Module, Any]:
         from transformers import CLIPModel, CLIPProcessor

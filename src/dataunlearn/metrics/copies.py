@@ -9,6 +9,7 @@ from dataunlearn.data import ImageSet
 from dataunlearn.seeding import random_stream
 
 NEAREST_KEEP_SHARE = 7 / 8
+KNOWN_SHARE = 0.2
 MAX_CALIBRATION_IMAGES = 10_000
 
 
@@ -55,6 +56,18 @@ def copy_threshold(forget: ImageSet, keep: ImageSet, seed: int = 0) -> float:
     if nearest == float("inf"):
         raise ValueError("every keep image is identical to a forget image: no threshold separates")
     return NEAREST_KEEP_SHARE * nearest
+
+
+def known_distances(distances: Tensor) -> Tensor:
+    """Pixel distance ``(K,)`` within which each original comes back that a model knows by heart.
+
+    A fifth of the median distance to other pictures: any good model restores a picture from half of
+    the noise to about a half of that distance, what it knows by heart to about a tenth.
+
+    Args:
+        distances: Pixel distances ``(N, K)`` of other pictures to the originals, N at least 1.
+    """
+    return KNOWN_SHARE * distances.median(dim=0).values
 
 
 def distinct_indices(images: ImageSet, limit: int = 64) -> list[int]:

@@ -13,8 +13,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.kid import KernelInceptionDistance
 
 from dataunlearn.metrics.embedded import EmbeddedMeasure
 from dataunlearn.metrics.embedders import Embedder
@@ -24,6 +22,7 @@ from dataunlearn.metrics.result import Result
 NUM_SUBSETS = 100
 MAX_SUBSET = 1000
 FID_RESAMPLES = 20
+MIN_PICTURES = 4
 
 
 class _Features(nn.Module):
@@ -60,6 +59,8 @@ def kid(
         The mean; its 95 % interval from the spread over subsets of m pictures, narrowed by
         sqrt(m/n) as subsampling asks (Politis and Romano 1994).
     """
+    from torchmetrics.image.kid import KernelInceptionDistance
+
     first, second = vectors(embedder, images, others)
     fewest = min(len(first), len(second))
     size = min(MAX_SUBSET, fewest // 2)
@@ -105,14 +106,17 @@ def vectors(embedder: Embedder, images: Tensor, others: Tensor) -> tuple[Tensor,
     Raises:
         ValueError: If a side has fewer than 4 pictures.
     """
-    if min(len(images), len(others)) < 4:
+    if min(len(images), len(others)) < MIN_PICTURES:
         raise ValueError(
-            f"got {len(images)} and {len(others)} pictures to compare; give at least 4 on each side"
+            f"got {len(images)} and {len(others)} pictures to compare; give at least "
+            f"{MIN_PICTURES} on each side"
         )
     return embedder(images), embedder(others)
 
 
 def _fid(first: Tensor, second: Tensor) -> float:
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
     metric = FrechetInceptionDistance(_Features(first.shape[1]), normalize=True)
     metric.set_dtype(torch.float64)
     metric.update(second, real=True)
@@ -128,8 +132,18 @@ def _settings(embedder: Embedder, images: Tensor, others: Tensor) -> dict[str, A
     return {**embedder.settings, "num_images": len(images), "num_others": len(others)}
 
 
+class _DistributionMeasure(EmbeddedMeasure):
+    """A measure of samples as a whole."""
+
+    def check(self, inputs: Inputs) -> None:
+        """Open the embedder; there must be enough samples."""
+        super().check(inputs)
+        if inputs.num_samples < MIN_PICTURES:
+            raise ValueError(f"needs at least {MIN_PICTURES} samples: raise --num_samples")
+
+
 @dataclass(frozen=True)
-class FID(EmbeddedMeasure):
+class FID(_DistributionMeasure):
     """Frechet Inception Distance between samples and keep images.
 
     Args:
@@ -149,7 +163,7 @@ class FID(EmbeddedMeasure):
 
 
 @dataclass(frozen=True)
-class KID(EmbeddedMeasure):
+class KID(_DistributionMeasure):
     """Kernel Inception Distance between samples and keep images.
 
     Args:
@@ -179,7 +193,7 @@ class KID(EmbeddedMeasure):
 
 
 @dataclass(frozen=True)
-class ReferenceKID(EmbeddedMeasure):
+class ReferenceKID(_DistributionMeasure):
     """Kernel Inception Distance between samples and those of a model that never saw the images.
 
     What is as if it had never seen them lies no farther away than the same model's samples from

@@ -20,7 +20,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchmetrics.image.fid import NoTrainInceptionV3
 
 from dataunlearn.metrics.digits import load_digit_classifier
 from dataunlearn.metrics.embedder_networks import (
@@ -153,6 +152,8 @@ class InceptionEmbedder(Embedder):
         """
         if size is not None:
             raise ValueError("the embedder inception has no size to set")
+        from torchmetrics.image.fid import NoTrainInceptionV3
+
         try:
             self.module = self.network = NoTrainInceptionV3("inception-v3-compat", ["2048"])
         except ModuleNotFoundError as error:

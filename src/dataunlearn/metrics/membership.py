@@ -175,6 +175,7 @@ class Membership(Measure):
         super().check(inputs)
         if inputs.keep is None and inputs.held_out is None:
             raise ValueError("Membership needs --held-out or --keep to compare with")
+        inputs.model.process.check_timesteps(self.timesteps, "timesteps")
 
     def __call__(self, inputs: Inputs) -> list[Result]:
         """AUC and TPR at 1 % FPR against each kind of other images."""

@@ -151,18 +151,21 @@ def memorised_share(found: Tensor, *, name: str = "prompt_memory") -> Result:
         name: Name of the result.
 
     Returns:
-        The mean share with its bootstrap interval over prompts, or of one prompt the Wilson
-        interval over its samples; ``per_item`` has the shares ``(P,)``.
+        The mean share with its bootstrap interval over prompts; where all or none of all samples
+        are memorised Wilson's over prompts, since resampling sees no spread there; of one prompt
+        Wilson's over its samples. ``per_item`` has the shares ``(P,)``.
 
     Raises:
         ValueError: If there are no samples.
     """
     _check(found)
     shares = found.double().mean(dim=1)
-    if len(shares) > 1:
-        interval = mean_interval(shares.numpy())
-    else:
+    if len(shares) == 1:
         interval = wilson(int(found.sum()), found.shape[1])
+    elif found.all() or not found.any():
+        interval = wilson(int(shares.sum()), len(shares))
+    else:
+        interval = mean_interval(shares.numpy())
     settings = {"num_prompts": len(found), "samples_per_prompt": found.shape[1]}
     return Result(name, float(shares.mean()), interval, False, settings, shares)
 

@@ -114,10 +114,11 @@ class RegenerationShare(Measure):
     needs: ClassVar[tuple[str, ...]] = ("forget",)
 
     def check(self, inputs: Inputs) -> None:
-        """A threshold needs keep images unless it is given."""
+        """A threshold needs keep images unless it is given; noise levels must be the model's."""
         super().check(inputs)
         if self.threshold is None and inputs.keep is None:
             raise ValueError("RegenerationShare needs --keep, or a threshold")
+        inputs.model.process.check_timesteps(self.timesteps, "timesteps")
 
     def __call__(self, inputs: Inputs) -> list[Result]:
         """One share for each noise level; the single items are pixel distances."""

@@ -144,6 +144,12 @@ class CopySimilarity(EmbeddedMeasure):
     num_steps: int = 20
     needs: ClassVar[tuple[str, ...]] = ("forget",)
 
+    def check(self, inputs: Inputs) -> None:
+        """Open the embedder; the noise level must be one of the model's."""
+        super().check(inputs)
+        if self.timestep is not None:
+            inputs.model.process.check_timesteps([self.timestep], "timestep")
+
     def __call__(self, inputs: Inputs) -> list[Result]:
         """Mean similarity of regenerations and of samples, and the share of copies among both."""
         embedder = self.opened(inputs)

@@ -14,6 +14,13 @@ from dataunlearn.models.base import DiffusionModel
 from dataunlearn.models.loading import load_model
 
 
+def best_device() -> str:
+    """The name of the best device there is: cuda, mps, or cpu."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 @dataclass(frozen=True)
 class ModelSource:
     """A model and how it is sampled.

@@ -20,7 +20,9 @@ def unlearn_prompts(*, recipe: str | None, overwrite: bool, **settings: Any) -> 
         say("Stopped after the labels; the same command without --stop_after goes on.")
         return 0
     clean, total = facts["mitigated"]["without_memorised_samples"], facts["mitigated"]["prompts"]
-    say(f"{clean} of {total} prompts give no memorised picture any more.")
+    say(f"{clean} of {total} prompts are clear: none of their fresh samples is memorised.")
+    if clean < total:
+        say('To push harder: --unlearning \'{"strength": "strong"}\', or --one_run_each.')
     for run in facts["runs"]:
         say(f"New model: {run['model']['path']}")
     say(f"Report:    {config.out / REPORT_FILE}")

@@ -67,8 +67,9 @@ def explain(data: PromptData, labelling: Labelling) -> str:
         return "These labels were given or corrected by a person."
     evidence = labelling.evidence
     compared = (
-        f"Samples were sorted into two clusters; {labelling.decided_by} decided which one to "
-        f"question. Its pictures are {evidence.likeness:.2f} alike (1 for copies of one picture)"
+        f"Samples were sorted into two clusters; {labelling.decided_by} told which one "
+        f"may be memorised. Its pictures are {evidence.likeness:.2f} alike (1 for copies of one "
+        "picture)"
     )
     if math.isfinite(evidence.isolation):
         times = f"{evidence.isolation:.1f} times as far from its centre as they do"
@@ -121,7 +122,8 @@ figure.marked { border-color: var(--mark); print-color-adjust: exact; }
 <p>{{ num_memorised }} of {{ data.files | length }} samples of prompt {{ data.name }} are labelled \
 memorised; these are framed. {{ reason }}</p>
 <p>To correct a label, change its number in <code>{{ labels_file }}</code> to 1 for memorised or 0 \
-for not, as in <code>"{{ example }}": 1</code>; then run the same command again.</p>
+for not, as in <code>"{{ example }}": 1</code>; then run the same command again if it \
+has not finished, or give the folder of all samples as <code>--prompts</code> of a new run.</p>
 {% if original %}
 <h2>Training image</h2>
 <div class="row">

@@ -77,10 +77,20 @@ def write_report(
         num_samples=config.fresh_samples,
         upper_bound=wilson(0, config.fresh_samples)[1],
         plots=[plot(entries)],
+        galleries=[
+            {"name": short(prompt.data.prompt), "address": gallery_address(prompt, config.out)}
+            for prompt in prompts
+        ],
     )
     file = config.out / REPORT_FILE
     write_atomically(file, page.encode())
     return file
+
+
+def gallery_address(prompt: LabelledPrompt, out: Path) -> str:
+    """Where a prompt's gallery is, from the report's folder where it lies below it."""
+    gallery = prompt.gallery
+    return str(gallery.relative_to(out)) if gallery.is_relative_to(out) else gallery.as_uri()
 
 
 def entries_of(run: PromptRun) -> list[Entry]:
@@ -151,20 +161,23 @@ def words(result: Mapping[str, Any]) -> str:
 
 def plot(entries: Sequence[Entry]) -> str:
     """Memorised share of each prompt before and after, as the data address of a PNG."""
-    figure = Figure(figsize=(8.2, 1.0 + 0.3 * len(entries)), dpi=150, layout="constrained")
+    figure = Figure(figsize=(8.2, 1.3 + 0.3 * len(entries)), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for row, entry in enumerate(sorted(entries, key=lambda e: e.before)):
         axes.plot([entry.before, entry.after], [row, row], color="#c9ced6", zorder=1)
-        axes.scatter(entry.before, row, color="#a32d22", zorder=2, label="before")
-        axes.scatter(entry.after, row, color="#1d6b40", zorder=3, label="after")
+        axes.scatter(
+            entry.before, row, 70, facecolor="none", edgecolor="#a32d22", zorder=2, label="before"
+        )
+        axes.scatter(entry.after, row, 24, color="#1d6b40", zorder=3, label="after")
     axes.set_yticks(range(len(entries)))
     axes.set_yticklabels(
-        [short(entry.prompt) for entry in sorted(entries, key=lambda e: e.before)], fontsize=8
+        [short(entry.prompt) for entry in sorted(entries, key=lambda e: e.before)], fontsize=9
     )
     axes.set(xlim=(-0.03, 1.03), xlabel="share of fresh samples that are memorised")
+    axes.set_ylim(-0.6, len(entries) - 0.4)
     handles, labels = axes.get_legend_handles_labels()
-    axes.legend(handles[:2], labels[:2], loc="lower right", frameon=False)
+    figure.legend(handles[:2], labels[:2], loc="outside upper right", ncols=2, frameon=False)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     return "data:image/png;base64," + base64.b64encode(png(figure)).decode()

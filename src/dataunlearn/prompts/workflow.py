@@ -29,9 +29,10 @@ from dataunlearn.prompts.measuring import PromptMeasurement, measure_prompts, un
 from dataunlearn.prompts.modified import find_modified
 from dataunlearn.prompts.report import write_report
 from dataunlearn.prompts.samples import LabelledPrompt, label_prompts
+from dataunlearn.prompts.spec import read_prompt_file
 from dataunlearn.prompts.training import make_job, prior_set, split_prompts, train
 from dataunlearn.report.facts import machine, peak_memory, versions
-from dataunlearn.rundir import claim_run_dir, describe, finish_run_dir
+from dataunlearn.rundir import check_run_dir, claim_run_dir, describe, finish_run_dir
 from dataunlearn.trainer import Trainer
 from dataunlearn.unlearning import finish_lora, say_what_happened
 
@@ -96,10 +97,12 @@ def unlearn_prompts(
     Raises:
         ValueError: On anything that cannot be used; or if no prompt has memorised samples.
     """
-    settings = {k: v for k, v in describe(config).items() if k not in FREE}
-    claim_run_dir(config.out, settings, overwrite=overwrite)
+    check_run_dir(config.out, overwrite=overwrite)
+    check_prompt_files(config)
     device = accelerator.device if accelerator is not None else torch.device("cpu")
     model = open_model(config, device)
+    settings = {k: v for k, v in describe(config).items() if k not in FREE}
+    claim_run_dir(config.out, settings, overwrite=overwrite)
     prompts = label_prompts(model, config, say, shown=shown)
     kept = KeptSamples.of(model, config, hash_weights(model))
     prompts = find_modified(model, prompts, config, kept, shown=shown)
@@ -120,8 +123,22 @@ def unlearn_prompts(
     facts = collect(config, prompts, runs, model)
     write_atomically(config.out / FACTS_FILE, json.dumps(facts, indent=1).encode())
     write_report(config, prompts, runs, facts)
+    for name, _ in groups(named, config):
+        finish_run_dir(config.out / name)
     finish_run_dir(config.out)
     return facts
+
+
+def check_prompt_files(config: PromptUnlearning) -> None:
+    """Read all files of prompts, before a model is loaded.
+
+    Raises:
+        ValueError: If one cannot be used.
+    """
+    given = (config.prompts, config.prior, config.unnamed)
+    for file in given:
+        if file is not None and not file.is_dir():
+            read_prompt_file(file)
 
 
 def open_model(config: PromptUnlearning, device: torch.device) -> DiffusionModel:

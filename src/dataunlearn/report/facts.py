@@ -129,9 +129,15 @@ def forget_facts(job: Job) -> dict[str, Any]:
 
 def title(job: Job) -> str:
     """A line that says what was done."""
-    names = Counter(Path(job.split.forget.name(i)).stem for i in range(len(job.split.forget)))
+    names = Counter(short_name(job.split.forget.name(i)) for i in range(len(job.split.forget)))
     what = next(iter(names)) if len(names) == 1 else f"{len(names)} pictures"
     return f"Removing {what} from {Path(job.model.source).name}"
+
+
+def short_name(name: str) -> str:
+    """What to call a picture: its file's name without suffix, of an archive its place there too."""
+    file = Path(name)
+    return file.name if ":" in file.name or "[" in file.name else file.stem
 
 
 def verdict(
@@ -148,7 +154,9 @@ def verdict(
     forgotten = max(shares, default=0.0) <= FORGOTTEN_BELOW and not bool(after.copies.any())
     kept = None if change is None else change.kept
     worst = max(shares, default=0.0)
-    how_often = f"in at most {worst:.0%} of the tries" if worst else "in none of the tries"
+    how_often = "in none of the tries"
+    if worst:
+        how_often = f"in {'all' if worst == 1 else f'up to {worst:.0%}'} of the tries"
     text = (
         f"The model {'no longer reproduces' if forgotten else 'still reproduces'} what it had to "
         f"forget: from half of the noise or more it restores it {how_often}"
