@@ -28,7 +28,7 @@ def describe_plan(job: Job) -> str:
         "model": f"{model.source} ({model.num_parameters:,} parameters, "
         f"images {model.image_shape})",
         "trainable": f"{sum(param.numel() for param in trainable(model.denoiser)):,} parameters",
-        "forget": f"{len(job.split.forget)} images, {len(job.originals)} of them different, "
+        "forget": f"{len(job.split.forget)} image(s), {len(job.originals)} of them different, "
         f"{config.forget}",
         "keep": f"{len(job.split.keep)} images, {config.keep}",
         "objective": f"{config.objective}",
