@@ -14,7 +14,7 @@ from PIL import Image
 from dataunlearn import cli
 from dataunlearn.metrics.copies import pixel_distances
 from dataunlearn.prompts.config import PromptUnlearning
-from dataunlearn.prompts.keeping import LESS_GUIDANCE_SEED, own_samples_to_keep
+from dataunlearn.prompts.keeping import LESS_GUIDANCE_SEED, Keeping
 from dataunlearn.prompts.kept import KeptSamples
 from dataunlearn.prompts.layout import read_prompts, write_labels, write_prompts
 from dataunlearn.prompts.samples import draw, label_prompts
@@ -133,7 +133,7 @@ class TestFromPublishedData:
         prompt = label_prompts(opened, config, lambda text: None, shown=False)[1]
         assert prompt.labelling.verdict == "all memorised"
         kept = KeptSamples.of(opened, config, "weights")
-        found = own_samples_to_keep(opened, prompt, config, kept, shown=False)
+        found = Keeping(opened, config, kept, shown=False).own(prompt)
         assert opened.guidance == 7.5
         drawn = []
         for guidance in (1.0, 7.5):

@@ -12,7 +12,7 @@ from dataunlearn.metrics.text_noise import text_space
 from dataunlearn.models import DiffusionModel
 from dataunlearn.progress import progress_bar
 from dataunlearn.prompts.config import PromptUnlearning
-from dataunlearn.prompts.keeping import own_samples_to_keep
+from dataunlearn.prompts.keeping import Keeping
 from dataunlearn.prompts.kept import KeptSamples
 from dataunlearn.prompts.layout import write_prompts
 from dataunlearn.prompts.modify import PromptOptimiser
@@ -39,11 +39,12 @@ def find_modified(
         kept: Where samples of the model before unlearning are.
         shown: Whether to draw progress.
     """
+    keeping = Keeping(model, config, kept, shown)
     wanted = [
         prompt
         for prompt in prompts
         if _may_want_modified(prompt, config)
-        and (_always(config) or _has_few(model, prompt, config, kept, shown=shown))
+        and (_always(config) or len(keeping.own(prompt)) < config.min_keep)
     ]
     optimiser, found = PromptOptimiser(seed=config.evaluation_seed), {}
     with progress_bar("modifying prompts", len(wanted), shown=shown and bool(wanted)) as advance:
@@ -67,17 +68,6 @@ def _may_want_modified(prompt: LabelledPrompt, config: PromptUnlearning) -> bool
 
 def _always(config: PromptUnlearning) -> bool:
     return config.optimise == "always" or config.condition_on == "modified"
-
-
-def _has_few(
-    model: DiffusionModel,
-    prompt: LabelledPrompt,
-    config: PromptUnlearning,
-    kept: KeptSamples,
-    *,
-    shown: bool,
-) -> bool:
-    return len(own_samples_to_keep(model, prompt, config, kept, shown=shown)) < config.min_keep
 
 
 def modified_caption(model: DiffusionModel, prompt: LabelledPrompt) -> str | None:

@@ -17,7 +17,7 @@ from dataunlearn.models import DiffusionModel
 from dataunlearn.objectives import NaiveDeletion
 from dataunlearn.progress import progress_bar
 from dataunlearn.prompts.config import PromptUnlearning
-from dataunlearn.prompts.keeping import samples_to_keep
+from dataunlearn.prompts.keeping import Keeping
 from dataunlearn.prompts.kept import KeptSamples, draw_once
 from dataunlearn.prompts.modified import modified_caption
 from dataunlearn.prompts.samples import LabelledPrompt
@@ -69,11 +69,10 @@ def split_prompts(
     Raises:
         ValueError: If a prompt then still has nothing to keep.
     """
-    forget, keep = [], []
+    keeping, forget, keep = Keeping(model, config, kept, shown), [], []
     for prompt in prompts:
         caption = caption_of(model, prompt, config)
-        modified = modified_caption(model, prompt)
-        others = samples_to_keep(model, prompt, modified, config, kept, shown=shown)
+        others = keeping.of(prompt, modified_caption(model, prompt))
         memorised = prompt.images[prompt.labelling.labels]
         forget.append(captioned(memorised, [caption], f"{prompt.name} memorised"))
         keep.append(captioned(others, [caption], f"{prompt.name} other"))
