@@ -114,7 +114,8 @@ def unlearn_prompts(
     named = [prompt for prompt in prompts if prompt.labelling.labels.any()]
     if not named:
         raise ValueError("no prompt has memorised samples: there is nothing to unlearn")
-    around = Surroundings(config, accelerator, opened_embedder(model, config, say), say, shown)
+    embedder = opened_embedder(model, config, say)
+    around = Surroundings(config, accelerator, embedder, kept, say, shown)
     runs: list[PromptRun] = []
     for name, group in groups(named, config):
         if runs:
@@ -171,6 +172,7 @@ class Surroundings:
     config: PromptUnlearning
     accelerator: Accelerator | None
     embedder: Embedder | None
+    kept: KeptSamples
     say: Say
     shown: bool
 
@@ -179,9 +181,8 @@ def unlearn_group(
     model: DiffusionModel, prompts: Sequence[LabelledPrompt], out: Path, around: Surroundings
 ) -> PromptRun:
     """Measure, unlearn some prompts, measure again, save the model; ``model`` is changed."""
-    config, embedder, shown = around.config, around.embedder, around.shown
+    config, embedder, kept, shown = around.config, around.embedder, around.kept, around.shown
     hash_before, clock = hash_weights(model), Clock()
-    kept = KeptSamples.of(model, config, hash_before)
     sets = split_prompts(model, prompts, config, kept, shown=shown)
     measure = partial(measure_prompts, model, prompts, config, embedder=embedder, shown=shown)
     before = measure(label="before", kept=kept)
