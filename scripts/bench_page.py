@@ -67,13 +67,16 @@ def merge(files: Sequence[Path]) -> dict[str, Any]:
 
 
 def together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """A row with the runs of both; costs stay those of the first, since machines differ."""
+    """A row with the runs of both; costs stay those of the first, since machines differ.
+
+    A measure that only one side has stays as it is: its `num_runs` is then below the row's `runs`.
+    """
     measures = {}
-    for name in one["measures"].keys() & other["measures"].keys():
-        runs = [run for side in (one, other) for run in runs_of(side["measures"][name])]
-        measures[name] = vars(combine(runs))
-    ordered = {name: measures[name] for name in one["measures"] if name in measures}
-    return {**one, "runs": one["runs"] + other["runs"], "measures": ordered}
+    for name in {**one["measures"], **other["measures"]}:
+        sides = [side["measures"][name] for side in (one, other) if name in side["measures"]]
+        runs = [run for side in sides for run in runs_of(side)]
+        measures[name] = vars(combine(runs)) if len(sides) > 1 else sides[0]
+    return {**one, "runs": one["runs"] + other["runs"], "measures": measures}
 
 
 def runs_of(estimate: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -93,13 +96,13 @@ def table(content: Mapping[str, Any]) -> str:
     head = ["", *(COLUMNS[name][0] for name in shown), "s/step", "MiB", "rows fwd", "bwd", "runs"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in rows:
-        cells = [words(row["measures"].get(name), COLUMNS[name][1]) for name in shown]
+        cells = [words(row["measures"].get(name), COLUMNS[name][1], row["runs"]) for name in shown]
         lines.append("| " + " | ".join([row["name"], *cells, *costs(row), str(row["runs"])]) + " |")
     return "\n".join(lines)
 
 
-def words(estimate: Mapping[str, Any] | None, kind: str) -> str:
-    """A number with its interval; of two runs both values."""
+def words(estimate: Mapping[str, Any] | None, kind: str, row_runs: int) -> str:
+    """A number with its interval; of two runs both values; marked if not all runs have it."""
     if estimate is None:
         return "–"
     form = (lambda v: f"{100 * v:.3g} %") if kind == "share" else number
@@ -108,7 +111,8 @@ def words(estimate: Mapping[str, Any] | None, kind: str) -> str:
         return text
     runs = len(estimate.get("values", [])) or estimate["num_runs"]
     between = " and " if runs == 2 else " to "
-    return f"{text} ({between.join(form(bound) for bound in estimate['interval'])})"
+    mark = f", {runs} of {row_runs} runs" if runs < row_runs else ""
+    return f"{text} ({between.join(form(bound) for bound in estimate['interval'])}{mark})"
 
 
 def number(value: float) -> str:

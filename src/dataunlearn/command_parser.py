@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -10,6 +11,8 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 _CLASS = re.compile(r"<class '(?:[\w.]+\.)?(\w+)'>")
 _CHECKED = re.compile(r"Unvalidated<(.+?)>")
+_UNKNOWN = re.compile(r"unrecognized arguments: (--[\w.-]+)|does not accept option '([\w.]+)'")
+_NO_LIST = re.compile(r'"?([\w.]+)"?:\s+Expected a (?:tuple|list)\. Got value: (.+)\s*$')
 
 
 def plain_types(text: str) -> str:
@@ -35,6 +38,9 @@ class CommandParser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Say what is wrong, and end the program with exit code 2."""
         missing = re.match(r"the following arguments are required: (\w+)\.", message)
+        unknown = re.match(r"Subcommand '([\w-]+)' does not accept", message)
+        if unknown and self._subcommands_action is not None:
+            self._subcommands_action.choices[unknown[1]].error(message, ex)
         if missing and self._subcommands_action is not None:
             verb = self._subcommands_action.choices[missing[1]]
             verb.error(f"missing: {verb.options_in(message)}", ex)
@@ -48,12 +54,39 @@ class CommandParser(ArgumentParser):
 
     def reworded(self, message: str) -> str:
         """The library's message in the words of the command line."""
-        wrong_name = re.search(r'Parser key "([\w.]+)":(?s:.*)Expected a dot import path', message)
+        rewordings = (self.unknown_class, self.unknown_option, no_list)
+        plain = plain_types(message)
+        found = next((said for reword in rewordings if (said := reword(plain))), plain)
+        return re.sub(r'Parser key "([\w.]+)"', r"--\1", found)
+
+    def unknown_class(self, message: str) -> str | None:
+        """For a name that no class of the hierarchy has: the names there are."""
+        option = re.search(r'Parser key "([\w.]+)":(?s:.*)Expected a dot import path', message)
         given = re.search(r"(?:path string|Given value): (\w+)\s*$", message)
-        choices = self.choices_of(wrong_name[1]) if wrong_name else ()
-        if wrong_name and given and choices:
-            return f"no {wrong_name[1]} {given[1]!r}; there are {', '.join(choices)}"
-        return plain_types(re.sub(r'Parser key "([\w.]+)"', r"--\1", message))
+        choices = self.choices_of(option[1]) if option else ()
+        if not (option and given and choices):
+            return None
+        return f"no {option[1]} {given[1]!r}; there are {', '.join(choices)}"
+
+    def unknown_option(self, message: str) -> str | None:
+        """For an option or a key of a YAML file that does not exist: the nearest there is."""
+        found = _UNKNOWN.search(message)
+        if not found:
+            return None
+        name = (found[1] or found[2]).removeprefix("--")
+        known = [o.removeprefix("--") for o in self._option_string_actions if o.startswith("--")]
+        near = self.unlearning_option(name) or difflib.get_close_matches(name, known, n=1)
+        return f"no option --{name}" + (f"; did you mean --{near[0]}?" if near else "")
+
+    def unlearning_option(self, name: str) -> list[str]:
+        """Where a setting of ``unlearn`` is found in a command that nests them; empty if not."""
+        import dataclasses
+
+        from dataunlearn.unlearning_config import Unlearning
+
+        nests = "--unlearning" in self._option_string_actions
+        settings = {field.name for field in dataclasses.fields(Unlearning)}
+        return [f"unlearning.{name}"] if nests and name.split(".")[0] in settings else []
 
     def choices_of(self, option: str) -> Sequence[str]:
         """Names of the classes that an option takes; empty if it takes something else."""
@@ -61,3 +94,11 @@ class CommandParser(ArgumentParser):
 
         base = HIERARCHIES.get(option.rsplit(".", 1)[-1])
         return [] if base is None else sorted(kind.__name__ for kind in base.__subclasses__())
+
+
+def no_list(message: str) -> str | None:
+    """For one value where several belong: how a list is written."""
+    found = _NO_LIST.search(message)
+    if not found:
+        return None
+    return f"--{found[1]} takes a list, such as '[{found[2].strip()}]'; got {found[2].strip()!r}"

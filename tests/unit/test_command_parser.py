@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from dataunlearn import cli
@@ -48,6 +50,44 @@ def test_wrong_value_names_option_and_types(capsys: pytest.CaptureFixture[str]) 
     assert "--steps" in said
     assert "many" in said
     assert "<class" not in said
+
+
+@pytest.mark.parametrize(
+    ("verb", "typed", "meant"),
+    [
+        ("unlearn", "--batchpairs", "--batch_pairs"),
+        ("unlearn", "--stop.copees", "--stop.copies"),
+        ("unlearn-prompts", "--lora.rank", "--unlearning.lora.rank"),
+        ("unlearn-prompts", "--image_per_prompt", "--images_per_prompt"),
+    ],
+)
+def test_unknown_option_names_the_nearest(
+    verb: str, typed: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = NEEDED if verb == "unlearn" else ["--model", "m", "--prompts", "p", "--out", "o"]
+    said = message_of([verb, *given, typed, "3"], capsys)
+    assert f"error: no option {typed}; did you mean {meant}?\n" in said
+
+
+def test_unknown_option_like_no_other_gets_no_guess(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "error: no option --qqqq\n" in message_of(["unlearn", *NEEDED, "--qqqq", "3"], capsys)
+
+
+def test_unknown_key_of_a_file_names_the_nearest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "settings.yaml"
+    config.write_text("model: m\nforget: f\nkeep: k\nout: o\nbatchpairs: 3\n")
+    said = message_of(["unlearn", "--config", str(config)], capsys)
+    assert "error: no option --batchpairs; did you mean --batch_pairs?\n" in said
+
+
+def test_one_value_for_a_list_says_how_lists_are_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    needed = ["evaluate", "--model", "m", "--metrics", "regeneration", "--out", "o"]
+    said = message_of([*needed, "--regeneration.timesteps", "250,500"], capsys)
+    assert "--regeneration.timesteps takes a list, such as '[250,500]'; got '250,500'" in said
 
 
 @pytest.mark.parametrize("verb", sorted(cli.VERBS))
