@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score, roc_curve
 from torch import Tensor
 
 from dataunlearn.conditioning import Cond
@@ -125,6 +124,8 @@ def membership_tpr(
     Raises:
         ValueError: If a side is empty or not finite.
     """
+    from sklearn.metrics import roc_curve
+
     inside, outside = _checked(members, others)
     labels = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
     rates, _, thresholds = roc_curve(
@@ -149,6 +150,8 @@ def _checked(members: Tensor, others: Tensor) -> tuple[NDArray[Any], NDArray[Any
 
 
 def _auc(inside: NDArray[Any], outside: NDArray[Any]) -> float:
+    from sklearn.metrics import roc_auc_score
+
     labels = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
     return float(roc_auc_score(labels, -np.concatenate([inside, outside])))
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from dataunlearn.metrics.inputs import Inputs
@@ -60,6 +59,8 @@ def fit_memorised(samples: Tensor, original: Tensor, *, seed: int = 0) -> Memori
     Raises:
         ValueError: If there are fewer than two different samples.
     """
+    from sklearn.cluster import KMeans
+
     flat = samples.flatten(1).float()
     if not (flat != flat[:1]).any():
         raise ValueError(f"{len(samples)} samples, all alike: two clusters need different ones")

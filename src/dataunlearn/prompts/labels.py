@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from dataunlearn.metrics.memorised import MemorisedClassifier, fit_memorised
@@ -202,6 +201,8 @@ def _splits(
     points: Tensor, pictures: Tensor, reference: Tensor | None, seed: int
 ) -> list[MemorisedClassifier]:
     """Splits into two clusters by their error; one cluster twice where all points are alike."""
+    from sklearn.cluster import KMeans
+
     if not (points != points[:1]).any():
         return [MemorisedClassifier(points[:2].flatten(1), 0.0, tuple(points.shape[1:]))]
     splits = [fit_memorised(points, points[0], seed=seed)]
