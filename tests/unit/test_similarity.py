@@ -12,7 +12,9 @@ from dataunlearn.metrics.similarity import (
     calibrate,
     copy_share,
     copy_similarity,
+    limited_similarity,
     similarities,
+    within_distance,
 )
 
 PIXELS = open_embedder("pixels")
@@ -68,3 +70,36 @@ def test_empty_sets_are_errors() -> None:
         copy_similarity(PIXELS, none, pictures(0))
     with pytest.raises(ValueError, match="no pictures"):
         calibrate(PIXELS, pictures(0), none, name="keep")
+
+
+def test_far_pictures_are_moved_along_the_line_to_their_original_and_near_ones_stay() -> None:
+    generator = torch.Generator().manual_seed(0)
+    originals = torch.rand(3, 3, 8, 8, generator=generator) - 0.5
+    change = torch.rand(3, 3, 8, 8, generator=generator)
+    change = change * torch.tensor([0.01, 0.4, 0.6]).reshape(3, 1, 1, 1)
+    moved = within_distance(originals + change, originals, 0.15)
+    torch.testing.assert_close(moved[0], originals[0] + change[0])
+    left = (moved - originals).flatten(1)
+    torch.testing.assert_close(left[1:].square().mean(dim=1).sqrt(), torch.full((2,), 0.15))
+    direction = torch.nn.functional.cosine_similarity(left, change.flatten(1))
+    torch.testing.assert_close(direction, torch.ones(3))
+
+
+def test_a_perfect_copy_stays() -> None:
+    white = torch.ones(1, 1, 4, 4)
+    assert within_distance(white, white).equal(white)
+    with pytest.raises(ValueError, match="must be positive"):
+        within_distance(white, white, 0)
+
+
+def test_limited_similarity_does_not_depend_on_how_far_a_picture_went() -> None:
+    sources = pictures(0, 0) * 0.8
+    far, farther = sources.clone(), sources.clone()
+    far[:, :, :, 1] += 0.4
+    farther[:, :, :, 1] += 0.9
+    found = [limited_similarity(PIXELS, images, sources, 250) for images in (far, farther)]
+    # At a right angle to (0.8, 0), with a root mean square of 0.2 over two pixels.
+    expected = 0.8 / math.hypot(0.8, 0.2 * math.sqrt(2))
+    assert [result.value for result in found] == pytest.approx([expected, expected])
+    assert found[0].name == "limited_similarity_of_regeneration_250"
+    assert found[0].higher_is_better is False

@@ -3,6 +3,10 @@
 Cosine similarity between embeddings (Pizzi et al. 2022; the measure of Alberti et al. 2025 with
 SSCD). What counts as a copy depends on the embedder and the data, so the threshold is calibrated:
 on images that are no copies for certain.
+
+A restored picture is also unlike its original when it is merely spoilt. So the similarity is given
+at a limited distance as well: what arXiv 2510.17917 proposes ("a normalized perturbation
+distance"), by a formula of our own, since theirs was not to be had.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from dataunlearn.metrics.result import Result
 from dataunlearn.sampling import noise_and_denoise
 
 CALIBRATION_QUANTILE = 0.99
+DISTANCE = 0.2  # root mean square in [-1, 1]: a tenth of the range
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,30 @@ def similarities(embedder: Embedder, images: Tensor, originals: Tensor) -> Tenso
     first = functional.normalize(embedder(images), dim=1)
     second = functional.normalize(embedder(originals), dim=1)
     return first @ second.T
+
+
+def within_distance(images: Tensor, originals: Tensor, distance: float = DISTANCE) -> Tensor:
+    """Pictures moved along the line to their originals until none is farther than a distance.
+
+    What is left to compare of large changes is their direction. Small ones stay as they are: the
+    direction of what a nearly perfect copy got wrong says nothing.
+
+    Args:
+        images: ``(N, C, H, W)`` in [-1, 1].
+        originals: Each one's original, ``(N, C, H, W)`` in [-1, 1].
+        distance: Largest root mean square difference.
+
+    Returns:
+        ``(N, C, H, W)`` in [-1, 1].
+
+    Raises:
+        ValueError: If ``distance`` is not positive.
+    """
+    if distance <= 0:
+        raise ValueError(f"the distance must be positive, got {distance}")
+    change = images - originals
+    size = change.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+    return originals + change * (distance / size.clamp_min(distance))
 
 
 def calibrate(embedder: Embedder, different: Tensor, originals: Tensor, *, name: str) -> Threshold:
@@ -123,6 +152,28 @@ def copy_share(
     return Result(name, count / len(images), interval, False, settings, above)
 
 
+def limited_similarity(
+    embedder: Embedder, restored: Tensor, sources: Tensor, timestep: int
+) -> Result:
+    """Mean similarity of restored pictures to their source, none farther than `DISTANCE` from it.
+
+    Args:
+        embedder: The embedder.
+        restored: Regenerations ``(N, C, H, W)`` in [-1, 1].
+        sources: What each was restored from, ``(N, C, H, W)`` in [-1, 1].
+        timestep: The noise level they come from.
+
+    Returns:
+        The mean with its bootstrap interval; lower says that the change has a direction that the
+        embedder sees, as another content has and noise has not; ``per_item`` is ``(N,)``.
+    """
+    moved = functional.normalize(embedder(within_distance(restored, sources)), dim=1)
+    items = (moved * functional.normalize(embedder(sources), dim=1)).sum(dim=1)
+    settings = {**embedder.settings, "distance": DISTANCE, "num_images": len(restored)}
+    name = f"limited_similarity_of_regeneration_{timestep}"
+    return Result(name, float(items.mean()), mean_interval(items.numpy()), False, settings, items)
+
+
 @dataclass(frozen=True)
 class CopySimilarity(EmbeddedMeasure):
     """Similarity of an embedder between forget images and what the model makes of them.
@@ -151,11 +202,27 @@ class CopySimilarity(EmbeddedMeasure):
             inputs.model.process.check_timesteps([self.timestep], "timestep")
 
     def __call__(self, inputs: Inputs) -> list[Result]:
-        """Mean similarity of regenerations and of samples, and the share of copies among both."""
+        """Mean similarity of regenerations and of samples, and the share of copies among both.
+
+        Then the similarity of the regenerations once none is far from its original.
+        """
         embedder = self.opened(inputs)
         timestep = self.timestep
         if timestep is None:
             timestep = quarter_timesteps(inputs.model.process)[0]
+        restored, sources = self._restored(inputs, timestep)
+        threshold = self._threshold(embedder, inputs)
+        results = []
+        for name, images in ((f"regeneration_{timestep}", restored), ("samples", inputs.samples)):
+            mean = copy_similarity(embedder, images, inputs.originals, name=f"similarity_of_{name}")
+            share = copy_share(
+                embedder, images, inputs.originals, threshold, name=f"similar_share_of_{name}"
+            )
+            results += [mean, share]
+        return [*results, limited_similarity(embedder, restored, sources, timestep)]
+
+    def _restored(self, inputs: Inputs, timestep: int) -> tuple[Tensor, Tensor]:
+        """Regenerations of the forget images, and the image that each is one of."""
         which = torch.arange(max(self.copies, len(inputs.originals))) % len(inputs.originals)
         labels = inputs.conditions("forget")
         restored = noise_and_denoise(
@@ -167,15 +234,7 @@ class CopySimilarity(EmbeddedMeasure):
             batch_size=inputs.batch_size,
             cond=None if labels is None else labels[which],
         )
-        threshold = self._threshold(embedder, inputs)
-        results = []
-        for name, images in ((f"regeneration_{timestep}", restored), ("samples", inputs.samples)):
-            mean = copy_similarity(embedder, images, inputs.originals, name=f"similarity_of_{name}")
-            share = copy_share(
-                embedder, images, inputs.originals, threshold, name=f"similar_share_of_{name}"
-            )
-            results += [mean, share]
-        return results
+        return restored, inputs.originals[which]
 
     def _threshold(self, embedder: Embedder, inputs: Inputs) -> Threshold:
         if inputs.keep is not None:
