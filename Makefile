@@ -1,9 +1,9 @@
-# make env | demo | test | lint | check. Everything runs in .venv, which `make env` creates.
+# make env | demo | test | quick | lint | check. Everything runs in .venv, which `make env` creates.
 PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch==2.13.0
 
-.PHONY: env dev demo test lint check clean
+.PHONY: env dev demo test quick lint check clean
 
 env: .venv/.installed
 
@@ -25,6 +25,9 @@ demo: env
 
 test: dev
 	$(BIN)/python -m pytest
+
+quick: dev
+	$(BIN)/python -m pytest -m "not slow"
 
 lint: dev
 	$(BIN)/ruff check .

@@ -14,6 +14,8 @@ from two_process_steps import NUM_STEPS, make_trainer, result
 
 from dataunlearn.objectives import OBJECTIVES
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("two_process_steps.py")
 
 

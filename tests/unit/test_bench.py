@@ -108,6 +108,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_benchmark_from_start_to_end(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two methods, one of them within a budget that its first steps exceed; then one seed more."""
     config = {

@@ -46,7 +46,8 @@ def write_report(run_dir: Path) -> Path:
     if missing:
         raise ValueError(
             f"{run_dir} has no {', '.join(missing)}; `dataunlearn unlearn` makes "
-            f"{', '.join(_FILES)}: give the folder that it wrote to"
+            f"{', '.join(_FILES)}: give the folder that it wrote to (the page of "
+            "`unlearn-prompts` is drawn once, with its run)"
         )
     run = Run(
         report=_read_report(run_dir / "report.json"),
