@@ -31,6 +31,7 @@ from dataunlearn.near_duplicates import Twins, find_twins
 from dataunlearn.progress import progress_bar
 
 RESTORED_SHARE = 0.5
+LOSS_SHARES = (0.2, 0.4, 0.6, 0.8)  # of the noise levels
 SHOWN_TRIES = 4
 
 
@@ -236,13 +237,14 @@ def _loss_percentiles(
         return None
     others = inputs.keep_images[: settings.loss_images]
     labels = inputs.conditions("keep")
-    total = (len(originals) + len(others)) * len(settings.loss_timesteps) * settings.loss_draws
+    timesteps = settings.loss_timesteps or inputs.model.process.timesteps_at(LOSS_SHARES)
+    total = (len(originals) + len(others)) * len(timesteps) * settings.loss_draws
     with progress_bar("membership loss", total, shown=inputs.shown) as advance:
         losses = [
             denoising_losses(
                 inputs.model,
                 images,
-                settings.loss_timesteps,
+                timesteps,
                 num_draws=settings.loss_draws,
                 seed=settings.seed,
                 batch_size=settings.batch_size,

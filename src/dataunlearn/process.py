@@ -71,6 +71,11 @@ class ForwardProcess:
         """The noisiest timestep."""
         return self.first_timestep + self.num_train_timesteps - 1
 
+    def timesteps_at(self, shares: Iterable[float]) -> tuple[int, ...]:
+        """The timesteps at shares of the noise levels, in [0, 1]: 0.25 is 250 of 1000."""
+        near = (round(self.num_train_timesteps * share) for share in shares)
+        return tuple(min(max(t, self.first_timestep), self.last_timestep) for t in near)
+
     def check_timesteps(self, timesteps: Iterable[int], name: str) -> None:
         """Refuse timesteps that this process does not have.
 

@@ -104,6 +104,15 @@ def test_timesteps_out_of_range_are_refused():
         flow.check_timesteps([0], "levels")
 
 
+def test_timesteps_at_shares_stay_within_the_model():
+    process = ForwardProcess.from_scheduler(DDPMScheduler())
+    assert process.timesteps_at((0, 0.25, 0.3, 1)) == (0, 250, 300, 999)
+    short = ForwardProcess.from_scheduler(DDPMScheduler(num_train_timesteps=100))
+    assert short.timesteps_at((0.2, 0.9, 1)) == (20, 90, 99)
+    flow = ForwardProcess.from_scheduler(FlowMatchEulerDiscreteScheduler())
+    assert flow.timesteps_at((0, 0.5, 1)) == (1, 500, 1000)
+
+
 def test_unsuitable_schedulers_are_refused():
     with pytest.raises(ValueError, match="ScoreSdeVeScheduler has no alphas_cumprod"):
         ForwardProcess.from_scheduler(ScoreSdeVeScheduler())

@@ -8,7 +8,10 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from scipy.stats import mannwhitneyu
 
+from dataunlearn.data import ArrayImages
+from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.membership import (
+    Membership,
     by_timestep,
     denoising_losses,
     membership_auc,
@@ -126,3 +129,15 @@ def test_empty_sides_and_infinite_losses_are_errors() -> None:
         membership_tpr(torch.zeros(2), torch.zeros(0))
     with pytest.raises(ValueError, match="not finite"):
         membership_auc(torch.tensor([float("nan")]), torch.zeros(3))
+
+
+def test_a_model_with_fewer_noise_levels_is_measured_at_its_own(model: DiffusionModel) -> None:
+    scheduler = DDPMScheduler(num_train_timesteps=100)
+    short = DiffusionModel.from_pipeline(DDPMPipeline(model.denoiser.unet, scheduler))
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 1, 8, 8), dtype=np.uint8)
+    inputs = Inputs(short, forget=ArrayImages(pixels[:1]), keep=ArrayImages(pixels[1:]))
+    measure = Membership(num_draws=1, each_timestep=True)
+    measure.check(inputs)
+    names = {result.name for result in measure(inputs)}
+    assert {f"membership_loss_forget_{t}" for t in range(20, 100, 10)} <= names
+    assert "membership_loss_forget_100" not in names

@@ -27,6 +27,7 @@ from dataunlearn.sampling import Progress, noise_for
 from dataunlearn.seeding import mix_seed
 
 FALSE_POSITIVE_RATE = 0.01
+SHARES = tuple(tenths / 10 for tenths in range(2, 10))  # of the noise levels
 
 
 @torch.no_grad()
@@ -161,13 +162,14 @@ class Membership(Measure):
     """How well the denoising loss tells forget images from held-out ones, and from keep images.
 
     Args:
-        timesteps: Noise levels; the loss is averaged over them.
+        timesteps: Noise levels; the loss is averaged over them. Empty for 0.2, 0.3, ... 0.9 of the
+            model's.
         num_draws: Draws of noise at each.
         num_images: Most held-out or keep images.
         each_timestep: Give every side's mean loss, and the AUC, at each noise level as well.
     """
 
-    timesteps: tuple[int, ...] = (200, 300, 400, 500, 600, 700, 800, 900)
+    timesteps: tuple[int, ...] = ()
     num_draws: int = 4
     num_images: int = 500
     each_timestep: bool = False
@@ -190,8 +192,11 @@ class Membership(Measure):
             results.append(membership_auc(*pair, name=f"membership_auc_{side}"))
             results.append(membership_tpr(*pair, name=f"membership_tpr_{side}"))
         if self.each_timestep:
-            results += by_timestep(losses, self.timesteps)
+            results += by_timestep(losses, self._timesteps(inputs))
         return results
+
+    def _timesteps(self, inputs: Inputs) -> tuple[int, ...]:
+        return self.timesteps or inputs.model.process.timesteps_at(SHARES)
 
     def _losses(self, inputs: Inputs) -> dict[Side, Tensor]:
         """Losses ``(N, T)`` of the forget images and of each kind of other images."""
@@ -200,13 +205,14 @@ class Membership(Measure):
         for side in kinds:
             if getattr(inputs, side) is not None:
                 sides[side] = inputs.batch(side)[: self.num_images]
-        calls = len(self.timesteps) * self.num_draws * sum(map(len, sides.values()))
+        timesteps = self._timesteps(inputs)
+        calls = len(timesteps) * self.num_draws * sum(map(len, sides.values()))
         with progress_bar("membership", calls, shown=inputs.shown) as advance:
             return {
                 side: denoising_losses(
                     inputs.model,
                     images,
-                    self.timesteps,
+                    timesteps,
                     num_draws=self.num_draws,
                     seed=inputs.seed,
                     batch_size=inputs.batch_size,

@@ -43,8 +43,7 @@ class Regeneration:
 
 def quarter_timesteps(process: ForwardProcess) -> tuple[int, ...]:
     """A quarter, a half, three quarters and all of the noise: 250, 500, 750, 999 of 1000."""
-    quarters = (process.num_train_timesteps * part // 4 for part in (1, 2, 3, 4))
-    return tuple(min(t, process.last_timestep) for t in quarters)
+    return process.timesteps_at((0.25, 0.5, 0.75, 1))
 
 
 def regenerate(
