@@ -23,11 +23,14 @@ dev: .venv/.developing
 demo: env
 	$(BIN)/dataunlearn demo --out runs/demo --overwrite
 
+# One process a core; see tests/conftest.py for what shares a process.
+PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder
+
 test: dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 quick: dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 lint: dev
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,22 @@ from dataunlearn.models import DiffusionModel
 from dataunlearn.prediction import FLOW, PREDICTION_TYPES
 from dataunlearn.process import ForwardProcess
 from dataunlearn.rows import Pair
+
+# Of published size: two at a time do not fit the memory.
+BIG_MODELS = ("test_celeba_hq.py", "test_stable_diffusion_size.py")
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    cores = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    torch.set_num_threads(max(1, cores))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores)))  # for commands that tests run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one process, so that what they share is made once."""
+    for item in items:
+        group = "big models" if item.path.name in BIG_MODELS else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
 
 TINY_UNET: dict[str, Any] = {
     "sample_size": 8,
