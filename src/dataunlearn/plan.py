@@ -6,7 +6,9 @@ import time
 
 from dataunlearn.gradients import GradientEngine, trainable
 from dataunlearn.job import Job
+from dataunlearn.metrics.regeneration import quarter_timesteps
 from dataunlearn.report.facts import peak_memory
+from dataunlearn.sampling import generate
 from dataunlearn.trainer import Trainer
 from dataunlearn.two_gradients import PassCounts
 
@@ -14,6 +16,8 @@ MIB = 2**20
 # Weights, two gradient buffers, the combined gradient and the optimizer's two moments, as float32.
 BYTES_PER_PARAMETER = 6 * 4
 BYTES_PER_TEACHER_PARAMETER = 4
+TRIED_PICTURES = 8
+TRIED_CALLS = 2
 
 
 def describe_plan(job: Job) -> str:
@@ -40,12 +44,26 @@ def describe_plan(job: Job) -> str:
         "learning rate": f"{training.learning_rate:.3g} ({training.schedule})",
         "copy threshold": f"pixel distance {job.threshold:.3g}",
         "memory": f"about {memory / MIB:,.0f} MiB on {model.device}",
-        "time": f"about {training.steps * seconds:,.0f} s of training ({seconds:.2f} s a step), "
-        "and the measurements before and after",
+        "time": f"about {training.steps * seconds:,.0f} s of training ({seconds:.2f} s a step) and "
+        f"{_seconds_of_measuring(job):,.0f} s of measuring before and after",
         "output": f"{config.out}",
     }
     width = max(map(len, lines))
     return "\n".join(f"{name:<{width}}  {text}" for name, text in lines.items())
+
+
+def _seconds_of_measuring(job: Job) -> float:
+    """Seconds of all measurements, by drawing a few pictures twice."""
+    model, settings = job.model, job.config.evaluation
+    few = min(TRIED_PICTURES, settings.batch_size)
+    for _ in range(2):  # the first draw pays for set-up
+        started = time.perf_counter()
+        generate(model, few, num_steps=TRIED_CALLS, batch_size=few)
+        seconds = (time.perf_counter() - started) / (few * TRIED_CALLS)
+    levels = settings.regeneration_timesteps or quarter_timesteps(model.process)
+    tries = max(settings.regeneration_copies, len(job.originals)) * len(levels)
+    calls = settings.num_samples * settings.sampling_steps + tries * settings.regeneration_steps
+    return calls * seconds * (2 if job.reference is None else 3)
 
 
 def _try_first_step(job: Job) -> tuple[PassCounts, float, float]:

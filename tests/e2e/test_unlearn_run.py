@@ -180,7 +180,7 @@ def test_dry_run_writes_nothing(
 ) -> None:
     assert cli.run(command(inputs, "--dry-run")) == 0
     printed = capsys.readouterr().out
-    for word in ("steps", "micro-batch", "memory", "time", "parameters"):
+    for word in ("steps", "micro-batch", "memory", "s of training", "s of measuring", "parameters"):
         assert word in printed
     assert not inputs["out"].exists()
 
