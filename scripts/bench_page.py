@@ -5,7 +5,8 @@
 The table goes between the lines ``<!-- table NAME -->`` and ``<!-- end of table -->`` of the page,
 and the numbers into ``NAME.json`` beside it. What that file holds already stays: rows of the same
 name get the new runs as further seeds, so that a benchmark may be run in several places. Give each
-seed once.
+seed once. Without new results table and plot are drawn anew. ``--pareto regeneration_500
+inception_score`` draws ``NAME_pareto.png``: forgetting to the right, quality upwards.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from results_page import refresh
 
 from dataunlearn.bench_table import combine
 from dataunlearn.checkpoint import write_atomically
+from dataunlearn.report.pareto import Point, pareto
 
 # Measures by heading, and how they are written.
 COLUMNS: Mapping[str, tuple[str, str]] = {
@@ -43,6 +45,8 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "drift": ("unnamed: pixels", "number"),
     "text_noise": ("text noise", "number"),
 }
+
+HIGHER_IS_BETTER = {"inception_score"}
 
 
 def merge(files: Sequence[Path]) -> dict[str, Any]:
@@ -131,18 +135,35 @@ def costs(row: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def points(rows: Sequence[Mapping[str, Any]], forgetting: str, quality: str) -> list[Point]:
+    """The rows that have both measures; those without costs are yardsticks."""
+    found = []
+    for row in rows:
+        if {forgetting, quality} <= row["measures"].keys():
+            x, y = row["measures"][forgetting], row["measures"][quality]
+            at = (x["value"], y["value"], x["interval"], y["interval"])
+            found.append(Point(row["name"], *at, is_yardstick=not row["costs"]))
+    return found
+
+
 def main() -> None:
     """Merge, then write the numbers and the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("page", type=Path)
     parser.add_argument("name")
-    parser.add_argument("results", type=Path, nargs="+")
+    parser.add_argument("results", type=Path, nargs="*")
+    parser.add_argument("--pareto", nargs=2, metavar=("FORGETTING", "QUALITY"))
     arguments = parser.parse_args()
     kept = arguments.page.parent / f"{arguments.name}.json"
     files = [*([kept] if kept.is_file() else []), *arguments.results]
     content = merge(files)
     write_atomically(kept, json.dumps(content, indent=1).encode())
     refresh(arguments.page, table(content), begin=f"<!-- table {arguments.name} -->")
+    if arguments.pareto:
+        drawn = points(content["rows"], *arguments.pareto)
+        titles = [COLUMNS[name][0] for name in arguments.pareto]
+        picture = pareto(drawn, *titles, arguments.pareto[1] in HIGHER_IS_BETTER)
+        write_atomically(kept.with_name(f"{arguments.name}_pareto.png"), picture)
 
 
 if __name__ == "__main__":
