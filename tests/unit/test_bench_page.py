@@ -1,0 +1,48 @@
+"""Merging benchmarks' results for a page: seeds add up, and what a run lacks is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture
+def bench_page(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import bench_page as script
+
+    return script
+
+
+def row(**measures: tuple[float, tuple[float, float]]) -> dict[str, Any]:
+    found = {
+        name: {"value": value, "interval": interval, "values": [value]}
+        for name, (value, interval) in measures.items()
+    }
+    return {"name": "SISS", "runs": 1, "costs": {"steps": 9}, "measures": found}
+
+
+def test_seeds_of_two_files_are_combined(bench_page: ModuleType) -> None:
+    merged = bench_page.together(row(kid=(1.0, (0.5, 1.5))), row(kid=(3.0, (2.5, 3.5))))
+    assert merged["runs"] == 2
+    assert merged["measures"]["kid"]["value"] == 2
+    assert merged["measures"]["kid"]["values"] == (1.0, 3.0)
+    assert bench_page.words(merged["measures"]["kid"], "number", 2) == "2 (1 and 3)"
+
+
+def test_a_measure_that_one_run_lacks_stays_and_is_marked(bench_page: ModuleType) -> None:
+    first = row(kid=(1.0, (0.5, 1.5)), nll_keep=(1.25, (1.0, 1.5)))
+    merged = bench_page.together(first, row(kid=(3.0, (2.5, 3.5))))
+    shown = bench_page.words(merged["measures"]["nll_keep"], "number", merged["runs"])
+    assert shown == "1.25 (1 to 1.5, 1 of 2 runs)"
+    assert list(merged["measures"]) == ["kid", "nll_keep"]
+
+
+def test_the_plot_has_the_rows_with_both_measures(bench_page: ModuleType) -> None:
+    rows = [row(kid=(1.0, (0.5, 1.5))), row(kid=(2.0, (1.5, 2.5)), broken=(0.1, (0.0, 0.2)))]
+    assert [point.x for point in bench_page.points(rows, "kid", "broken")] == [2.0]
