@@ -16,11 +16,12 @@ from dataunlearn.data import ConcatImages, ImageSet, SubsetImages, open_images
 from dataunlearn.data.sampler import PairSampler
 from dataunlearn.models import DiffusionModel, save_model
 from dataunlearn.objectives import NaiveDeletion
+from dataunlearn.phase import Phase, StepPart
 from dataunlearn.report.grids import save_grid
 from dataunlearn.rundir import check_run_dir, claim_run_dir, finish_run_dir
 from dataunlearn.sampling import generate, to_uint8
 from dataunlearn.seeding import mix_seed
-from dataunlearn.trainer import Callback, Phase, StepPart, Trainer
+from dataunlearn.trainer import Callback, Trainer
 
 NUM_GRID_SAMPLES = 64
 

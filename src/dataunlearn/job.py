@@ -21,10 +21,10 @@ from dataunlearn.models.latents import TextSpace
 from dataunlearn.models.lora import WithoutLora, add_lora, network_of
 from dataunlearn.models.opening import set_guidance
 from dataunlearn.objectives import NaiveDeletion
+from dataunlearn.phase import Phase, StepPart
 from dataunlearn.reference import Reference, open_reference
 from dataunlearn.teacher import frozen_copy
 from dataunlearn.timesteps import TimestepPolicy, Uniform
-from dataunlearn.trainer import Phase, StepPart
 from dataunlearn.unlearning_config import Unlearning
 
 

@@ -65,21 +65,34 @@ def look_callback(rule: StopRule, forgotten: Callable[[Trainer, int], bool]) -> 
 
 
 def budget_callback(job: Job, budget: QualityBudget) -> Callback:
-    """A callback that ends the run once keep images are denoised worse than the budget allows.
+    """A callback that ends the run once keep images stay denoised worse than the budget allows.
 
     The loss is taken on the same keep images, timesteps and noise before the first step and at
-    every look, so that only the model's change moves it.
+    every look, so that only the model's change moves it. The run must have remembered the model
+    before the first step; it ends with the weights of the last look within the budget.
     """
     keep = job.split.keep
     order = torch.randperm(len(keep), generator=random_stream(job.config.seed, BUDGET_STREAM))
     rows = order[: budget.num_images]
-    before = keep_losses(job, rows).mean()
+    allowed = (1 + budget.loss_increase) * keep_losses(job, rows).mean()
 
     def look(trainer: Trainer, steps_done: int) -> bool:
-        if steps_done % budget.every_steps:
+        is_last = steps_done == trainer.config.steps
+        if steps_done % budget.every_steps and not is_last:
             return False
-        now = keep_losses(job, rows).mean()
-        return bool(now > (1 + budget.loss_increase) * before)
+        with trainer.averaged():
+            is_within = bool(keep_losses(job, rows).mean() <= allowed)
+        if is_within:
+            trainer.remember()
+            return False
+        if steps_done - trainer.remembered_at < budget.patience and not is_last:
+            return False
+        trainer.go_back()
+        trainer.notes.append(
+            f"Above the quality budget from step {trainer.remembered_at} to {steps_done}: the "
+            f"model is that after step {trainer.remembered_at}."
+        )
+        return True
 
     return look
 

@@ -18,12 +18,13 @@ from dataunlearn.data.sampler import PairSampler
 from dataunlearn.models import DiffusionModel, save_model
 from dataunlearn.models.trained_prompts import with_trained_prompts
 from dataunlearn.objectives import NaiveDeletion
+from dataunlearn.phase import Phase, StepPart
 from dataunlearn.rundir import check_run_dir, claim_run_dir, finish_run_dir
 from dataunlearn.seeding import mix_seed
 from dataunlearn.text_to_image_config import TextToImageModel
 from dataunlearn.text_to_image_facts import write_facts
 from dataunlearn.tokenizer import train_tokenizer
-from dataunlearn.trainer import Phase, StepPart, Trainer
+from dataunlearn.trainer import Trainer
 
 NUM_GRID_SAMPLES = 32
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
+from torch import Tensor
 
 from dataunlearn.checkpoint import (
     Checkpoint,
@@ -19,14 +19,13 @@ from dataunlearn.checkpoint import (
     load_optimizer_tensors,
     optimizer_tensors,
 )
-from dataunlearn.combine import Combination, Direction, Gramian
+from dataunlearn.combine import Gramian
 from dataunlearn.config import Training
-from dataunlearn.data.sampler import PairSampler
 from dataunlearn.gradients import GradientEngine, changing_state, trainable
 from dataunlearn.interrupt import InterruptedRunError, interrupt_flag
 from dataunlearn.models import DiffusionModel
-from dataunlearn.objectives import Objective
 from dataunlearn.optimizer import make_ema, make_optimizer
+from dataunlearn.phase import Phase
 from dataunlearn.progress import progress_bar
 from dataunlearn.rows import Rows, concatenate
 from dataunlearn.seeding import mix_seed
@@ -34,43 +33,6 @@ from dataunlearn.steplog import StepLog, weight_record
 from dataunlearn.two_gradients import TwoGradients
 
 Callback = Callable[["Trainer", int], bool]
-
-
-@dataclass(frozen=True, eq=False)
-class StepPart:
-    """One source of rows: where pairs come from, what is made of them, and how much they count."""
-
-    sampler: PairSampler
-    objective: Objective
-    factor: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the factor: directions belong to the combination rule."""
-        if not self.factor > 0:
-            raise ValueError(f"a step part's factor must be above 0, not {self.factor}")
-
-
-@dataclass(frozen=True, eq=False)
-class Phase:
-    """What a stretch of steps trains on, and how it weighs the two gradients.
-
-    Attributes:
-        parts: Where the rows come from.
-        combination: How the two gradients are weighed.
-        teacher: A frozen denoiser whose predictions are the keep side's targets; None for the
-            targets that the objectives give.
-    """
-
-    parts: Sequence[StepPart]
-    combination: Combination
-    teacher: torch.nn.Module | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse a rule that does not fit an objective; one side may come from some parts alone."""
-        objectives = [part.objective for part in self.parts]
-        forgetting = [o for o in objectives if o.forget_direction is not Direction.ABSENT]
-        for objective in forgetting or objectives:
-            objective.check_combination(self.combination)
 
 
 class Trainer:
@@ -122,6 +84,8 @@ class Trainer:
             on_shrink=self._note_shrink,
         )
         self.store = CheckpointStore(run_dir / "checkpoints") if run_dir is not None else None
+        self.remembered: dict[str, Tensor] | None = None
+        self.remembered_at = 0
         self.steps_done = 0
         self.log = StepLog(None)
 
@@ -233,6 +197,22 @@ class Trainer:
         finally:
             self.ema.restore(self.params)
 
+    def remember(self) -> None:
+        """Keep the weights as they are now, their moving average if there is one."""
+        with self.averaged():
+            state = changing_state(self.model.denoiser)
+            self.remembered = {name: value.detach().clone() for name, value in state.items()}
+        self.remembered_at = self.steps_done
+
+    def go_back(self) -> None:
+        """Put the weights last remembered into the model and its moving average."""
+        if self.remembered is None:
+            raise ValueError("no weights were remembered")
+        self._put(self.remembered)
+        if self.ema is not None:
+            for shadow, param in zip(self.ema.shadow_params, self.params, strict=True):
+                shadow.copy_(param.detach())
+
     def save(self) -> None:
         """Write a checkpoint, if the run has a folder and this is the main process."""
         if self.store is None or not self.is_main:
@@ -246,6 +226,9 @@ class Trainer:
         if self.ema is not None:
             tensors |= {f"ema.{i}": v for i, v in enumerate(self.ema.shadow_params)}
             values["ema_steps"] = self.ema.optimization_step
+        if self.remembered is not None:
+            tensors |= {f"remembered.{k}": v for k, v in self.remembered.items()}
+            values["remembered_at"] = self.remembered_at
         self.store.save(Checkpoint(self.steps_done, tensors, values))
 
     def _start(self) -> None:
@@ -262,11 +245,13 @@ class Trainer:
     def _load(self, checkpoint: Checkpoint) -> None:
         tensors = checkpoint.tensors
         weights = {k.removeprefix("model."): v for k, v in tensors.items() if k[:6] == "model."}
-        state = changing_state(self.model.denoiser)
-        if state.keys() != weights.keys():
+        if changing_state(self.model.denoiser).keys() != weights.keys():
             raise ValueError(f"the checkpoint in {self.run_dir} belongs to another network")
-        for name, value in state.items():
-            value.copy_(weights[name])
+        self._put(weights)
+        if self.remembered is not None:
+            for name, value in self.remembered.items():
+                value.copy_(tensors[f"remembered.{name}"])
+            self.remembered_at = checkpoint.values["remembered_at"]
         load_optimizer_tensors(self.optimizer, tensors)
         if self.ema is not None:
             for index, shadow in enumerate(self.ema.shadow_params):
@@ -276,6 +261,11 @@ class Trainer:
         self.settled_after = checkpoint.values["settled_after"]
         settled = int(self.settled_after is not None)
         self.times_settled = checkpoint.values.get("times_settled", settled)
+
+    @torch.no_grad()
+    def _put(self, weights: Mapping[str, Tensor]) -> None:
+        for name, value in changing_state(self.model.denoiser).items():
+            value.copy_(weights[name])
 
     def _record(
         self, number: int, rows: Rows, gradients: TwoGradients, gramian: Gramian

@@ -235,7 +235,7 @@ def make_trainer(
     if accelerator is not None and job.config.tracker is not None:
         callbacks.append(tracker_callback(accelerator))
     teacher = job.teacher()
-    return Trainer(
+    trainer = Trainer(
         job.model,
         job.forgetting(teacher),
         job.training,
@@ -246,6 +246,9 @@ def make_trainer(
         description="unlearning",
         shown=shown,
     )
+    if job.config.budget is not None:
+        trainer.remember()  # what to go back to if the first looks are above the budget already
+    return trainer
 
 
 def measure_reference(job: Job, shown: bool) -> dict[str, Any] | None:

@@ -84,22 +84,28 @@ class StopRule:
 
 @dataclass(frozen=True)
 class QualityBudget:
-    """End the run once it has done this much harm, so that methods compare at equal damage.
+    """End the run once it does more harm than this, so that methods compare at equal damage.
+
+    The model is then that of the last look within the budget. Harm often comes and goes within a
+    dozen steps, so a run ends only if it lasts.
 
     Args:
         loss_increase: Allowed rise of the keep images' denoising loss, as a share of what it was.
-        every_steps: Steps between looks; the run ends at the first look above the budget.
+        every_steps: Steps between looks.
+        patience: Steps that the run may stay above the budget.
         num_images: Keep images looked at.
     """
 
     loss_increase: float
     every_steps: int = 5
+    patience: int = 25
     num_images: int = 128
 
     def __post_init__(self) -> None:
         """Check ranges."""
         require(self.loss_increase > 0, f"loss_increase must be above 0, not {self.loss_increase}")
         require(self.every_steps >= 1, "every_steps must be at least 1")
+        require(self.patience >= 0, "patience must be at least 0")
         require(self.num_images >= 1, "num_images must be at least 1")
 
 

@@ -19,8 +19,9 @@ from dataunlearn.data.sampler import PairSampler
 from dataunlearn.interrupt import InterruptedRunError
 from dataunlearn.models import DiffusionModel
 from dataunlearn.objectives import SISS, NaiveDeletion
+from dataunlearn.phase import Phase, StepPart
 from dataunlearn.steplog import read_log
-from dataunlearn.trainer import Phase, StepPart, Trainer
+from dataunlearn.trainer import Trainer
 
 NUM_STEPS, EVERY_STEPS = 8, 3
 MakeTrainer = Callable[..., Trainer]

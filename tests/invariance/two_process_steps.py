@@ -23,7 +23,8 @@ from dataunlearn.data import ArrayImages
 from dataunlearn.data.sampler import PairSampler
 from dataunlearn.models import DiffusionModel
 from dataunlearn.objectives import OBJECTIVES, Objective
-from dataunlearn.trainer import Phase, StepPart, Trainer
+from dataunlearn.phase import Phase, StepPart
+from dataunlearn.trainer import Trainer
 
 NUM_STEPS = 3
 UNET: dict[str, Any] = {

@@ -126,7 +126,7 @@ def test_a_benchmark_from_start_to_end(folder: Path, capsys: pytest.CaptureFixtu
             "NegGrad": {
                 "objective": "NegGrad",
                 "learning_rate": 0.1,
-                "budget": {"loss_increase": 1e-6, "every_steps": 1, "num_images": 4},
+                "budget": {"loss_increase": 1e-6, "every_steps": 1, "patience": 0, "num_images": 4},
             },
         },
         "seeds": [0],

@@ -15,10 +15,11 @@ from dataunlearn.data import open_images
 from dataunlearn.data.sampler import PairSampler
 from dataunlearn.models import DiffusionModel
 from dataunlearn.objectives import SISS, BernoulliSubscore, Objective
+from dataunlearn.phase import Phase, StepPart
 from dataunlearn.process import ForwardProcess
 from dataunlearn.rows import Pair
 from dataunlearn.timesteps import TimestepPolicy, Uniform, Window
-from dataunlearn.trainer import Phase, StepPart, Trainer
+from dataunlearn.trainer import Trainer
 
 
 def trainer(size: int, objective: Objective, timesteps: TimestepPolicy) -> Trainer:

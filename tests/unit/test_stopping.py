@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from dataunlearn import stopping
-from dataunlearn.unlearning_config import StopRule
+from dataunlearn.unlearning_config import QualityBudget, StopRule
 
 
 class FakeTrainer:
@@ -71,3 +73,74 @@ def test_never_looks_without_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer, looks = run({}, monkeypatch, 12, StopRule(every_steps=0))
     assert trainer.calls == []
     assert looks == []
+
+
+class RememberingTrainer:
+    """Knows which step's weights it holds."""
+
+    def __init__(self, steps: int) -> None:
+        self.config = SimpleNamespace(steps=steps)
+        self.now = self.remembered_at = self.holds = 0
+        self.notes: list[str] = []
+
+    def averaged(self) -> Any:
+        return nullcontext()
+
+    def remember(self) -> None:
+        self.remembered_at = self.now
+
+    def go_back(self) -> None:
+        self.holds = self.remembered_at
+
+
+def run_within(
+    budget: QualityBudget, losses: dict[int, float], steps: int, monkeypatch: pytest.MonkeyPatch
+) -> RememberingTrainer:
+    """A run whose keep loss is 1 but where ``losses`` says otherwise."""
+    trainer = RememberingTrainer(steps)
+    monkeypatch.setattr(
+        stopping, "keep_losses", lambda *_: torch.tensor([losses.get(trainer.now, 1.0)])
+    )
+    job: Any = SimpleNamespace(
+        config=SimpleNamespace(seed=0), split=SimpleNamespace(keep=range(10)), model=None
+    )
+    look: Any = stopping.budget_callback(job, budget)
+    for step in range(1, steps + 1):
+        trainer.now = trainer.holds = step
+        if look(trainer, step):
+            break
+    return trainer
+
+
+BUDGET = QualityBudget(0.1, every_steps=2, patience=6)
+
+
+def test_harm_that_passes_does_not_end_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = run_within(BUDGET, {4: 1.5, 6: 1.5, 12: 2.0}, 20, monkeypatch)
+    assert trainer.now == trainer.holds == 20
+    assert trainer.notes == []
+
+
+def test_harm_that_lasts_ends_a_run_at_the_last_look_within(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trainer = run_within(BUDGET, dict.fromkeys(range(7, 21), 1.2), 20, monkeypatch)
+    assert (trainer.now, trainer.holds) == (12, 6)
+    assert "from step 6 to 12" in trainer.notes[0]
+
+
+def test_a_run_that_ends_above_the_budget_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = run_within(BUDGET, {19: 1.2}, 19, monkeypatch)
+    assert (trainer.now, trainer.holds) == (19, 18)
+
+
+def test_without_patience_the_first_look_above_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = QualityBudget(0.1, every_steps=2, patience=0)
+    trainer = run_within(budget, {2: 1.11}, 20, monkeypatch)
+    assert (trainer.now, trainer.holds) == (2, 0)  # the model before the first step
+
+
+@pytest.mark.parametrize("change", [{"loss_increase": 0}, {"every_steps": 0}, {"patience": -1}])
+def test_senseless_budgets_are_errors(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(change))):
+        QualityBudget(**{"loss_increase": 0.1, **change})

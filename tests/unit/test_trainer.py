@@ -19,9 +19,10 @@ from dataunlearn.interrupt import InterruptedRunError
 from dataunlearn.models import DiffusionModel
 from dataunlearn.objectives import OBJECTIVES, SISS, NaiveDeletion, NegGrad, Objective, SISSNoIS
 from dataunlearn.optimizer import make_ema, make_optimizer
+from dataunlearn.phase import Phase, StepPart
 from dataunlearn.steplog import read_log
 from dataunlearn.teacher import frozen_copy
-from dataunlearn.trainer import Phase, StepPart, Trainer
+from dataunlearn.trainer import Trainer
 from dataunlearn.two_gradients import NonFiniteError
 
 MakeTrainer = Callable[..., Trainer]
@@ -540,3 +541,46 @@ class TestSettle:
         sampler = PairSampler(make_images(3), None, make_model().process, batch_pairs=2)
         with pytest.raises(ValueError, match="does not fit"):
             Phase([StepPart(sampler, NaiveDeletion())], NegGrad().default_combination)
+
+
+def weights_of(trainer: Trainer) -> list[torch.Tensor]:
+    return [param.detach().clone() for param in trainer.params]
+
+
+@pytest.mark.parametrize("ema", [None, Ema(0.5)])
+def test_remembered_weights_come_back(make_trainer: MakeTrainer, ema: Ema | None) -> None:
+    trainer = make_trainer(config=replace(CONFIG, ema=ema))
+    trainer.step(0)
+    with trainer.averaged():
+        wanted = weights_of(trainer)
+    trainer.remember()
+    trainer.step(1)
+    assert not all(a.equal(b) for a, b in zip(weights_of(trainer), wanted, strict=True))
+    trainer.go_back()
+    trainer.use_average()
+    assert all(a.equal(b) for a, b in zip(weights_of(trainer), wanted, strict=True))
+
+
+def test_remembered_weights_survive_a_resume(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    def remember_once(trainer: Trainer, steps_done: int) -> bool:
+        if steps_done == 1:
+            trainer.remember()
+        return False
+
+    config = replace(CONFIG, checkpoint_every_steps=1)
+    options: dict[str, Any] = {"run_dir": tmp_path, "callbacks": [remember_once]}
+    first = make_trainer(config=replace(config, steps=2), **options)
+    first.remember()
+    first.run()
+    assert first.remembered is not None
+    second = make_trainer(config=config, run_dir=tmp_path)
+    second.remember()
+    second.run()
+    assert second.remembered is not None
+    assert second.remembered_at == 1
+    assert all(second.remembered[name].equal(value) for name, value in first.remembered.items())
+
+
+def test_there_must_be_something_to_go_back_to(make_trainer: MakeTrainer) -> None:
+    with pytest.raises(ValueError, match="no weights were remembered"):
+        make_trainer().go_back()

@@ -15,6 +15,7 @@ from dataunlearn.data.sampler import PairSampler
 from dataunlearn.job import Job, prepare
 from dataunlearn.models import DiffusionModel
 from dataunlearn.objectives import NaiveDeletion
+from dataunlearn.phase import StepPart
 from dataunlearn.progress import progress_bar
 from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.prompts.keeping import Keeping
@@ -24,7 +25,7 @@ from dataunlearn.prompts.samples import LabelledPrompt
 from dataunlearn.prompts.spec import read_prompt_file
 from dataunlearn.prompts.stopping import prompt_stop_callback
 from dataunlearn.sampling import to_uint8
-from dataunlearn.trainer import StepPart, Trainer
+from dataunlearn.trainer import Trainer
 
 PRIOR_SEED = 2
 
