@@ -79,7 +79,7 @@ def together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]
     for name in {**one["measures"], **other["measures"]}:
         sides = [side["measures"][name] for side in (one, other) if name in side["measures"]]
         runs = [run for side in sides for run in runs_of(side)]
-        measures[name] = vars(combine(runs)) if len(sides) > 1 else sides[0]
+        measures[name] = vars(combine(runs, name)) if len(sides) > 1 else sides[0]
     return {**one, "runs": one["runs"] + other["runs"], "measures": measures}
 
 

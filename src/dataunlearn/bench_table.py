@@ -20,6 +20,9 @@ from dataunlearn.report.pareto import Point, pareto
 from dataunlearn.steplog import read_log
 
 PLOT_FILE = "pareto.png"
+# In the names of measures that lie in [0, 1].
+SHARE_PREFIX = "regeneration_"
+SHARE_WORDS = ("share", "frequency", "fraction", "_auc", "_tpr", "clip_iqa")
 
 
 @dataclass(frozen=True)
@@ -126,10 +129,11 @@ def run_costs(cell: Cell) -> dict[str, float]:
     return costs_of(log, report["peak_memory_bytes"])
 
 
-def combine(results: Sequence[Mapping[str, Any]]) -> Estimate:
-    """One number from the same measure of several seeds.
+def combine(results: Sequence[Mapping[str, Any]], name: str) -> Estimate:
+    """One number from the measure of that name of several seeds.
 
-    The interval over seeds is Student's, within [0, 1] where every run's own interval is. Two runs
+    The interval over seeds is Student's, within [0, 1] where the measure is a share; where all runs
+    agree to the last digit, as shares of 0 do, it spans their own. Two runs
     give no such interval worth the name: theirs are the two values. A single run keeps its own.
     """
     values = tuple(found["value"] for found in results)
@@ -139,10 +143,12 @@ def combine(results: Sequence[Mapping[str, Any]]) -> Estimate:
     mean = statistics.fmean(values)
     if len(values) == 2:
         return Estimate(mean, (min(values), max(values)), values)
+    bounds = [bound for found in results for bound in found["interval"] or ()]
+    if min(values) == max(values) and bounds:
+        return Estimate(mean, (min(bounds), max(bounds)), values)
     error = statistics.stdev(values) / math.sqrt(len(values))
     low, high = student_interval(mean, error, len(values) - 1)
-    own = [bound for found in results for bound in found["interval"] or (-math.inf, math.inf)]
-    if min(own) >= 0 and max(own) <= 1:
+    if name.startswith(SHARE_PREFIX) or any(word in name for word in SHARE_WORDS):
         low, high = max(low, 0.0), min(high, 1.0)
     return Estimate(mean, (low, high), values)
 
@@ -219,7 +225,7 @@ def _measured(path: Path) -> dict[str, Any]:
 
 def _estimates(found: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
     names = [name for name in found[0] if all(name in one for one in found)]
-    return {name: combine([one[name] for one in found]) for name in names}
+    return {name: combine([one[name] for one in found], name) for name in names}
 
 
 def _directions(found: Sequence[Mapping[str, Any]]) -> dict[str, bool | None]:

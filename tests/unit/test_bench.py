@@ -66,18 +66,21 @@ def test_settings_are_checked_before_any_run() -> None:
 
 def test_seeds_are_combined_with_students_interval() -> None:
     values = [1.0, 2.0, 4.0]
-    found = combine([{"value": value, "interval": [0, 9]} for value in values])
+    found = combine([{"value": value, "interval": [0, 9]} for value in values], "kid")
     expected = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
     assert found.value == pytest.approx(7 / 3)
     assert found.interval == pytest.approx(expected)
-    assert combine([{"value": 1.0, "interval": [0.5, 2]}]).interval == (0.5, 2)
-    assert combine([{"value": 2.0, "interval": [0, 9]}, {"value": 1.0, "interval": None}]) == (
-        Estimate(1.5, (1.0, 2.0), (2.0, 1.0))
-    )
-    shares = combine([{"value": value, "interval": [0, 1]} for value in (0.0, 0.1, 0.9)])
+    assert combine([{"value": 1.0, "interval": [0.5, 2]}], "kid").interval == (0.5, 2)
+    two = [{"value": 2.0, "interval": [0, 9]}, {"value": 1.0, "interval": None}]
+    assert combine(two, "kid") == Estimate(1.5, (1.0, 2.0), (2.0, 1.0))
+    runs = [{"value": value, "interval": [0, 1]} for value in (0.0, 0.1, 0.9)]
+    assert combine(runs, "kid").interval[0] < 0  # no share, though small
+    alike = combine([{"value": 0.0, "interval": [0, end]} for end in (0.1, 0.2, 0.1)], "kid")
+    assert alike.interval == (0, 0.2)
+    shares = combine(runs, "regeneration_500")
     assert shares.interval[0] == 0
     assert shares.interval[1] == 1
-    assert combine([{"value": 1.0, "interval": None}]).interval is None
+    assert combine([{"value": 1.0, "interval": None}], "kid").interval is None
 
 
 def test_the_front_holds_what_nothing_beats() -> None:
