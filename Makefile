@@ -23,14 +23,15 @@ dev: .venv/.developing
 demo: env
 	$(BIN)/dataunlearn demo --out runs/demo --overwrite
 
-# One process a core; see tests/conftest.py for what shares a process.
+# One process a core, but for models that need the machine to themselves.
 PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder
 
 test: dev
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not big"
+	$(BIN)/python -m pytest -m big
 
 quick: dev
-	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not big"
 
 lint: dev
 	$(BIN)/ruff check .

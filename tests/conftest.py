@@ -18,9 +18,6 @@ from dataunlearn.prediction import FLOW, PREDICTION_TYPES
 from dataunlearn.process import ForwardProcess
 from dataunlearn.rows import Pair
 
-# Of published size: two at a time do not fit the memory.
-BIG_MODELS = ("test_celeba_hq.py", "test_stable_diffusion_size.py")
-
 if "PYTEST_XDIST_WORKER" in os.environ:
     cores = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     torch.set_num_threads(max(1, cores))
@@ -30,8 +27,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep a file's tests in one process, so that what they share is made once."""
     for item in items:
-        group = "big models" if item.path.name in BIG_MODELS else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+        item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
 TINY_UNET: dict[str, Any] = {

@@ -14,7 +14,7 @@ from dataunlearn.models import DiffusionModel
 from dataunlearn.recipes import celeba_hq, celeba_hq_ours
 from dataunlearn.unlearning import make_trainer
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.big
 
 NUM_PARAMETERS = 113_673_219  # of the published weights
 

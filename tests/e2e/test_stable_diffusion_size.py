@@ -18,7 +18,7 @@ from dataunlearn.objectives import SISS
 from dataunlearn.rows import Pair, Rows
 from tiny_pipelines import stable_diffusion
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.big
 
 NUM_PARAMETERS = 859_520_964  # of the published weights
 NEEDED_GIB = 18
