@@ -24,7 +24,7 @@ demo: env
 	$(BIN)/dataunlearn demo --out runs/demo --overwrite
 
 # One process a core, but for models that need the machine to themselves.
-PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder
+PARALLEL := -n auto --dist loadfile
 
 test: dev
 	$(BIN)/python -m pytest $(PARALLEL) -m "not big"

@@ -24,12 +24,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores)))  # for commands that tests run
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process, so that what they share is made once."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(str(item.path)))
-
-
 TINY_UNET: dict[str, Any] = {
     "sample_size": 8,
     "in_channels": 1,
