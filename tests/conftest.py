@@ -19,9 +19,9 @@ from dataunlearn.process import ForwardProcess
 from dataunlearn.rows import Pair
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    cores = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
-    torch.set_num_threads(max(1, cores))
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores)))  # for commands that tests run
+    cores = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    torch.set_num_threads(cores)
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores))  # for commands that tests run
 
 
 TINY_UNET: dict[str, Any] = {

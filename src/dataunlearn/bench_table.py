@@ -133,8 +133,8 @@ def combine(results: Sequence[Mapping[str, Any]], name: str) -> Estimate:
     """One number from the measure of that name of several seeds.
 
     The interval over seeds is Student's, within [0, 1] where the measure is a share; where all runs
-    agree to the last digit, as shares of 0 do, it spans their own. Two runs
-    give no such interval worth the name: theirs are the two values. A single run keeps its own.
+    agree to the last digit, as shares of 0 do, it spans their own. Two runs give no such interval
+    worth the name: theirs are the two values. A single run keeps its own.
     """
     values = tuple(found["value"] for found in results)
     if len(values) == 1:

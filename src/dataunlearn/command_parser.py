@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Sequence
@@ -80,8 +81,6 @@ class CommandParser(ArgumentParser):
 
     def unlearning_option(self, name: str) -> list[str]:
         """Where a setting of ``unlearn`` is found in a command that nests them; empty if not."""
-        import dataclasses
-
         from dataunlearn.unlearning_config import Unlearning
 
         nests = "--unlearning" in self._option_string_actions

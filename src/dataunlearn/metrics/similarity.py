@@ -167,8 +167,8 @@ def limited_similarity(
         The mean with its bootstrap interval; lower says that the change has a direction that the
         embedder sees, as another content has and noise has not; ``per_item`` is ``(N,)``.
     """
-    moved = functional.normalize(embedder(within_distance(restored, sources)), dim=1)
-    items = (moved * functional.normalize(embedder(sources), dim=1)).sum(dim=1)
+    moved = within_distance(restored, sources)
+    items = functional.cosine_similarity(embedder(moved), embedder(sources))
     settings = {**embedder.settings, "distance": DISTANCE, "num_images": len(restored)}
     name = f"limited_similarity_of_regeneration_{timestep}"
     return Result(name, float(items.mean()), mean_interval(items.numpy()), False, settings, items)
