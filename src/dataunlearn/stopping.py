@@ -34,6 +34,7 @@ def stop_callback(job: Job) -> Callback:
             num_steps=job.config.evaluation.regeneration_steps,
             cond=job.cond,
         )
+        trainer.record["restored"] = found.share
         return found.share <= rule.regeneration_below
 
     return look_callback(rule, forgotten)
@@ -74,15 +75,16 @@ def budget_callback(job: Job, budget: QualityBudget) -> Callback:
     keep = job.split.keep
     order = torch.randperm(len(keep), generator=random_stream(job.config.seed, BUDGET_STREAM))
     rows = order[: budget.num_images]
-    allowed = (1 + budget.loss_increase) * keep_losses(job, rows).mean()
+    before = float(keep_losses(job, rows).mean())
 
     def look(trainer: Trainer, steps_done: int) -> bool:
         is_last = steps_done == trainer.config.steps
         if steps_done % budget.every_steps and not is_last:
             return False
         with trainer.averaged():
-            is_within = bool(keep_losses(job, rows).mean() <= allowed)
-        if is_within:
+            damage = float(keep_losses(job, rows).mean()) / before - 1
+        trainer.record["damage"] = damage
+        if damage <= budget.loss_increase:
             trainer.remember()
             return False
         if steps_done - trainer.remembered_at < budget.patience and not is_last:

@@ -87,6 +87,7 @@ class Trainer:
         self.remembered: dict[str, Tensor] | None = None
         self.remembered_at = 0
         self.steps_done = 0
+        self.record: dict[str, Any] = {}  # of the last step; callbacks add what they saw
         self.log = StepLog(None)
 
     def run(self) -> list[dict[str, Any]]:
@@ -106,12 +107,12 @@ class Trainer:
         ):
             advance(self.steps_done)
             while self.steps_done < self.config.steps:
-                record = self.step(self.steps_done)
-                self.log.append(record)
+                self.record = record = self.step(self.steps_done)
                 self.steps_done += 1
                 advance(1, f"keep {record['loss_keep']:.3g} forget {record['loss_forget']:.3g}")
                 self.model.denoiser.eval()  # callbacks draw samples: without dropout
                 stop = [callback(self, self.steps_done) for callback in self.callbacks]
+                self.log.append(record)
                 due = self.steps_done % self.config.checkpoint_every_steps == 0
                 if due or interrupted.is_set():
                     self.save()

@@ -125,8 +125,9 @@ def tracker_callback(accelerator: Accelerator) -> Callback:
     """A callback that passes each step's numbers to accelerate's trackers."""
 
     def track(trainer: Trainer, steps_done: int) -> bool:
-        record = trainer.log.records[-1]
-        numbers = {k: v for k, v in record.items() if isinstance(v, (int, float)) and k != "step"}
+        numbers = {
+            k: v for k, v in trainer.record.items() if isinstance(v, (int, float)) and k != "step"
+        }
         accelerator.log(numbers, step=steps_done)
         return False
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from dataunlearn import report
 from dataunlearn.report import grids, page, plots, save_grid, write_report
+from dataunlearn.report.training_plots import training_figures
 
 TIMESTEPS = (50, 500)
 
@@ -61,6 +62,7 @@ def fake_log(num_steps=70):
             "norm_forget": 2.0,
             "cosine": 0.1,
             "u_forget": -0.1,
+            **({} if step % 3 else {"restored": 0.25, "damage": 0.01 * step}),
             "ess_keep": {"0-99": 0.5, "100-199": None, "1000-1099": 1.0},
             "ess_forget": None,
         }
@@ -287,15 +289,15 @@ def test_distinct_keeps_the_order():
 def test_plots_without_data_are_none():
     assert plots.regeneration_curve([]) is None
     assert plots.class_histogram(None, None) is None
-    assert set(plots.training_figures([]).values()) == {None}
+    assert set(training_figures([]).values()) == {None}
     log = [{"loss_keep": float("nan"), "norm_keep": 0.0, "ess_keep": {"0-99": None}}]
-    assert set(plots.training_figures(log).values()) == {None}
+    assert set(training_figures(log).values()) == {None}
 
 
 def test_plots_are_png_files():
-    figures = plots.training_figures(fake_log(3)) | {
+    figures = training_figures(fake_log(3)) | {
         "classes": plots.class_histogram([1, 2, 3], None),
     }
     drawn = [png for png in figures.values() if png]
-    assert len(drawn) == 6
+    assert len(drawn) == 7
     assert {Image.open(io.BytesIO(png)).format for png in drawn} == {"PNG"}

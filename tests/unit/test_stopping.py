@@ -18,6 +18,7 @@ class FakeTrainer:
         self.settled_after: int | None = None
         self.now = 0
         self.calls: list[tuple[str, int]] = []
+        self.record: dict[str, float] = {}
         self.model = SimpleNamespace()
 
     def settle(self) -> bool:
@@ -61,6 +62,7 @@ def test_settles_once_forgotten_and_then_looks_less_often(monkeypatch: pytest.Mo
     trainer, looks = run({2: 0.5}, monkeypatch, 12, StopRule(every_steps=2))
     assert trainer.calls == [("settle", 4)]
     assert looks == [2, 4, 6, 12]
+    assert trainer.record == {"restored": 0.0}  # of the last look
 
 
 def test_forgets_again_what_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,6 +84,7 @@ class RememberingTrainer:
         self.config = SimpleNamespace(steps=steps)
         self.now = self.remembered_at = self.holds = 0
         self.notes: list[str] = []
+        self.record: dict[str, float] = {}
 
     def averaged(self) -> Any:
         return nullcontext()
@@ -132,6 +135,7 @@ def test_harm_that_lasts_ends_a_run_at_the_last_look_within(
 def test_a_run_that_ends_above_the_budget_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = run_within(BUDGET, {19: 1.2}, 19, monkeypatch)
     assert (trainer.now, trainer.holds) == (19, 18)
+    assert trainer.record == {"damage": pytest.approx(0.2)}
 
 
 def test_without_patience_the_first_look_above_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,7 @@ def prompt_stop_callback(
     order = list(prompts)
 
     def forgotten(trainer: Trainer, steps_done: int) -> bool:
+        trainer.record["memorised"] = 0.0
         for prompt in order:
             samples = generate(
                 trainer.model,
@@ -43,6 +44,7 @@ def prompt_stop_callback(
                 prompts=[prompt.data.prompt],
             )
             share = float(LikeLabelled(prompt.labelling)(samples).float().mean())
+            trainer.record["memorised"] = max(trainer.record["memorised"], share)
             if share > rule.regeneration_below:
                 order.remove(prompt)
                 order.insert(0, prompt)

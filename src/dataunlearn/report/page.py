@@ -16,6 +16,7 @@ import jinja2
 
 from dataunlearn.report import grids, plots
 from dataunlearn.report.grids import Images, Picture
+from dataunlearn.report.training_plots import training_figures
 
 _TEMPLATE = Path(__file__).with_name("template.html")
 _NUM_REGENERATIONS_SHOWN = 16
@@ -267,6 +268,6 @@ def _figures(run: Run) -> dict[str, Picture]:
         "classes": plots.class_histogram(
             report["before"].get("class_histogram"), report["after"].get("class_histogram")
         ),
-        **plots.training_figures(run.log),
+        **training_figures(run.log),
     }
     return {name: grids.embed_png(png, 0, False) for name, png in drawn.items() if png}
