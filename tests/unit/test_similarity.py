@@ -93,11 +93,12 @@ def test_a_perfect_copy_stays() -> None:
 
 
 def test_limited_similarity_does_not_depend_on_how_far_a_picture_went() -> None:
-    sources = pictures(0, 0) * 0.8
-    far, farther = sources.clone(), sources.clone()
+    originals = pictures(90, 0) * 0.8
+    which = torch.tensor([1, 1])
+    far, farther = originals[which], originals[which]
     far[:, :, :, 1] += 0.4
     farther[:, :, :, 1] += 0.9
-    found = [limited_similarity(PIXELS, images, sources, 250) for images in (far, farther)]
+    found = [limited_similarity(PIXELS, x, originals, which, 250) for x in (far, farther)]
     # At a right angle to (0.8, 0), with a root mean square of 0.2 over two pixels.
     expected = 0.8 / math.hypot(0.8, 0.2 * math.sqrt(2))
     assert [result.value for result in found] == pytest.approx([expected, expected])

@@ -153,22 +153,23 @@ def copy_share(
 
 
 def limited_similarity(
-    embedder: Embedder, restored: Tensor, sources: Tensor, timestep: int
+    embedder: Embedder, restored: Tensor, originals: Tensor, which: Tensor, timestep: int
 ) -> Result:
-    """Mean similarity of restored pictures to their source, none farther than `DISTANCE` from it.
+    """Mean similarity of restored pictures to their original, none farther than `DISTANCE` from it.
 
     Args:
         embedder: The embedder.
         restored: Regenerations ``(N, C, H, W)`` in [-1, 1].
-        sources: What each was restored from, ``(N, C, H, W)`` in [-1, 1].
+        originals: Forgotten images ``(K, C, H, W)`` in [-1, 1].
+        which: The original that each was restored from, ``(N,)`` in 0..K-1.
         timestep: The noise level they come from.
 
     Returns:
         The mean with its bootstrap interval; lower says that the change has a direction that the
         embedder sees, as another content has and noise has not; ``per_item`` is ``(N,)``.
     """
-    moved = within_distance(restored, sources)
-    items = functional.cosine_similarity(embedder(moved), embedder(sources))
+    moved = within_distance(restored, originals[which])
+    items = functional.cosine_similarity(embedder(moved), embedder(originals)[which])
     settings = {**embedder.settings, "distance": DISTANCE, "num_images": len(restored)}
     name = f"limited_similarity_of_regeneration_{timestep}"
     return Result(name, float(items.mean()), mean_interval(items.numpy()), False, settings, items)
@@ -210,7 +211,7 @@ class CopySimilarity(EmbeddedMeasure):
         timestep = self.timestep
         if timestep is None:
             timestep = quarter_timesteps(inputs.model.process)[0]
-        restored, sources = self._restored(inputs, timestep)
+        restored, which = self._restored(inputs, timestep)
         threshold = self._threshold(embedder, inputs)
         results = []
         for name, images in ((f"regeneration_{timestep}", restored), ("samples", inputs.samples)):
@@ -219,10 +220,10 @@ class CopySimilarity(EmbeddedMeasure):
                 embedder, images, inputs.originals, threshold, name=f"similar_share_of_{name}"
             )
             results += [mean, share]
-        return [*results, limited_similarity(embedder, restored, sources, timestep)]
+        return [*results, limited_similarity(embedder, restored, inputs.originals, which, timestep)]
 
     def _restored(self, inputs: Inputs, timestep: int) -> tuple[Tensor, Tensor]:
-        """Regenerations of the forget images, and the image that each is one of."""
+        """Regenerations of the forget images, and the number of the image that each is one of."""
         which = torch.arange(max(self.copies, len(inputs.originals))) % len(inputs.originals)
         labels = inputs.conditions("forget")
         restored = noise_and_denoise(
@@ -234,7 +235,7 @@ class CopySimilarity(EmbeddedMeasure):
             batch_size=inputs.batch_size,
             cond=None if labels is None else labels[which],
         )
-        return restored, inputs.originals[which]
+        return restored, which
 
     def _threshold(self, embedder: Embedder, inputs: Inputs) -> Threshold:
         if inputs.keep is not None:
