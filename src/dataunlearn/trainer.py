@@ -34,6 +34,9 @@ from dataunlearn.two_gradients import TwoGradients
 
 Callback = Callable[["Trainer", int], bool]
 
+# What a checkpoint keeps of a trainer beside its tensors.
+KEPT = ("settled_after", "times_settled", "ended", "went_back_to")
+
 
 class Trainer:
     """Runs a phase's rows through the engine, its combination rule and an optimizer.
@@ -68,6 +71,8 @@ class Trainer:
         self.forgetting, self.settling = phase, settling
         self.settled_after: int | None = None
         self.times_settled = 0
+        self.ended = False  # by a callback
+        self.went_back_to: int | None = None
         self.accelerator = accelerator
         self.is_main = accelerator is None or accelerator.is_main_process
         self.run_dir = run_dir
@@ -106,20 +111,19 @@ class Trainer:
             progress_bar(self.description, self.config.steps, shown=self.shown) as advance,
         ):
             advance(self.steps_done)
-            while self.steps_done < self.config.steps:
+            while self.steps_done < self.config.steps and not self.ended:
                 self.record = record = self.step(self.steps_done)
                 self.steps_done += 1
                 advance(1, f"keep {record['loss_keep']:.3g} forget {record['loss_forget']:.3g}")
                 self.model.denoiser.eval()  # callbacks draw samples: without dropout
                 stop = [callback(self, self.steps_done) for callback in self.callbacks]
+                self.ended = any(stop)
                 self.log.append(record)
                 due = self.steps_done % self.config.checkpoint_every_steps == 0
                 if due or interrupted.is_set():
                     self.save()
                 if interrupted.is_set():
                     raise InterruptedRunError(self.steps_done, self.run_dir)
-                if any(stop):
-                    break
         self.save()
         self.model.denoiser.eval()
         return self.log.records
@@ -210,6 +214,7 @@ class Trainer:
         if self.remembered is None:
             raise ValueError("no weights were remembered")
         self._put(self.remembered)
+        self.went_back_to = self.remembered_at
         if self.ema is not None:
             for shadow, param in zip(self.ema.shadow_params, self.params, strict=True):
                 shadow.copy_(param.detach())
@@ -220,10 +225,7 @@ class Trainer:
             return
         tensors = {f"model.{k}": v for k, v in changing_state(self.model.denoiser).items()}
         tensors |= optimizer_tensors(self.optimizer)
-        values: dict[str, Any] = {
-            "settled_after": self.settled_after,
-            "times_settled": self.times_settled,
-        }
+        values: dict[str, Any] = {name: getattr(self, name) for name in KEPT}
         if self.ema is not None:
             tensors |= {f"ema.{i}": v for i, v in enumerate(self.ema.shadow_params)}
             values["ema_steps"] = self.ema.optimization_step
@@ -259,9 +261,8 @@ class Trainer:
                 shadow.copy_(tensors[f"ema.{index}"])
             self.ema.optimization_step = checkpoint.values["ema_steps"]
         self.steps_done = checkpoint.step
-        self.settled_after = checkpoint.values["settled_after"]
-        settled = int(self.settled_after is not None)
-        self.times_settled = checkpoint.values.get("times_settled", settled)
+        for name in KEPT:
+            setattr(self, name, checkpoint.values[name])
 
     @torch.no_grad()
     def _put(self, weights: Mapping[str, Tensor]) -> None:

@@ -20,7 +20,7 @@ from dataunlearn.metrics.suite import Measurement, measure
 from dataunlearn.models import save_model
 from dataunlearn.models.loading import hash_weights
 from dataunlearn.models.lora import merge_lora, save_lora
-from dataunlearn.report.facts import RunFacts, Timing, write_facts
+from dataunlearn.report.facts import Course, RunFacts, Timing, write_facts
 from dataunlearn.rundir import RunState, claim_run_dir, describe, finish_run_dir
 from dataunlearn.seeding import random_stream
 from dataunlearn.stopping import budget_callback, stop_callback
@@ -179,8 +179,8 @@ def run_job(
         return None
     after = _measured(job, "after", timing, shown)
     hashes = hash_before, hash_weights(job.model)
-    settled = trainer.settled_after
-    facts = RunFacts(job, before, after, timing, *hashes, log, settled, reference)
+    course = Course(log, trainer.settled_after, trainer.went_back_to)
+    facts = RunFacts(job, before, after, timing, *hashes, course, reference)
     if out is not None:
         save_model(job.model, out / "model", getattr(torch, job.config.save_dtype))
         write_facts(facts, out)

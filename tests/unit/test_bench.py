@@ -18,7 +18,7 @@ from dataunlearn.bench import check_settings
 from dataunlearn.bench_config import Benchmark, cells
 from dataunlearn.bench_prompts import summarise
 from dataunlearn.bench_table import Estimate, combine
-from dataunlearn.report.pareto import Point, on_front
+from dataunlearn.report.pareto import LABEL_PLACES, Point, _free_place, on_front
 
 BASE = {"model": "m", "forget": "f", "keep": "k", "steps": 50}
 
@@ -111,6 +111,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_label_hides_no_other_point() -> None:
+    alone = np.array([[0.0, 0.0], [100.0, 0.0]])
+    assert _free_place(alone, 0, 1.0) == LABEL_PLACES[0]
+    neighbour_above = np.array([[0.0, 0.0], [9.0, 9.0]])
+    assert _free_place(neighbour_above, 0, 1.0) == LABEL_PLACES[1]
+
+
 @pytest.mark.slow
 def test_a_benchmark_from_start_to_end(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two methods, one of them within a budget that its first steps exceed; then one seed more."""
@@ -147,6 +154,11 @@ def test_a_benchmark_from_start_to_end(folder: Path, capsys: pytest.CaptureFixtu
     assert costs["naive"]["steps"] == 3
     assert costs["naive"]["forward_rows"] == 12
     assert costs["NegGrad"]["steps"] < 3  # the budget ended it
+    run = out / "neggrad" / "seed_0" / "run"
+    facts = json.loads((run / "report.json").read_text())
+    assert facts["method"]["went_back_to"] < facts["method"]["steps"]
+    assert "the model was taken back" in (run / "report.html").read_text()
+    assert all(json.loads(line)["damage"] > -1 for line in (run / "log.jsonl").open())
     assert costs["naive"]["peak_memory_mib"] > 10
     with (out / "results.csv").open() as lines:
         assert {line["method"] for line in csv.DictReader(lines)} == {"before", "naive", "NegGrad"}

@@ -462,6 +462,14 @@ class TestSettle:
     def test_without_a_settling_phase_the_run_ends(self, make_model, make_images):
         assert len(self.trainer(make_model, make_images, settling=False).run()) == 2
 
+    def test_a_run_that_a_callback_ended_stays_ended(self, make_model, make_images, tmp_path):
+        first = self.trainer(make_model, make_images, tmp_path, settling=False)
+        first.run()
+        again = self.trainer(make_model, make_images, tmp_path, settling=False)
+        assert len(again.run()) == 2
+        for one, other in zip(first.params, again.params, strict=True):
+            assert torch.equal(one, other)
+
     def test_a_resumed_run_is_still_settled(self, make_model, make_images, tmp_path):
         whole = self.trainer(make_model, make_images)
         whole.run()
@@ -557,6 +565,7 @@ def test_remembered_weights_come_back(make_trainer: MakeTrainer, ema: Ema | None
     trainer.step(1)
     assert not all(a.equal(b) for a, b in zip(weights_of(trainer), wanted, strict=True))
     trainer.go_back()
+    assert trainer.went_back_to == 0
     trainer.use_average()
     assert all(a.equal(b) for a, b in zip(weights_of(trainer), wanted, strict=True))
 

@@ -43,6 +43,21 @@ class Timing:
 
 
 @dataclass(frozen=True, eq=False)
+class Course:
+    """How the training went.
+
+    Attributes:
+        log: One record per step.
+        settled_after: Steps after which the rest went to the keep images, if any did.
+        went_back_to: The step whose weights the model has, if not those of the last one.
+    """
+
+    log: list[dict[str, Any]]
+    settled_after: int | None
+    went_back_to: int | None
+
+
+@dataclass(frozen=True, eq=False)
 class RunFacts:
     """Everything a report is made from."""
 
@@ -52,8 +67,7 @@ class RunFacts:
     timing: Timing
     hash_before: str
     hash_after: str
-    log: list[dict[str, Any]]
-    settled_after: int | None = None
+    course: Course
     reference: dict[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -73,8 +87,9 @@ class RunFacts:
             "method": {
                 "objective": str(config.objective),
                 "combination": str(job.combination),
-                "steps": len(self.log),
-                "settled_after": self.settled_after,
+                "steps": len(self.course.log),
+                "settled_after": self.course.settled_after,
+                "went_back_to": self.course.went_back_to,
                 "keep_towards": "predictions" if config.has_teacher else "data",
                 "batch_pairs": job.training.batch_pairs,
                 "learning_rate": job.training.learning_rate,

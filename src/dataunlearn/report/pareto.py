@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from dataunlearn.report.plots import figure_and_axes, png
 
 INK, SOFT, FRONT = "#30343b", "#8a8f98", "#0b6e99"
 NEIGHBOUR_PIXELS = 14
+LABEL_PLACES = ((5, 5), (-12, 5), (5, -12), (-12, -12))  # in points; 8 points are a digit's height
 WIDE_RANGE = 50
 
 
@@ -96,7 +99,7 @@ def _number(axes: Axes, points: Sequence[Point], front: Sequence[bool]) -> None:
         axes.annotate(
             words,
             (first.x, first.y),
-            (5, 5),
+            _free_place(places, group[0], axes.figure.dpi / 72),
             textcoords="offset points",
             fontsize=8,
             color=INK,
@@ -111,6 +114,22 @@ def _number(axes: Axes, points: Sequence[Point], front: Sequence[bool]) -> None:
             color=FRONT if best else INK,
             va="top",
         )
+
+
+def _free_place(places: NDArray[np.float64], index: int, pixels: float) -> tuple[float, float]:
+    """Where a label hides no other point: offset in points; above and to the right if nowhere.
+
+    Args:
+        places: The points in pixels ``(N, 2)``.
+        index: The point that is labelled.
+        pixels: Pixels of a point, the unit of length.
+    """
+    others = np.delete(places, index, axis=0)
+    for place in LABEL_PLACES:
+        middle = places[index] + (np.array(place) + 4) * pixels
+        if not (np.abs(others - middle).max(axis=1) < 8 * pixels).any():
+            return place
+    return LABEL_PLACES[0]
 
 
 def _reach(value: float, interval: tuple[float, float] | None) -> list[list[float]] | None:

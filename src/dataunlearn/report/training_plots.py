@@ -90,7 +90,7 @@ def training_lines(
             continue
         num_drawn += 1
         if len(points) < _SMOOTH_FROM_STEPS:
-            marker = "o" if len(points) < len(log) else None
+            marker = "o" if len(points) < len(log) else ""
             (drawn,) = axes.plot(*points.T, color=line.colour, linewidth=1.6, label=line.label)
             drawn.set(marker=marker, markersize=4)
             continue
