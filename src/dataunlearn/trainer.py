@@ -116,9 +116,11 @@ class Trainer:
                 self.steps_done += 1
                 advance(1, f"keep {record['loss_keep']:.3g} forget {record['loss_forget']:.3g}")
                 self.model.denoiser.eval()  # callbacks draw samples: without dropout
-                stop = [callback(self, self.steps_done) for callback in self.callbacks]
+                try:
+                    stop = [callback(self, self.steps_done) for callback in self.callbacks]
+                finally:
+                    self.log.append(record)
                 self.ended = any(stop)
-                self.log.append(record)
                 due = self.steps_done % self.config.checkpoint_every_steps == 0
                 if due or interrupted.is_set():
                     self.save()
