@@ -9,6 +9,7 @@ would show. The first process saves the results that the test compares.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from dataunlearn.base_training import train_base
 from dataunlearn.config import BaseModel, Ema, Training
 from dataunlearn.data import ArrayImages
 from dataunlearn.data.sampler import PairSampler
+from dataunlearn.interrupt import InterruptedRunError
 from dataunlearn.models import DiffusionModel
 from dataunlearn.objectives import OBJECTIVES, Objective
 from dataunlearn.phase import Phase, StepPart
@@ -100,8 +102,11 @@ def base_model(folder: Path) -> BaseModel:
     return BaseModel(UNET, str(folder / "pictures.npy"), training, sample_every_steps=2)
 
 
-def stop_after_one(trainer: Trainer, steps_done: int) -> bool:
-    return steps_done == 1
+def interrupt_after_one(trainer: Trainer, steps_done: int) -> bool:
+    if steps_done == 1:
+        trainer.save()
+        raise InterruptedRunError(steps_done, trainer.run_dir)
+    return False
 
 
 def main(folder: Path) -> None:
@@ -118,11 +123,12 @@ def main(folder: Path) -> None:
             both = accelerator.gather(param.detach().reshape(1, -1))
             assert torch.equal(both[0], both[1])
     shared = folder / "resumed"
-    for init_seed, callbacks in ((0, [stop_after_one]), (7 + rank, [])):
+    for init_seed, callbacks in ((0, [interrupt_after_one]), (7 + rank, [])):
         trainer = make_trainer(
             OBJECTIVES["SISS"](), shared, accelerator, init_seed, callbacks=callbacks
         )
-        trainer.run()
+        with suppress(InterruptedRunError):
+            trainer.run()
         accelerator.wait_for_everyone()
     results["resumed"] = result(trainer)
     if rank == 0:
