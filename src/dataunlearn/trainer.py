@@ -264,7 +264,7 @@ class Trainer:
             self.ema.optimization_step = checkpoint.values["ema_steps"]
         self.steps_done = checkpoint.step
         for name in KEPT:
-            setattr(self, name, checkpoint.values[name])
+            setattr(self, name, checkpoint.values.get(name, getattr(self, name)))
 
     @torch.no_grad()
     def _put(self, weights: Mapping[str, Tensor]) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from dataunlearn.report.plots import figure_and_axes, png
+from dataunlearn.report.plots import AFTER as FRONT
+from dataunlearn.report.plots import BEFORE as SOFT
+from dataunlearn.report.plots import INK, figure_and_axes, png
 
-INK, SOFT, FRONT = "#30343b", "#8a8f98", "#0b6e99"
 NEIGHBOUR_PIXELS = 14
 LABEL_PLACES = ((5, 5), (-12, 5), (5, -12), (-12, -12))  # in points; 8 points are a digit's height
 WIDE_RANGE = 50
