@@ -332,17 +332,18 @@ class Recorder:
 
 
 def test_trackers_get_every_number_of_a_step() -> None:
-    class FakeLog:
-        records: ClassVar = [
-            {"step": 3, "loss_keep": 1.5, "ess_keep": {"0-99": 1.0}, "cosine": None}
-        ]
-
     class FakeTrainer:
-        log = FakeLog
+        record: ClassVar = {
+            "step": 3,
+            "loss_keep": 1.5,
+            "ess_keep": {"0-99": 1.0},
+            "cosine": None,
+            "restored": 0.25,
+        }
 
     recorder = Recorder()
     assert tracker_callback(recorder)(FakeTrainer, 3) is False  # type: ignore[arg-type]
-    assert recorder.logged == [(3, {"loss_keep": 1.5})]
+    assert recorder.logged == [(3, {"loss_keep": 1.5, "restored": 0.25})]
 
 
 def test_missing_tracker_is_an_error(
