@@ -55,10 +55,13 @@ def merge(files: Sequence[Path]) -> dict[str, Any]:
     found: dict[str, dict[str, Any]] = {}
     for content in contents:
         for row in content["rows"]:
-            if row["name"] in found and row["costs"]:
-                found[row["name"]] = together(found[row["name"]], row)
-            else:
-                found.setdefault(row["name"], row)
+            known = found.get(row["name"])
+            if known is None:
+                found[row["name"]] = row
+            elif row["costs"]:
+                found[row["name"]] = together(known, row)
+            else:  # a yardstick is the same model everywhere: only what was not measured is new
+                found[row["name"]] = {**known, "measures": row["measures"] | known["measures"]}
     circumstances = [one for content in contents for one in content["measured_with"]]
     first = contents[0]
     methods = {name: what for content in contents for name, what in content["methods"].items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -46,3 +47,26 @@ def test_a_measure_that_one_run_lacks_stays_and_is_marked(bench_page: ModuleType
 def test_the_plot_has_the_rows_with_both_measures(bench_page: ModuleType) -> None:
     rows = [row(kid=(1.0, (0.5, 1.5))), row(kid=(2.0, (1.5, 2.5)), broken=(0.1, (0.0, 0.2)))]
     assert [point.x for point in bench_page.points(rows, "kid", "broken")] == [2.0]
+
+
+def test_a_yardstick_gains_only_what_was_not_measured(
+    bench_page: ModuleType, tmp_path: Path
+) -> None:
+    """It is the same model in every file, not a further seed."""
+    files = []
+    for place, measures in enumerate(
+        ({"kid": (1.0, (0.5, 1.5))}, {"kid": (9.0, (8.5, 9.5)), "nll_keep": (2.0, (1.5, 2.5))})
+    ):
+        content = {
+            "methods": {},
+            "measured_with": [],
+            "rows": [{**row(**measures), "name": "before", "costs": {}}],
+        }
+        files.append(tmp_path / f"{place}.json")
+        files[-1].write_text(json.dumps(content))
+    (found,) = bench_page.merge(files)["rows"]
+    assert found["runs"] == 1
+    assert {name: one["value"] for name, one in found["measures"].items()} == {
+        "kid": 1.0,
+        "nll_keep": 2.0,
+    }
