@@ -15,11 +15,16 @@ from typing import Any
 import torch
 
 from dataunlearn.bench_config import Benchmark, Cell, baselines, cells, reference_settings
-from dataunlearn.bench_prompts import check_prompt_settings, keep_results, prompt_settings
+from dataunlearn.bench_prompts import (
+    RESULTS_FILE,
+    check_prompt_settings,
+    keep_results,
+    prompt_settings,
+)
 from dataunlearn.bench_table import publish
 from dataunlearn.checkpoint import write_atomically
 from dataunlearn.progress import progress_bar
-from dataunlearn.rundir import claim_run_dir, describe
+from dataunlearn.rundir import FINISHED_FILE, claim_run_dir, describe
 
 # The measurements come from `evaluate`; the run's own report needs next to none.
 LITTLE_EVALUATION = {"num_samples": 0, "regeneration_copies": 1}
@@ -61,6 +66,33 @@ def run_benchmark(benchmark: Benchmark, *, overwrite: bool = False, shown: bool 
     return table
 
 
+def overview(benchmark: Benchmark) -> str:
+    """How far each run is, as a Markdown table; checks all settings and changes nothing.
+
+    Raises:
+        ValueError: On bad settings.
+    """
+    runs = cells(benchmark)
+    for cell in runs:
+        check_settings(cell)
+    how_far = {(cell.method, cell.seed): _progress(cell) for cell in runs}
+    seeds = benchmark.seeds
+    lines = ["| | " + " | ".join(f"seed {seed}" for seed in seeds) + " |"]
+    lines.append("|---" * (len(seeds) + 1) + "|")
+    for method in benchmark.methods:
+        states = [how_far[method, seed] for seed in seeds]
+        lines.append(f"| {method} | " + " | ".join(states) + " |")
+    missing = sum(state != "measured" for state in how_far.values())
+    return "\n".join([*lines, "", f"{missing} of {len(runs)} runs are missing or unfinished."])
+
+
+def _progress(cell: Cell) -> str:
+    run = cell.folder / "run"
+    if (cell.folder / "measured" / RESULTS_FILE).is_file():
+        return "measured"
+    return "trained" if (run / FINISHED_FILE).is_file() else "begun" if run.is_dir() else "–"
+
+
 def check_settings(cell: Cell) -> None:
     """Parse a run's settings as its own command will.
 
@@ -88,7 +120,7 @@ def run_cell(benchmark: Benchmark, cell: Cell, environment: dict[str, str] | Non
     if benchmark.is_of_prompts:
         run_prompt_cell(benchmark, cell, environment)
         return
-    if not (run / "finished").is_file():
+    if not (run / FINISHED_FILE).is_file():
         settings = {"evaluation": LITTLE_EVALUATION, **cell.settings, "out": str(run)}
         config = cell.folder / "unlearn.yaml"
         write_atomically(config, json.dumps(settings, indent=1).encode())  # JSON is YAML
@@ -102,7 +134,7 @@ def run_prompt_cell(
     benchmark: Benchmark, cell: Cell, environment: dict[str, str] | None = None
 ) -> None:
     """Unlearn the prompts, unless that is done, and keep the report's numbers."""
-    if not (cell.folder / "run" / "finished").is_file():
+    if not (cell.folder / "run" / FINISHED_FILE).is_file():
         config = cell.folder / "unlearn.yaml"
         write_atomically(config, json.dumps(prompt_settings(cell), indent=1).encode())
         command = ["unlearn-prompts", "--config", str(config)]

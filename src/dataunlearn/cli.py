@@ -90,14 +90,16 @@ USAGE: Mapping[str, str] = {
     "sample": "--model MODEL --out GRID.png [options]",
     "audit": "--model MODEL --images IMAGES --out DIR [--keep IMAGES] [options]",
     "evaluate": "--model MODEL --metrics a,b,c --out DIR [--forget IMAGES] [--keep IMAGES] ...",
-    "bench": "--config BENCHMARK.yaml [options]",
+    "bench": "BENCHMARK.yaml [options]",
     "report": "RUN_DIR",
 }
 
 
 def normalise(arguments: Sequence[str]) -> list[str]:
-    """Allow ``--dry-run`` for ``--dry_run``, and flags without ``true``."""
+    """Allow ``--dry-run`` for ``--dry_run``, flags without ``true``, and ``bench FILE``."""
     found = []
+    if arguments[:1] == ["bench"] and not "".join(arguments[1:2]).startswith("-"):
+        arguments = ["bench", *(f"--config={file}" for file in arguments[1:2]), *arguments[2:]]
     for index, argument in enumerate(arguments):
         if not argument.startswith("--"):
             found.append(argument)

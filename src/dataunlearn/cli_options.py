@@ -148,6 +148,12 @@ def add_bench(parser: Any, recipe: str | None) -> None:
 
     parser.add_class_arguments(Benchmark, as_group=False)
     parser.add_argument("--overwrite", type=bool, default=False, help="Replace what --out holds.")
+    parser.add_argument(
+        "--dry_run",
+        type=bool,
+        default=False,
+        help="Check all settings and say how far each run is; runs nothing.",
+    )
 
 
 def add_report(parser: Any, recipe: str | None) -> None:

@@ -108,15 +108,18 @@ def choose_measures(metrics: str, given: dict[str, Any]) -> dict[str, Any]:
     return {name: given.get(name) or MEASURES[name]() for name in names}
 
 
-def bench(*, overwrite: bool, **settings: Any) -> int:
-    """Run a benchmark and say where its table is."""
-    from dataunlearn.bench import run_benchmark
+def bench(*, overwrite: bool, dry_run: bool, **settings: Any) -> int:
+    """Run a benchmark and say where its table is; dry, only how far it is."""
+    from dataunlearn.bench import overview, run_benchmark
     from dataunlearn.bench_config import Benchmark
     from dataunlearn.bench_table import PLOT_FILE
 
     benchmark = Benchmark(**settings)
     if not benchmark.is_of_prompts:
         choose_measures(benchmark.metrics, {})
+    if dry_run:
+        say(overview(benchmark))
+        return 0
     table = run_benchmark(benchmark, overwrite=overwrite)
     say(table.read_text().rstrip())
     say(f"Table: {table}")

@@ -14,7 +14,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from scipy import stats
 
 from dataunlearn import cli
-from dataunlearn.bench import check_settings
+from dataunlearn.bench import check_settings, overview
 from dataunlearn.bench_config import Benchmark, cells
 from dataunlearn.bench_prompts import summarise
 from dataunlearn.bench_table import Estimate, combine
@@ -62,6 +62,29 @@ def test_settings_are_checked_before_any_run() -> None:
     check_settings(good)
     with pytest.raises(ValueError, match=r"method b: .*stepz"):
         check_settings(bad)
+
+
+def test_a_dry_run_says_how_far_each_run_is(tmp_path: Path) -> None:
+    plan = benchmark(out=tmp_path / "bench", methods={"a": {}, "b": {"steps": 3}}, seeds=(0, 1))
+    assert overview(plan).endswith("4 of 4 runs are missing or unfinished.")
+    assert not plan.out.exists()
+    begun, measured, trained, _ = cells(plan)
+    (begun.folder / "run").mkdir(parents=True)
+    for cell, file in ((measured, "measured/results.json"), (trained, "run/finished")):
+        (cell.folder / file).parent.mkdir(parents=True)
+        (cell.folder / file).touch()
+    states = {
+        (begun.method, begun.seed): "begun",
+        (measured.method, measured.seed): "measured",
+        (trained.method, trained.seed): "trained",
+    }
+    expected = [
+        f"| {method} | " + " | ".join(states.get((method, seed), "–") for seed in (0, 1)) + " |"
+        for method in ("a", "b")
+    ]
+    lines = overview(plan).splitlines()
+    assert lines[2:4] == expected
+    assert lines[-1] == "3 of 4 runs are missing or unfinished."
 
 
 def test_seeds_are_combined_with_students_interval() -> None:
@@ -167,7 +190,7 @@ def test_a_benchmark_from_start_to_end(folder: Path, capsys: pytest.CaptureFixtu
     first = (out / "naive" / "seed_0" / "run" / "report.json").stat().st_mtime_ns
     config["seeds"], config["methods"] = [0, 1], {"naive": {"objective": "NaiveDeletion"}}
     file.write_text(json.dumps(config))
-    assert cli.run(["bench", "--config", str(file)]) == 0, capsys.readouterr().err
+    assert cli.run(["bench", str(file)]) == 0, capsys.readouterr().err
     assert (out / "naive" / "seed_0" / "run" / "report.json").stat().st_mtime_ns == first
     rows = json.loads((out / "results.json").read_text())["rows"]
     assert rows[1]["runs"] == 2
