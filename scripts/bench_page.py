@@ -19,9 +19,9 @@ from typing import Any
 
 from results_page import refresh
 
-from dataunlearn.bench_table import combine
+from dataunlearn.bench_table import combine, pareto_points
 from dataunlearn.checkpoint import write_atomically
-from dataunlearn.report.pareto import Point, pareto
+from dataunlearn.report.pareto import pareto
 
 # Measures by heading, and how they are written.
 COLUMNS: Mapping[str, tuple[str, str]] = {
@@ -138,17 +138,6 @@ def costs(row: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def points(rows: Sequence[Mapping[str, Any]], forgetting: str, quality: str) -> list[Point]:
-    """The rows that have both measures; those without costs are yardsticks."""
-    found = []
-    for row in rows:
-        if {forgetting, quality} <= row["measures"].keys():
-            x, y = row["measures"][forgetting], row["measures"][quality]
-            at = (x["value"], y["value"], x["interval"], y["interval"])
-            found.append(Point(row["name"], *at, is_yardstick=not row["costs"]))
-    return found
-
-
 def main() -> None:
     """Merge, then write the numbers and the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -163,7 +152,7 @@ def main() -> None:
     write_atomically(kept, json.dumps(content, indent=1).encode())
     refresh(arguments.page, table(content), begin=f"<!-- table {arguments.name} -->")
     if arguments.pareto:
-        drawn = points(content["rows"], *arguments.pareto)
+        drawn = pareto_points(content["rows"], *arguments.pareto)
         titles = [COLUMNS[name][0] for name in arguments.pareto]
         picture = pareto(drawn, *titles, arguments.pareto[1] in HIGHER_IS_BETTER)
         write_atomically(kept.with_name(f"{arguments.name}_pareto.png"), picture)

@@ -73,20 +73,10 @@ def publish(benchmark: Benchmark) -> Path:
     """
     rows = collect(benchmark)
     out = benchmark.out
-    write_atomically(out / "results.json", json.dumps(as_json(benchmark, rows), indent=1).encode())
+    content = as_json(benchmark, rows)
+    write_atomically(out / "results.json", json.dumps(content, indent=1).encode())
     write_atomically(out / "results.csv", as_csv(rows).encode())
-    points = [
-        Point(
-            row.name,
-            row.measures[benchmark.forgetting].value,
-            row.measures[benchmark.quality].value,
-            row.measures[benchmark.forgetting].interval,
-            row.measures[benchmark.quality].interval,
-            is_yardstick=not row.costs,
-        )
-        for row in rows
-        if {benchmark.forgetting, benchmark.quality} <= row.measures.keys()
-    ]
+    points = pareto_points(content["rows"], benchmark.forgetting, benchmark.quality)
     higher = next(
         (r.better[benchmark.quality] for r in rows if benchmark.quality in r.better), None
     )
@@ -98,6 +88,17 @@ def publish(benchmark: Benchmark) -> Path:
     page = out / "results.md"
     write_atomically(page, as_markdown(rows).encode())
     return page
+
+
+def pareto_points(rows: Sequence[Mapping[str, Any]], forgetting: str, quality: str) -> list[Point]:
+    """The rows of a results file that have both measures; those without costs are yardsticks."""
+    found = []
+    for row in rows:
+        if {forgetting, quality} <= row["measures"].keys():
+            x, y = row["measures"][forgetting], row["measures"][quality]
+            at = (x["value"], y["value"], x["interval"], y["interval"])
+            found.append(Point(row["name"], *at, is_yardstick=not row["costs"]))
+    return found
 
 
 def collect(benchmark: Benchmark) -> list[Row]:

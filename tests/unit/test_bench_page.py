@@ -46,7 +46,7 @@ def test_a_measure_that_one_run_lacks_stays_and_is_marked(bench_page: ModuleType
 
 def test_the_plot_has_the_rows_with_both_measures(bench_page: ModuleType) -> None:
     rows = [row(kid=(1.0, (0.5, 1.5))), row(kid=(2.0, (1.5, 2.5)), broken=(0.1, (0.0, 0.2)))]
-    assert [point.x for point in bench_page.points(rows, "kid", "broken")] == [2.0]
+    assert [point.x for point in bench_page.pareto_points(rows, "kid", "broken")] == [2.0]
 
 
 def test_a_yardstick_gains_only_what_was_not_measured(
