@@ -100,12 +100,14 @@ def training_lines(
         return None
     if log_scale:
         axes.set_yscale("log")
+    axes.margins(y=0.2)
     if share:
         axes.yaxis.set_major_formatter(percent())
+        axes.margins(y=0.04)
+        axes.set_xlim(left=0)  # the first look comes some steps after the start
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.set_xlabel("training step")
     axes.set_ylabel(ylabel)
-    axes.margins(y=0.2)
     if num_drawn > 1 or share:
         legend(axes)
     return png(figure)
