@@ -83,7 +83,10 @@ def overview(benchmark: Benchmark) -> str:
         states = [how_far[method, seed] for seed in seeds]
         lines.append(f"| {method} | " + " | ".join(states) + " |")
     missing = sum(state != "measured" for state in how_far.values())
-    return "\n".join([*lines, "", f"{missing} of {len(runs)} runs are missing or unfinished."])
+    before = [] if benchmark.is_of_prompts else [baseline.name for baseline in baselines(benchmark)]
+    besides = f" Measured besides: {', '.join(before)}." if before else ""
+    summary = f"{missing} of {len(runs)} runs are missing or unfinished.{besides}"
+    return "\n".join([*lines, "", summary])
 
 
 def _progress(cell: Cell) -> str:

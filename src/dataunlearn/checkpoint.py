@@ -6,6 +6,7 @@ A checkpoint is a folder ``step_00000100`` with ``state.safetensors`` (every ten
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -93,6 +94,12 @@ class CheckpointStore:
     def clear(self) -> None:
         """Remove all checkpoints."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def file_hash(path: Path) -> str:
+    """A file's SHA-256, as ``sha256sum`` prints it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

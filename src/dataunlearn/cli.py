@@ -179,8 +179,8 @@ def run(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except KeyboardInterrupt:
         console.print(
-            "Interrupted between saves; the same command goes on from the last checkpoint in "
-            "--out, or starts anew if there is none."
+            "Interrupted outside of training. What training has saved in --out stays, and the "
+            "same command goes on from there; if it had not begun, the command starts anew."
         )
         return INTERRUPTED
     except (ValueError, ArithmeticError, OSError) as error:

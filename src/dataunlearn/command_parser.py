@@ -12,7 +12,10 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 _CLASS = re.compile(r"<class '(?:[\w.]+\.)?(\w+)'>")
 _CHECKED = re.compile(r"Unvalidated<(.+?)>")
-_UNKNOWN = re.compile(r"unrecognized arguments: (--[\w.-]+)|does not accept option '([\w.]+)'")
+_UNKNOWN = re.compile(
+    r"unrecognized arguments: (--[\w.-]+)|does not accept option '([\w.]+)'"
+    r"|^Option '([\w.]+)' is not accepted"
+)
 _NO_LIST = re.compile(r'"?([\w.]+)"?:\s+Expected a (?:tuple|list)\. Got value: (.+)\s*$')
 
 
@@ -33,8 +36,9 @@ class CommandParser(ArgumentParser):
     """A parser whose errors name options as they are typed, and the choices there are."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
-        """Take what `ArgumentParser` takes, with our formatter."""
-        super().__init__(*arguments, formatter_class=HelpFormatter, **settings)
+        """Take what `ArgumentParser` takes, with our formatter and no shortened options."""
+        chosen = {"formatter_class": HelpFormatter, "allow_abbrev": False, **settings}
+        super().__init__(*arguments, **chosen)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Say what is wrong, and end the program with exit code 2."""
@@ -74,7 +78,7 @@ class CommandParser(ArgumentParser):
         found = _UNKNOWN.search(message)
         if not found:
             return None
-        name = (found[1] or found[2]).removeprefix("--")
+        name = (found[1] or found[2] or found[3]).removeprefix("--")
         known = [o.removeprefix("--") for o in self._option_string_actions if o.startswith("--")]
         near = self.unlearning_option(name) or difflib.get_close_matches(name, known, n=1)
         return f"no option --{name}" + (f"; did you mean --{near[0]}?" if near else "")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dataunlearn.checkpoint import write_atomically
+from dataunlearn.checkpoint import file_hash, write_atomically
 from dataunlearn.data import ImageSet
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.measure import Measure
@@ -119,7 +119,7 @@ def _describe_model(model: DiffusionModel) -> dict[str, Any]:
 def _describe_file(file: Path | None) -> dict[str, str] | None:
     if file is None or not file.is_file():
         return None
-    return {"path": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    return {"path": str(file), "sha256": file_hash(file)}
 
 
 def _describe_set(images: ImageSet | None) -> dict[str, Any] | None:

@@ -35,7 +35,7 @@ from dataunlearn.two_gradients import TwoGradients
 Callback = Callable[["Trainer", int], bool]
 
 # What a checkpoint keeps of a trainer beside its tensors.
-KEPT = ("settled_after", "times_settled", "ended", "went_back_to")
+KEPT = ("settled_after", "times_settled", "ended", "went_back_to", "seconds")
 
 
 class Trainer:
@@ -73,6 +73,7 @@ class Trainer:
         self.times_settled = 0
         self.ended = False  # by a callback
         self.went_back_to: int | None = None
+        self.seconds = 0.0  # of training with its callbacks, those before a resume included
         self.accelerator = accelerator
         self.is_main = accelerator is None or accelerator.is_main_process
         self.run_dir = run_dir
@@ -112,6 +113,7 @@ class Trainer:
         ):
             advance(self.steps_done)
             while self.steps_done < self.config.steps and not self.ended:
+                started = time.perf_counter()
                 self.record = record = self.step(self.steps_done)
                 self.steps_done += 1
                 advance(1, f"keep {record['loss_keep']:.3g} forget {record['loss_forget']:.3g}")
@@ -121,6 +123,7 @@ class Trainer:
                 finally:
                     self.log.append(record)
                 self.ended = any(stop)
+                self.seconds += time.perf_counter() - started
                 due = self.steps_done % self.config.checkpoint_every_steps == 0
                 if due or interrupted.is_set():
                     self.save()

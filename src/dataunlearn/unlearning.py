@@ -269,7 +269,8 @@ def _trained(trainer: Trainer, timing: Timing, say: Say | None) -> list[dict[str
     started = time.perf_counter()
     log = trainer.run()
     trainer.use_average()
-    timing.unlearn_seconds = time.perf_counter() - started
+    timing.unlearn_seconds = trainer.seconds
+    timing.earlier_seconds = max(0.0, trainer.seconds - (time.perf_counter() - started))
     if say is not None:
         say_what_happened(trainer, say)
     return log

@@ -50,12 +50,12 @@ def parse_settings(kind: type[Config], settings: Mapping[str, Any]) -> Config:
     Raises:
         ValueError: If a key or value does not fit.
     """
-    from jsonargparse import ArgumentParser
+    from dataunlearn.command_parser import CommandParser
 
-    parser = ArgumentParser(exit_on_error=False)
+    parser = CommandParser(exit_on_error=False)
     parser.add_class_arguments(kind, as_group=False)
     try:
         parsed = parser.parse_object(dict(settings))
     except Exception as error:  # jsonargparse raises its own kind
-        raise ValueError(str(error)) from error
+        raise ValueError(parser.reworded(str(error))) from error
     return kind(**parser.instantiate_classes(parsed).as_dict())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -62,6 +63,10 @@ def test_command_makes_model_report_and_log(inputs: dict[str, Path]) -> None:
     assert facts["method"]["objective"].startswith("SISS(lam=0.5")
     assert facts["model"]["before"]["sha256"] != facts["model"]["after"]["sha256"]
     assert len((out / "log.jsonl").read_text().splitlines()) == 4
+    file = hashlib.sha256(inputs["forget.png"].read_bytes()).hexdigest()
+    assert facts["forget"]["file_sha256"] == [file]
+    assert facts["forget"]["digests"] != [file]  # over the pixels
+    assert file in (out / "report.html").read_text()
     assert (out / "report.html").stat().st_size > 10_000
     assert not (out / "checkpoints").exists()
     pipeline = DiffusionPipeline.from_pretrained(str(out / "model"))

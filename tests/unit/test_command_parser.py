@@ -56,6 +56,7 @@ def test_wrong_value_names_option_and_types(capsys: pytest.CaptureFixture[str]) 
     ("verb", "typed", "meant"),
     [
         ("unlearn", "--batchpairs", "--batch_pairs"),
+        ("unlearn", "--step", "--steps"),  # no shortened options
         ("unlearn", "--stop.copees", "--stop.copies"),
         ("unlearn-prompts", "--lora.rank", "--unlearning.lora.rank"),
         ("unlearn-prompts", "--image_per_prompt", "--images_per_prompt"),

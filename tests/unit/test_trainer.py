@@ -467,6 +467,7 @@ class TestSettle:
         first.run()
         again = self.trainer(make_model, make_images, tmp_path, settling=False)
         assert len(again.run()) == 2
+        assert again.seconds == first.seconds > 0
         for one, other in zip(first.params, again.params, strict=True):
             assert torch.equal(one, other)
 

@@ -10,7 +10,6 @@ that takes normalised RGB pictures, as TorchScript (.pt, .pth, .torchscript) or 
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dataunlearn.checkpoint import file_hash
 from dataunlearn.metrics.digits import load_digit_classifier
 from dataunlearn.metrics.embedder_networks import (
     downloaded,
@@ -229,11 +229,10 @@ class NetworkEmbedder(Embedder):
         """
         self.name, self.network, self.preprocessing = name, network, preprocessing
         self.module = network if isinstance(network, nn.Module) else None
-        digest = hashlib.sha256(source.read_bytes()).hexdigest()
         self.settings = {
             "embedder": name,
             "file": source.name,
-            "sha256": digest,
+            "sha256": file_hash(source),
             **preprocessing.describe(),
         }
 

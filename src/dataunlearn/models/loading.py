@@ -77,8 +77,10 @@ def _from_hub(source: str) -> Any:
     try:
         return _from_pretrained(source)
     except ValueError as error:
+        reason = str(error.__cause__).partition("\n")[0].partition(" (")[0]  # the rest is advice
         raise ValueError(
-            f"no folder {source}, and loading it as a hub id failed: {error}\nWithout a network, "
+            f"there is no folder {source}, and no such model came from the hub: {reason}\n"
+            "Without a network, "
             "copy the repository's model_index.json, unet/ (config.json and "
             "diffusion_pytorch_model.safetensors) and scheduler/ (scheduler_config.json) into a "
             "folder and give that folder"

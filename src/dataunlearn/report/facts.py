@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dataunlearn.checkpoint import write_atomically
+from dataunlearn.checkpoint import file_hash, write_atomically
 from dataunlearn.generated_keep import save_arrays
 from dataunlearn.metrics.suite import Measurement, QualityChange, compare_quality
 from dataunlearn.rundir import describe
@@ -35,11 +35,19 @@ PACKAGES = ("dataunlearn", "torch", "diffusers", "accelerate", "numpy")
 
 @dataclass
 class Timing:
-    """Wall-clock seconds of a run's parts."""
+    """Wall-clock seconds of a run's parts.
+
+    Attributes:
+        started: When this call of the command began.
+        unlearn_seconds: Training, that before a resume included.
+        measure_seconds: Measuring.
+        earlier_seconds: The part of the training before a resume.
+    """
 
     started: float = field(default_factory=time.perf_counter)
     unlearn_seconds: float = 0.0
     measure_seconds: float = 0.0
+    earlier_seconds: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +86,7 @@ class RunFacts:
             "schema": 1,
             "title": title(job),
             "verdict": verdict(job, self.before, self.after, change),
-            "seconds": time.perf_counter() - self.timing.started,
+            "seconds": self.timing.earlier_seconds + time.perf_counter() - self.timing.started,
             "unlearn_seconds": self.timing.unlearn_seconds,
             "measure_seconds": self.timing.measure_seconds,
             "peak_memory_bytes": peak_memory(job.model.device),
@@ -133,13 +141,22 @@ def write_facts(facts: RunFacts, out: Path) -> None:
 
 
 def forget_facts(job: Job) -> dict[str, Any]:
-    """Names and content hashes of the forget images, each different picture once."""
+    """Names and hashes of the forget images, each different picture once.
+
+    A picture's digest is over its pixels, at the model's size; its file, if it has one of its own,
+    has another.
+    """
     forget = job.split.forget
     first: dict[str, str] = {}
     for index in range(len(forget)):
         first.setdefault(forget.digest(index), forget.name(index))
-    names = [Path(name).name for name in first.values()]
-    return {"count": len(forget), "names": names, "digests": list(first)}
+    paths = [Path(name) for name in first.values()]
+    return {
+        "count": len(forget),
+        "names": [path.name for path in paths],
+        "file_sha256": [file_hash(path) if path.is_file() else None for path in paths],
+        "digests": list(first),
+    }
 
 
 def title(job: Job) -> str:

@@ -256,9 +256,10 @@ def _intervals(side: Mapping[str, Any]) -> dict[int, tuple[float, float]]:
     return {int(t): (pair[0], pair[1]) for t, pair in intervals.items() if pair}
 
 
-def _digests(forget: Mapping[str, Any]) -> list[tuple[str, str, int]]:
-    names, digests = forget.get("names") or [], forget.get("digests") or []
-    return [(*pair, n) for pair, n in Counter(zip_longest(names, digests, fillvalue="–")).items()]
+def _digests(forget: Mapping[str, Any]) -> list[tuple[tuple[str, ...], int]]:
+    """Name, hash of the file and hash of the pixels of each picture, and how often they occur."""
+    columns = [forget.get(key) or [] for key in ("names", "file_sha256", "digests")]
+    return list(Counter(zip_longest(*columns)).items())
 
 
 def _figures(run: Run) -> dict[str, Picture]:

@@ -104,6 +104,8 @@ def training_lines(
     if share:
         axes.yaxis.set_major_formatter(percent())
         axes.margins(y=0.04)
+        axes.update_datalim([(0, 0), (0, 1)])
+        axes.autoscale_view()
         axes.set_xlim(left=0)  # the first look comes some steps after the start
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.set_xlabel("training step")
