@@ -13,8 +13,8 @@ from dataunlearn.report.plots import AFTER as FRONT
 from dataunlearn.report.plots import BEFORE as SOFT
 from dataunlearn.report.plots import INK, figure_and_axes, png
 
-NEIGHBOUR_PIXELS = 14
-LABEL_PLACES = ((5, 5), (-12, 5), (5, -12), (-12, -12))  # in points; 8 points are a digit's height
+NEIGHBOUR = 12  # in points, as the places of labels
+LABEL_PLACES = ((5, 5), (-12, 5), (5, -12), (-12, -12))  # 8 points are a digit's height
 WIDE_RANGE = 50
 
 
@@ -86,10 +86,11 @@ def pareto(points: Sequence[Point], x_name: str, y_name: str, higher: bool) -> b
 def _number(axes: Axes, points: Sequence[Point], front: Sequence[bool]) -> None:
     """Number the points, neighbours under one label, with a list of names beside the axes."""
     places = axes.transData.transform([(point.x, point.y) for point in points])
+    pixels = axes.figure.dpi / 72
     groups: list[list[int]] = []
     for index, place in enumerate(places):
         for group in groups:
-            if max(abs(place - places[group[0]])) < NEIGHBOUR_PIXELS:
+            if max(abs(place - places[group[0]])) < NEIGHBOUR * pixels:
                 group.append(index)
                 break
         else:
@@ -100,7 +101,7 @@ def _number(axes: Axes, points: Sequence[Point], front: Sequence[bool]) -> None:
         axes.annotate(
             words,
             (first.x, first.y),
-            _free_place(places, group[0], axes.figure.dpi / 72),
+            _free_place(places, group[0], pixels),
             textcoords="offset points",
             fontsize=8,
             color=INK,
