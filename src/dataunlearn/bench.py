@@ -15,13 +15,8 @@ from typing import Any
 import torch
 
 from dataunlearn.bench_config import Benchmark, Cell, baselines, cells, reference_settings
-from dataunlearn.bench_prompts import (
-    RESULTS_FILE,
-    check_prompt_settings,
-    keep_results,
-    prompt_settings,
-)
-from dataunlearn.bench_table import publish
+from dataunlearn.bench_prompts import check_prompt_settings, keep_results, prompt_settings
+from dataunlearn.bench_table import publish, results_file
 from dataunlearn.checkpoint import write_atomically
 from dataunlearn.progress import progress_bar
 from dataunlearn.rundir import FINISHED_FILE, claim_run_dir, describe
@@ -46,9 +41,7 @@ def run_benchmark(benchmark: Benchmark, *, overwrite: bool = False, shown: bool 
     Raises:
         ValueError: On bad settings before any run; or if a run failed, with its last lines.
     """
-    runs = cells(benchmark)
-    for cell in runs:
-        check_settings(cell)
+    runs = checked_cells(benchmark)
     claim_run_dir(benchmark.out, _lasting(benchmark), overwrite=overwrite)
     before = [] if benchmark.is_of_prompts else baselines(benchmark)
     total = len(before) + len(runs)
@@ -72,17 +65,14 @@ def overview(benchmark: Benchmark) -> str:
     Raises:
         ValueError: On bad settings.
     """
-    runs = cells(benchmark)
-    for cell in runs:
-        check_settings(cell)
-    how_far = {(cell.method, cell.seed): _progress(cell) for cell in runs}
+    runs = checked_cells(benchmark)
     seeds = benchmark.seeds
     lines = ["| | " + " | ".join(f"seed {seed}" for seed in seeds) + " |"]
     lines.append("|---" * (len(seeds) + 1) + "|")
     for method in benchmark.methods:
-        states = [how_far[method, seed] for seed in seeds]
+        states = [_progress(cell) for cell in runs if cell.method == method]  # by seed
         lines.append(f"| {method} | " + " | ".join(states) + " |")
-    missing = sum(state != "measured" for state in how_far.values())
+    missing = sum(_progress(cell) != "measured" for cell in runs)
     before = [] if benchmark.is_of_prompts else [baseline.name for baseline in baselines(benchmark)]
     besides = f" Measured besides: {', '.join(before)}." if before else ""
     summary = f"{missing} of {len(runs)} runs are missing or unfinished.{besides}"
@@ -91,9 +81,23 @@ def overview(benchmark: Benchmark) -> str:
 
 def _progress(cell: Cell) -> str:
     run = cell.folder / "run"
-    if (cell.folder / "measured" / RESULTS_FILE).is_file():
+    if results_file(cell).is_file():
         return "measured"
-    return "trained" if (run / FINISHED_FILE).is_file() else "begun" if run.is_dir() else "–"
+    if (run / FINISHED_FILE).is_file():
+        return "trained"
+    return "begun" if run.is_dir() else "–"
+
+
+def checked_cells(benchmark: Benchmark) -> list[Cell]:
+    """All runs, once the settings of each are known to be good.
+
+    Raises:
+        ValueError: On bad settings.
+    """
+    runs = cells(benchmark)
+    for cell in runs:
+        check_settings(cell)
+    return runs
 
 
 def check_settings(cell: Cell) -> None:

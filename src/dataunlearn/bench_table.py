@@ -111,9 +111,9 @@ def collect(benchmark: Benchmark) -> list[Row]:
             rows.append(Row(baseline.name, _estimates(found), _directions(found), {}, 1))
     runs = cells(benchmark)
     for method in benchmark.methods:
-        done = [c for c in runs if c.method == method and _results(c).is_file()]
+        done = [c for c in runs if c.method == method and results_file(c).is_file()]
         if done:
-            found = [_measured(_results(cell)) for cell in done]
+            found = [_measured(results_file(cell)) for cell in done]
             costs = _mean_costs([run_costs(cell) for cell in done])
             rows.append(Row(method, _estimates(found), _directions(found), costs, len(done)))
     return rows
@@ -206,7 +206,7 @@ def as_json(benchmark: Benchmark, rows: Sequence[Row]) -> dict[str, Any]:
 def _circumstances(benchmark: Benchmark) -> list[dict[str, Any]]:
     """Each machine with its versions that measured a part of the table, once."""
     files = [baseline.folder / "results.json" for baseline in baselines(benchmark)]
-    files += [_results(cell) for cell in cells(benchmark)]
+    files += [results_file(cell) for cell in cells(benchmark)]
     found: list[dict[str, Any]] = []
     for content in (json.loads(file.read_text()) for file in files if file.is_file()):
         one = {name: content[name] for name in ("machine", "versions")}
@@ -215,7 +215,8 @@ def _circumstances(benchmark: Benchmark) -> list[dict[str, Any]]:
     return found
 
 
-def _results(cell: Cell) -> Path:
+def results_file(cell: Cell) -> Path:
+    """Where a run's measures go; there once any is done."""
     return cell.folder / "measured" / "results.json"
 
 

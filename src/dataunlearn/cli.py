@@ -98,8 +98,8 @@ USAGE: Mapping[str, str] = {
 def normalise(arguments: Sequence[str]) -> list[str]:
     """Allow ``--dry-run`` for ``--dry_run``, flags without ``true``, and ``bench FILE``."""
     found = []
-    if arguments[:1] == ["bench"] and not "".join(arguments[1:2]).startswith("-"):
-        arguments = ["bench", *(f"--config={file}" for file in arguments[1:2]), *arguments[2:]]
+    if len(arguments) > 1 and arguments[0] == "bench" and not arguments[1].startswith("-"):
+        arguments = ["bench", f"--config={arguments[1]}", *arguments[2:]]
     for index, argument in enumerate(arguments):
         if not argument.startswith("--"):
             found.append(argument)

@@ -73,7 +73,7 @@ class Trainer:
         self.times_settled = 0
         self.ended = False  # by a callback
         self.went_back_to: int | None = None
-        self.seconds = 0.0  # of training with its callbacks, those before a resume included
+        self.seconds = 0.0  # of training and all around it, those before a resume included
         self.accelerator = accelerator
         self.is_main = accelerator is None or accelerator.is_main_process
         self.run_dir = run_dir
@@ -91,8 +91,7 @@ class Trainer:
         )
         self.store = CheckpointStore(run_dir / "checkpoints") if run_dir is not None else None
         self.remembered: dict[str, Tensor] | None = None
-        self.remembered_at = 0
-        self.steps_done = 0
+        self.remembered_at = self.steps_done = 0
         self.record: dict[str, Any] = {}  # of the last step; callbacks add what they saw
         self.log = StepLog(None)
 
@@ -107,13 +106,13 @@ class Trainer:
             InterruptedRunError: After Ctrl-C or a termination signal, with the state saved.
         """
         self._start()
+        began = time.perf_counter() - self.seconds
         with (
             interrupt_flag(self.accelerator) as interrupted,
             progress_bar(self.description, self.config.steps, shown=self.shown) as advance,
         ):
             advance(self.steps_done)
             while self.steps_done < self.config.steps and not self.ended:
-                started = time.perf_counter()
                 self.record = record = self.step(self.steps_done)
                 self.steps_done += 1
                 advance(1, f"keep {record['loss_keep']:.3g} forget {record['loss_forget']:.3g}")
@@ -123,7 +122,7 @@ class Trainer:
                 finally:
                     self.log.append(record)
                 self.ended = any(stop)
-                self.seconds += time.perf_counter() - started
+                self.seconds = time.perf_counter() - began
                 due = self.steps_done % self.config.checkpoint_every_steps == 0
                 if due or interrupted.is_set():
                     self.save()

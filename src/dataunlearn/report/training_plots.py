@@ -100,10 +100,9 @@ def training_lines(
         return None
     if log_scale:
         axes.set_yscale("log")
-    axes.margins(y=0.2)
+    axes.margins(y=0.04 if share else 0.2)
     if share:
         axes.yaxis.set_major_formatter(percent())
-        axes.margins(y=0.04)
         axes.update_datalim([(0, 0), (0, 1)])
         axes.autoscale_view()
         axes.set_xlim(left=0)  # the first look comes some steps after the start
