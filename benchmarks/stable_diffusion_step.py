@@ -25,12 +25,13 @@ from torch import Tensor, nn
 
 from dataunlearn.combine import NormFix
 from dataunlearn.conditioning import TextCond
-from dataunlearn.gradients import GradientEngine, Precision
 from dataunlearn.models.stable_diffusion import StableDiffusionDenoiser
 from dataunlearn.objectives import SISS
 from dataunlearn.process import ForwardProcess
-from dataunlearn.report.facts import machine, peak_memory
 from dataunlearn.rows import Pair, Rows
+from dataunlearn.runtime.machine import machine, peak_memory
+from dataunlearn.training.config import Precision
+from dataunlearn.training.engine import GradientEngine
 
 MIB = 2**20
 PROMPT_SHAPE = (77, 768)

@@ -17,12 +17,12 @@ from collections.abc import Callable
 
 import torch
 
-from dataunlearn.job import Job, prepare
 from dataunlearn.objectives import OBJECTIVES, SISS, NaiveDeletion
-from dataunlearn.optimizer import make_optimizer
 from dataunlearn.recipes.demo import demo
-from dataunlearn.report.facts import machine
-from dataunlearn.trainer import Trainer
+from dataunlearn.runtime.machine import machine
+from dataunlearn.training.optimizer import make_optimizer
+from dataunlearn.training.trainer import Trainer
+from dataunlearn.unlearning.job import Job, prepare
 
 
 def plain_step(job: Job) -> Callable[[int], None]:

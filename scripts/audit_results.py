@@ -23,13 +23,13 @@ from mnist_tshirt_small_results import REFERENCE, commit
 from results_page import refresh
 
 from dataunlearn.assets import asset
-from dataunlearn.audit_config import AuditSettings
-from dataunlearn.checkpoint import write_atomically
 from dataunlearn.data import ConcatImages, ImageSet, SubsetImages, open_images
-from dataunlearn.memorisation import audit_images
+from dataunlearn.metrics.audit.audit import audit_images
+from dataunlearn.metrics.audit.config import AuditSettings
 from dataunlearn.models import load_model
-from dataunlearn.report.facts import machine
-from dataunlearn.rundir import describe
+from dataunlearn.runtime.files import write_atomically
+from dataunlearn.runtime.machine import machine
+from dataunlearn.runtime.run_folder import describe
 
 NUM_OTHERS, SEED = 50, 20273
 EMOJI = "data/emoji32.npz"

@@ -19,9 +19,9 @@ from typing import Any
 
 from results_page import refresh
 
-from dataunlearn.bench_table import combine, pareto_points
-from dataunlearn.checkpoint import write_atomically
+from dataunlearn.bench.table import combine, pareto_points
 from dataunlearn.report.pareto import pareto
+from dataunlearn.runtime.files import write_atomically
 
 # Measures by heading, and how they are written.
 COLUMNS: Mapping[str, tuple[str, str]] = {

@@ -24,16 +24,15 @@ from results_page import refresh
 from torch import Tensor
 
 from dataunlearn.assets import asset
-from dataunlearn.checkpoint import write_atomically
-from dataunlearn.collapse import two_sided
 from dataunlearn.data import open_images
 from dataunlearn.objectives import SISS
 from dataunlearn.objectives._siss import log_importance_weights
 from dataunlearn.process import ForwardProcess
 from dataunlearn.report.plots import figure_and_axes, png
 from dataunlearn.rows import Pair
-from dataunlearn.seeding import random_stream
-from dataunlearn.steplog import effective_sample_size
+from dataunlearn.runtime.files import write_atomically
+from dataunlearn.runtime.seeding import random_stream
+from dataunlearn.training.importance_weights import effective_sample_size, two_sided
 
 PAIRS, SEED, NEGLIGIBLE = 2048, 0, 1e-6
 TIMESTEPS = (*range(12, 1000, 25), 999)

@@ -21,7 +21,6 @@ from mnist_tshirt_small_results import commit
 from results_page import refresh
 from torch import Tensor
 
-from dataunlearn.checkpoint import write_atomically
 from dataunlearn.data import ImageSet, open_images
 from dataunlearn.metrics.membership import (
     Membership,
@@ -31,9 +30,10 @@ from dataunlearn.metrics.membership import (
 )
 from dataunlearn.metrics.result import Result
 from dataunlearn.models import load_model
-from dataunlearn.progress import progress_bar
-from dataunlearn.report.facts import machine
 from dataunlearn.report.plots import png
+from dataunlearn.runtime.files import write_atomically
+from dataunlearn.runtime.machine import machine
+from dataunlearn.runtime.progress import progress_bar
 
 MODEL, EMOJI, SHAPE = "models/emoji32", "data/emoji32.npz", (3, 32, 32)
 SEED, NUM_DRAWS = 20265, 2

@@ -17,14 +17,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dataunlearn.bench_config import slug
-from dataunlearn.checkpoint import write_atomically
+from dataunlearn.bench.config import slug
 from dataunlearn.data import open_images
+from dataunlearn.data.pixels import to_uint8
 from dataunlearn.models import load_model
-from dataunlearn.models.opening import set_guidance
-from dataunlearn.prompts.spec import PromptSpec, read_prompt_file
+from dataunlearn.models.base import set_guidance
+from dataunlearn.models.sampling import generate
+from dataunlearn.prompts.prompt_file import PromptSpec, read_prompt_file
 from dataunlearn.report.plots import png
-from dataunlearn.sampling import generate, to_uint8
+from dataunlearn.runtime.files import write_atomically
 
 PROMPTS = Path("benchmarks/emoji_sd/planted_report.yaml")
 BASE = "models/emoji_sd"

@@ -22,16 +22,16 @@ from mnist_tshirt_small_results import commit
 from results_page import refresh
 from torch import Tensor
 
-from dataunlearn.checkpoint import write_atomically
 from dataunlearn.data import open_images
 from dataunlearn.metrics.embedders import Embedder, RememberingEmbedder, open_embedder
 from dataunlearn.metrics.intervals import mean_interval
 from dataunlearn.metrics.similarity import similarities
 from dataunlearn.models import load_model
-from dataunlearn.progress import progress_bar
-from dataunlearn.prompts.spec import read_prompt_file
-from dataunlearn.report.facts import machine
-from dataunlearn.sampling import generate
+from dataunlearn.models.sampling import generate
+from dataunlearn.prompts.prompt_file import read_prompt_file
+from dataunlearn.runtime.files import write_atomically
+from dataunlearn.runtime.machine import machine
+from dataunlearn.runtime.progress import progress_bar
 
 EMOJI, STYLES = "data/emoji64.npz", ("google", "twitter")
 SAMPLES, NEAR = 8, 10

@@ -15,12 +15,12 @@ from pathlib import Path
 from mnist_tshirt_small_results import REFERENCE, commit
 
 from dataunlearn.assets import asset
-from dataunlearn.checkpoint import write_atomically
-from dataunlearn.job import prepare
 from dataunlearn.recipes.demo import demo
-from dataunlearn.reference import open_reference
-from dataunlearn.report.facts import machine
-from dataunlearn.rundir import describe
+from dataunlearn.runtime.files import write_atomically
+from dataunlearn.runtime.machine import machine
+from dataunlearn.runtime.run_folder import describe
+from dataunlearn.unlearning.job import prepare
+from dataunlearn.unlearning.reference import open_reference
 
 
 def main() -> None:

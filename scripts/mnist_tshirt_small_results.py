@@ -29,18 +29,17 @@ from dataunlearn import (
     SISSNoIS,
     Uniform,
 )
-from dataunlearn.checkpoint import write_atomically
-from dataunlearn.config import Evaluation
-from dataunlearn.job import Job, prepare
-from dataunlearn.metrics.suite import Measurement, compare_quality, measure
+from dataunlearn.data.pixels import to_uint8
 from dataunlearn.models import load_model
 from dataunlearn.recipes.demo import demo
-from dataunlearn.report.facts import machine
 from dataunlearn.report.grids import save_grid
-from dataunlearn.rundir import describe
-from dataunlearn.sampling import to_uint8
-from dataunlearn.unlearning import make_trainer
-from dataunlearn.unlearning_config import StopRule
+from dataunlearn.runtime.files import write_atomically
+from dataunlearn.runtime.machine import machine
+from dataunlearn.runtime.run_folder import describe
+from dataunlearn.unlearning.config import Evaluation, StopRule
+from dataunlearn.unlearning.job import Job, prepare
+from dataunlearn.unlearning.measuring import Measurement, compare_quality, measure
+from dataunlearn.unlearning.run import make_trainer
 
 EVALUATION_SEED = 20271
 TIMESTEPS = (100, 200, 250, 300, 400, 500, 600, 700, 800, 900, 999)

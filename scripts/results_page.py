@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dataunlearn.checkpoint import write_atomically
 from dataunlearn.report.plots import Curve, png, regeneration_curve
+from dataunlearn.runtime.files import write_atomically
 
 BEGIN, END = "<!-- table, written by the script -->", "<!-- end of table -->"
 COLOURS = (

@@ -35,7 +35,7 @@ WIDTH = 16
 
 def clip_tokenizer() -> CLIPTokenizer:
     """A CLIP tokenizer that knows the letters of the captions."""
-    from dataunlearn.tokenizer import train_tokenizer
+    from dataunlearn.base_models.tokenizer import train_tokenizer
 
     return train_tokenizer(CAPTIONS, vocab_size=600, model_max_length=8)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataunlearn.api import audit, unlearn
 from dataunlearn.combine import BoundedDescent, Combination, Fixed, NormFix, Superfactor
-from dataunlearn.config import Evaluation
 from dataunlearn.objectives import (
     SISS,
     BernoulliSubscore,
@@ -17,6 +16,7 @@ from dataunlearn.objectives import (
 from dataunlearn.process import ForwardProcess
 from dataunlearn.rows import Pair, Rows, Term
 from dataunlearn.timesteps import Above, Last, TimestepPolicy, Uniform, Window
+from dataunlearn.unlearning.config import Evaluation
 
 __version__ = "0.1.0"
 

@@ -6,17 +6,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from dataunlearn.audit_config import AuditSettings
-from dataunlearn.audit_run import run_audit
 from dataunlearn.data import open_images
-from dataunlearn.data.images import ImageSource
-from dataunlearn.job import prepare
-from dataunlearn.memorisation import AuditedImage, audit_images
+from dataunlearn.data.opening import ImageSource
+from dataunlearn.metrics.audit.audit import AuditedImage, audit_images
+from dataunlearn.metrics.audit.config import AuditSettings
+from dataunlearn.metrics.audit.run import run_audit
 from dataunlearn.models import DiffusionModel, load_model
-from dataunlearn.models.opening import best_device
+from dataunlearn.models.loading import best_device
 from dataunlearn.objectives import SISS, Objective
-from dataunlearn.unlearning import UnlearnResult, run_job
-from dataunlearn.unlearning_config import Unlearning
+from dataunlearn.unlearning.config import Unlearning
+from dataunlearn.unlearning.job import prepare
+from dataunlearn.unlearning.run import UnlearnResult, run_job
 
 
 def unlearn(
@@ -40,7 +40,7 @@ def unlearn(
         objective: The method; SISS with lambda 0.5 by default.
         out: Folder for the new model, the log and the report; None keeps everything in memory.
         shown: Whether to draw progress bars.
-        **settings: Any other field of :class:`dataunlearn.unlearning_config.Unlearning`, for
+        **settings: Any other field of :class:`dataunlearn.unlearning.config.Unlearning`, for
             example ``steps=100`` or ``combination=NormFix(ratio=0.2)``.
 
     Returns:
@@ -96,7 +96,7 @@ def audit(
         device: Where to put a model that is loaded here; None takes the best device there is.
         resize: Crop and resize images to the model's size instead of stopping.
         shown: Whether to draw progress bars.
-        **settings: Fields of :class:`dataunlearn.audit_config.AuditSettings`.
+        **settings: Fields of :class:`dataunlearn.metrics.audit.config.AuditSettings`.
 
     Returns:
         What was found out about each different image, in the order given.

@@ -1,6 +1,6 @@
 """Pictures: open them from any source, and split a training set into keep and forget."""
 
-from dataunlearn.data.images import (
+from dataunlearn.data.opening import (
     ArrayImages,
     ConcatImages,
     FileImages,

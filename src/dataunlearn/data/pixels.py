@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from torch import Tensor
 
 from dataunlearn.data.base import Pixels
 
@@ -110,3 +113,9 @@ def _crop_and_resize(pixels: Pixels, height: int, width: int) -> Pixels:
         for plane in cropped
     ]
     return np.stack(planes)
+
+
+def to_uint8(images: Tensor) -> NDArray[np.uint8]:
+    """Images ``(N, C, H, W)`` in [-1, 1] as uint8 ``(N, H, W, C)``, rounded."""
+    pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).cpu().numpy()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dataunlearn.data import ImageSet
-from dataunlearn.seeding import random_stream
+from dataunlearn.runtime.seeding import random_stream
 
 NEAREST_KEEP_SHARE = 7 / 8
 KNOWN_SHARE = 0.2

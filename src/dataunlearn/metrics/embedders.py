@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dataunlearn.checkpoint import file_hash
 from dataunlearn.metrics.digits import load_digit_classifier
 from dataunlearn.metrics.embedder_networks import (
     downloaded,
@@ -29,6 +28,7 @@ from dataunlearn.metrics.embedder_networks import (
     onnx,
     torchscript,
 )
+from dataunlearn.runtime.files import file_hash
 
 CPU = torch.device("cpu")
 BATCH_SIZE = {"cpu": 8, "cuda": 64}  # on a CPU the pages of large activations cost more than layers

@@ -13,15 +13,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from dataunlearn.checkpoint import write_atomically
 from dataunlearn.conditioning import Cond
 from dataunlearn.data import ImageSet
 from dataunlearn.metrics.copies import copy_threshold, distinct_indices
 from dataunlearn.metrics.embedders import Embedder
 from dataunlearn.models import DiffusionModel
-from dataunlearn.progress import progress_bar
-from dataunlearn.sampling import generate
-from dataunlearn.seeding import random_stream
+from dataunlearn.models.sampling import generate
+from dataunlearn.runtime.files import write_atomically
+from dataunlearn.runtime.progress import progress_bar
+from dataunlearn.runtime.seeding import random_stream
 
 Side = Literal["forget", "keep", "held_out"]
 REFERENCE_STREAM = 1

@@ -2,7 +2,7 @@
 
 Song et al. 2021, section 4.3: log p(x) is the density of where the flow takes x, plus the integral
 of the divergence on the way, which random signs estimate without bias. Deviations from the paper's
-program: time is the noise-to-signal angle's (see :mod:`dataunlearn.probability_flow`), timesteps
+program: time is the noise-to-signal angle's (see :mod:`.models.probability_flow`), timesteps
 between two whole ones keep their fraction instead of being rounded down, and the flow starts at the
 least noise that the model was trained on (sigma = 0.01 for the usual DDPM schedule) rather than at
 time 1e-5. Images are not dequantised unless asked for.
@@ -24,10 +24,10 @@ from dataunlearn.metrics.intervals import mean_interval, student_interval
 from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.result import Result
 from dataunlearn.models import DiffusionModel
-from dataunlearn.probability_flow import ProbabilityFlow
-from dataunlearn.progress import progress_bar
-from dataunlearn.sampling import Progress
-from dataunlearn.seeding import random_stream
+from dataunlearn.models.probability_flow import ProbabilityFlow
+from dataunlearn.models.sampling import Progress
+from dataunlearn.runtime.progress import progress_bar
+from dataunlearn.runtime.seeding import random_stream
 
 EIGHT_BIT_OFFSET = 7.0  # log2 of 128 grey levels per unit of [-1, 1]
 

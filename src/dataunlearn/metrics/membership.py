@@ -22,9 +22,9 @@ from dataunlearn.metrics.intervals import mean_interval, two_sample_bootstrap, w
 from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.result import Result
 from dataunlearn.models import DiffusionModel
-from dataunlearn.progress import progress_bar
-from dataunlearn.sampling import Progress, noise_for
-from dataunlearn.seeding import mix_seed
+from dataunlearn.models.sampling import Progress, noise_for
+from dataunlearn.runtime.progress import progress_bar
+from dataunlearn.runtime.seeding import mix_seed
 
 FALSE_POSITIVE_RATE = 0.01
 SHARES = tuple(tenths / 10 for tenths in range(2, 10))  # of the noise levels

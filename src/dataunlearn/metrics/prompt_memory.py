@@ -19,8 +19,7 @@ from dataunlearn.metrics.copies import are_copies
 from dataunlearn.metrics.intervals import mean_interval, wilson
 from dataunlearn.metrics.result import Result
 from dataunlearn.models.base import DiffusionModel
-from dataunlearn.prompts.labels import Labelling, predict
-from dataunlearn.sampling import Progress, generate
+from dataunlearn.models.sampling import Progress, generate
 
 
 class Judge(ABC):
@@ -55,21 +54,6 @@ class NearOriginal(Judge):
                 f"{tuple(self.original.shape)}: bring the original to the samples' shape"
             )
         return are_copies(samples, self.original[None], self.threshold)
-
-
-@dataclass(frozen=True, eq=False)
-class LikeLabelled(Judge):
-    """Memorised is what falls into the memorised one of two labelled clusters.
-
-    Args:
-        labelling: Of the original model's samples of the prompt, clustered by their pixels.
-    """
-
-    labelling: Labelling
-
-    def __call__(self, samples: Tensor) -> Tensor:
-        """Those nearer to the memorised centre; see :func:`dataunlearn.prompts.labels.predict`."""
-        return predict(self.labelling, samples)
 
 
 def near_originals(originals: Tensor, threshold: float | Tensor) -> list[NearOriginal]:

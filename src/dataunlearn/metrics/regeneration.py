@@ -16,10 +16,12 @@ from dataunlearn.metrics.intervals import wilson
 from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.result import Result
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.sampling import noise_and_denoise
 from dataunlearn.process import ForwardProcess
-from dataunlearn.progress import progress_bar
-from dataunlearn.sampling import noise_and_denoise
-from dataunlearn.seeding import mix_seed
+from dataunlearn.runtime.progress import progress_bar
+from dataunlearn.runtime.seeding import mix_seed
+
+RESTORED_SHARE = 0.5
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,18 +21,18 @@ import torch
 from torch import Tensor
 
 from dataunlearn.conditioning import Cond, TextCond
-from dataunlearn.data.space import PixelSpace
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.intervals import mean_interval
 from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.result import Result
 from dataunlearn.models.base import DiffusionModel
-from dataunlearn.models.latents import TextSpace
+from dataunlearn.models.latents import TextSpace, encoded_prompts, text_space
+from dataunlearn.models.sampling import Progress, denoise, model_timesteps, noise_for
+from dataunlearn.models.space import PixelSpace
 from dataunlearn.prediction import noise_if_clean
 from dataunlearn.process import ForwardProcess, expand_to
-from dataunlearn.progress import progress_bar
-from dataunlearn.sampling import Progress, denoise, model_timesteps, noise_for
-from dataunlearn.seeding import mix_seed
+from dataunlearn.runtime.progress import progress_bar
+from dataunlearn.runtime.seeding import mix_seed
 
 
 def noise_distance(process: ForwardProcess, first: Tensor, second: Tensor, t: Tensor) -> Tensor:
@@ -61,31 +61,6 @@ def noisiest_timestep(process: ForwardProcess) -> int:
     """The noisiest timestep at which predictions stand for different noises: gamma is not 0."""
     last = process.last_timestep
     return last if process.gamma(torch.tensor([last])).item() > 0 else last - 1
-
-
-def text_space(model: DiffusionModel) -> TextSpace:
-    """The sample space of a text-to-image model.
-
-    Raises:
-        ValueError: If the model takes no prompts.
-    """
-    if not isinstance(model.space, TextSpace):
-        raise ValueError(
-            f"{model.source} takes no prompts, so it has no text noise: give a text-to-image model"
-        )
-    return model.space
-
-
-def encoded_prompts(model: DiffusionModel, prompts: Sequence[str] | TextCond) -> TextCond:
-    """Prompts as a model is given them, ``(P, ...)``; encoded ones stay as they are.
-
-    Raises:
-        ValueError: If the model takes no prompts, or there are none.
-    """
-    space = text_space(model)
-    if isinstance(prompts, str) or not len(prompts):
-        raise ValueError(f"prompts are {prompts!r}: give a list of one or more texts")
-    return prompts if isinstance(prompts, TextCond) else space.prompts(prompts)
 
 
 def text_noise_norms(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataunlearn.models.base import DiffusionModel
-from dataunlearn.models.loading import load_model, save_model
+from dataunlearn.models.loading import load_model
+from dataunlearn.models.saving import save_model
 from dataunlearn.models.unconditional import UnconditionalDenoiser
 
 __all__ = ["DiffusionModel", "UnconditionalDenoiser", "load_model", "save_model"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from dataunlearn.conditioning import Cond
-from dataunlearn.data.space import PixelSpace, SampleSpace
+from dataunlearn.models.space import PixelSpace, SampleSpace
 from dataunlearn.process import ForwardProcess
+from dataunlearn.runtime.checks import require
 
 Shape = tuple[int, int, int]
 
@@ -100,3 +103,30 @@ class DiffusionModel:
             return prediction
         without: Tensor = self.denoiser(noisy, t, nothing.to(noisy.device))
         return without + self.guidance * (prediction - without)
+
+
+def set_guidance(model: DiffusionModel, scale: float | None) -> None:
+    """Set the scale of classifier-free guidance; None leaves it.
+
+    Raises:
+        ValueError: If the model takes no prompts.
+    """
+    if scale is None:
+        return
+    require(model.space.nothing(1) is not None, "--guidance is for text-to-image models")
+    model.guidance = scale
+
+
+@contextmanager
+def guided(model: DiffusionModel, scale: float) -> Iterator[None]:
+    """Another scale of classifier-free guidance for a while.
+
+    Raises:
+        ValueError: If the model takes no prompts.
+    """
+    usual = model.guidance
+    set_guidance(model, scale)
+    try:
+        yield
+    finally:
+        model.guidance = usual

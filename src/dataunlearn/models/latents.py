@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from dataunlearn.conditioning import TextCond
 from dataunlearn.data.base import ImageSet
-from dataunlearn.data.space import SampleSpace
+from dataunlearn.models.base import DiffusionModel
+from dataunlearn.models.space import SampleSpace
 
 ENCODE_BATCH = 8
 
@@ -158,3 +159,28 @@ class TextSpace(SampleSpace):
             return
         mean, std = self.coder.posterior(images.batch(torch.tensor(list(new.values()))))
         self._latents |= {d: (mean[row], std[row]) for row, d in enumerate(new)}
+
+
+def text_space(model: DiffusionModel) -> TextSpace:
+    """The sample space of a text-to-image model.
+
+    Raises:
+        ValueError: If the model takes no prompts.
+    """
+    if not isinstance(model.space, TextSpace):
+        raise ValueError(
+            f"{model.source} takes no prompts, so it has no text noise: give a text-to-image model"
+        )
+    return model.space
+
+
+def encoded_prompts(model: DiffusionModel, prompts: Sequence[str] | TextCond) -> TextCond:
+    """Prompts as a model is given them, ``(P, ...)``; encoded ones stay as they are.
+
+    Raises:
+        ValueError: If the model takes no prompts, or there are none.
+    """
+    space = text_space(model)
+    if isinstance(prompts, str) or not len(prompts):
+        raise ValueError(f"prompts are {prompts!r}: give a list of one or more texts")
+    return prompts if isinstance(prompts, TextCond) else space.prompts(prompts)

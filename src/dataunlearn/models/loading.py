@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import nn
 
-from dataunlearn.models.base import DiffusionModel
+from dataunlearn.models.base import DiffusionModel, set_guidance
 from dataunlearn.models.families import wrap_pipeline
+from dataunlearn.runtime.checks import require
 
 
 def load_model(
@@ -119,126 +114,48 @@ def _scheduler_folder(path: Path, scheduler: str | Path | None) -> Path:
     )
 
 
-def save_model(
-    model: DiffusionModel,
-    folder: Path,
-    dtype: torch.dtype = torch.float32,
-    *,
-    whole: bool = False,
-) -> None:
-    """Write the pipeline as a folder that ``DiffusionPipeline.from_pretrained`` loads.
+def best_device() -> str:
+    """The name of the best device there is: cuda, mps, or cpu."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
-    It is written under a temporary name beside ``folder`` and renamed, so a full disk or an
-    interrupt leaves either the old folder or the new one.
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model and how it is sampled.
 
     Args:
-        model: What to save.
-        folder: Target; replaced if it exists.
-        dtype: Type of the stored weights; the model itself is left as it is.
-        whole: Store all of the pipeline's networks in this type, not the denoiser alone. All of
-            them load as float32, where no other type is asked for.
+        model: Pipeline folder, bare unet folder, or hub id.
+        scheduler: Folder with the scheduler's config, for a bare unet folder.
+        image_size: Pixels of a side that a text-to-image model works at; None for its own.
+        guidance: Scale of classifier-free guidance; None takes the family's usual.
+        device: cpu, cuda or mps; None takes the best there is.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    networks = [model.denoiser]
-    if whole:
-        parts = model.pipeline.components.values()
-        networks += [part for part in parts if isinstance(part, nn.Module)]
-    try:
-        with stored_as(networks, dtype):
-            model.pipeline.save_pretrained(str(temporary), safe_serialization=True)
-        forget_origin(temporary)
-        if whole:
-            load_wide(temporary)
-        make_readable(temporary)
-        replace_folder(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
+    model: str
+    scheduler: str | None = None
+    image_size: int | None = None
+    guidance: float | None = None
+    device: Literal["cpu", "cuda", "mps"] | None = None
 
-@contextmanager
-def stored_as(networks: Sequence[nn.Module], dtype: torch.dtype) -> Iterator[None]:
-    """Networks in another type for a while, then with their own weights again, unrounded."""
-    kept = []
-    for network in networks:
-        original = next(network.parameters()).dtype
-        if original != dtype:
-            weights = {name: value.clone() for name, value in network.state_dict().items()}
-            kept.append((network, original, weights))
-    try:
-        for network, _, _ in kept:
-            nn.Module.to(network, dtype)  # diffusers' own warns of layers that it would rather skip
-        yield
-    finally:
-        for network, original, weights in kept:
-            nn.Module.to(network, original)
-            network.load_state_dict(weights)
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(self.guidance is None or self.guidance >= 1, "guidance must be at least 1")
 
+    def open(self, device: str | torch.device) -> DiffusionModel:
+        """Load the model in eval mode.
 
-def load_wide(folder: Path) -> None:
-    """Name float32 in the configs of text encoders, which load in the type that these name.
+        Raises:
+            ValueError: If it cannot be loaded, or lacks what a setting is about.
+        """
+        found = load_model(
+            self.model, scheduler=self.scheduler, image_size=self.image_size, device=device
+        )
+        found.denoiser.eval()
+        set_guidance(found, self.guidance)
+        return found
 
-    Other networks load as float32 by themselves, and the parts of a pipeline must agree.
-    """
-    for path in folder.glob("*/config.json"):
-        config = json.loads(path.read_text())
-        named = {"dtype", "torch_dtype"} & set(config)
-        if named:
-            path.write_text(json.dumps(config | dict.fromkeys(named, "float32"), indent=2) + "\n")
-
-
-def make_readable(folder: Path) -> None:
-    """Let others read the folder: temporary folders and safetensors files are private when made."""
-    folder.chmod(0o755)
-    for path in folder.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-
-
-def forget_origin(folder: Path) -> None:
-    """Drop the path that a model was loaded from out of its config files: it concerns nobody."""
-    for path in folder.rglob("*.json"):
-        config = json.loads(path.read_text())
-        if isinstance(config, dict) and config.pop("_name_or_path", None) is not None:
-            path.write_text(json.dumps(config, indent=2) + "\n")
-
-
-def replace_folder(temporary: Path, folder: Path) -> None:
-    """Move a finished folder into place, over an old one if there is one."""
-    if not folder.exists():
-        os.replace(temporary, folder)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-    os.replace(folder, old / "folder")
-    try:
-        os.replace(temporary, folder)
-    except BaseException:
-        os.replace(old / "folder", folder)
-        old.rmdir()
-        raise
-    shutil.rmtree(old)
-
-
-def hash_model(folder: Path) -> str:
-    """SHA-256 over the names and contents of a model folder's weight files, in name order."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.suffix in (".safetensors", ".bin"):
-            digest.update(path.relative_to(folder).as_posix().encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def hash_weights(model: DiffusionModel) -> str:
-    """SHA-256 over the denoiser's parameters in float32, independent of how they are stored.
-
-    An adapter that is not merged is left out.
-    """
-    digest = hashlib.sha256()
-    state = model.denoiser.state_dict()
-    own = {
-        name.replace(".base_layer.", "."): v for name, v in state.items() if ".lora_" not in name
-    }
-    for name, value in sorted(own.items()):
-        digest.update(name.encode())
-        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    def like(self, model: str) -> ModelSource:
+        """Another model, sampled in the same way."""
+        return replace(self, model=model)

@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from dataunlearn.conditioning import Cond
-from dataunlearn.config import require
 from dataunlearn.models.base import DiffusionModel
-from dataunlearn.models.loading import make_readable, replace_folder
-from dataunlearn.seeding import mix_seed
+from dataunlearn.runtime.checks import require
+from dataunlearn.runtime.files import make_readable, replace_folder
+from dataunlearn.runtime.seeding import mix_seed
 
 ADAPTER = "unlearning"
 
@@ -89,35 +85,6 @@ def add_lora(model: DiffusionModel, settings: Lora, seed: int) -> None:
             network.add_adapter(config, adapter_name=ADAPTER)
         except ValueError as error:
             raise ValueError(f"cannot add a LoRA to {settings.targets}: {error}") from error
-
-
-class WithoutLora(nn.Module):
-    """The model without its adapter: what it was before, at no cost in memory.
-
-    Args:
-        denoiser: The adapted model's denoiser.
-        network: The network inside it that has the adapter.
-    """
-
-    def __init__(self, denoiser: nn.Module, network: Any) -> None:
-        super().__init__()
-        self.run, self.network = [denoiser], [network]  # lists: not a part of this module
-
-    def forward(self, noisy: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
-        """The prediction without the adapter, ``(B, *shape)``."""
-        with without_adapter(self.network[0]):
-            prediction: Tensor = self.run[0](noisy, t, cond)
-        return prediction
-
-
-@contextmanager
-def without_adapter(network: Any) -> Iterator[None]:
-    """Switch the adapter off for a while."""
-    network.disable_adapters()
-    try:
-        yield
-    finally:
-        network.enable_adapters()
 
 
 def save_lora(model: DiffusionModel, folder: Path) -> None:

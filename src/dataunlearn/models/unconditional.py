@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dataunlearn.data.space import PixelSpace
 from dataunlearn.models.base import DiffusionModel
+from dataunlearn.models.space import PixelSpace
 from dataunlearn.process import ForwardProcess
 
 

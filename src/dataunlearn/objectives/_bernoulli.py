@@ -8,12 +8,7 @@ from typing import ClassVar
 import torch
 
 from dataunlearn.combine import DEFAULT_RATIO, Combination, Direction, NormFix
-from dataunlearn.objectives._base import (
-    Objective,
-    choose_rows,
-    one_conditioning,
-    plain,
-)
+from dataunlearn.objectives._base import Objective, choose_rows, one_conditioning, plain
 from dataunlearn.objectives._checks import Conditioning, check_conditioning, check_lam
 from dataunlearn.process import ForwardProcess
 from dataunlearn.rows import Pair, Rows, Term

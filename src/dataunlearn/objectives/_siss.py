@@ -11,11 +11,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from dataunlearn.combine import DEFAULT_RATIO, Combination, Direction, NormFix
-from dataunlearn.objectives._base import (
-    Objective,
-    choose_rows,
-    one_conditioning,
-)
+from dataunlearn.objectives._base import Objective, choose_rows, one_conditioning
 from dataunlearn.objectives._checks import Conditioning, check_conditioning, check_lam
 from dataunlearn.process import ForwardProcess
 from dataunlearn.rows import Pair, Rows, Term

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from dataunlearn.config import require
-from dataunlearn.unlearning_config import Unlearning
-from dataunlearn.yaml_settings import parse_unlearning
+from dataunlearn.runtime.checks import require
+from dataunlearn.unlearning.config import Unlearning
+from dataunlearn.unlearning.parsing import parse_unlearning
 
 SET_BY_WORKFLOW = ("model", "forget", "keep", "out", "image_size", "guidance", "device")
 DEFAULTS: dict[str, Any] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dataunlearn.checkpoint import write_atomically
+from dataunlearn.runtime.files import write_atomically
 
 EMBEDDING_SUFFIX = ".pt"
 

@@ -9,10 +9,10 @@ import jinja2
 import torch
 from torch import Tensor
 
+from dataunlearn.data.pixels import to_uint8
 from dataunlearn.prompts.labels import BY_HAND, Labelling
-from dataunlearn.prompts.layout import LABELS_FILE, PromptData
+from dataunlearn.prompts.published_layout import LABELS_FILE, PromptData
 from dataunlearn.report.grids import Picture, embed
-from dataunlearn.sampling import to_uint8
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from dataunlearn.metrics.memorised import MemorisedClassifier, fit_memorised
+from dataunlearn.metrics.prompt_memory import Judge
 from dataunlearn.prompts.evidence import COPY_LIKENESS, Evidence, comparable, likeness, weigh
 
 Verdict = Literal["mixed", "all memorised", "none memorised"]
@@ -258,3 +259,18 @@ def _points(images: Tensor, features: Tensor | None) -> Tensor:
             f"{tuple(features.shape)}"
         )
     return (images if features is None else features).float()
+
+
+@dataclass(frozen=True, eq=False)
+class LikeLabelled(Judge):
+    """Memorised is what falls into the memorised one of two labelled clusters.
+
+    Args:
+        labelling: Of the original model's samples of the prompt, clustered by their pixels.
+    """
+
+    labelling: Labelling
+
+    def __call__(self, samples: Tensor) -> Tensor:
+        """Those nearer to the memorised centre; see :func:`dataunlearn.prompts.labels.predict`."""
+        return predict(self.labelling, samples)

@@ -17,13 +17,13 @@ from dataunlearn.metrics.result import Result
 from dataunlearn.metrics.similarity import similarities
 from dataunlearn.metrics.text_noise import text_noise_norms
 from dataunlearn.models import DiffusionModel
-from dataunlearn.progress import progress_bar
 from dataunlearn.prompts.config import PromptUnlearning
-from dataunlearn.prompts.kept import KeptSamples, draw_once
 from dataunlearn.prompts.labels import predict
-from dataunlearn.prompts.modified import modified_caption
+from dataunlearn.prompts.modified_prompts import modified_caption
+from dataunlearn.prompts.prompt_file import read_prompt_file
+from dataunlearn.prompts.sample_cache import KeptSamples, draw_once
 from dataunlearn.prompts.samples import LabelledPrompt
-from dataunlearn.prompts.spec import read_prompt_file
+from dataunlearn.runtime.progress import progress_bar
 
 FRESH_SEED, UNNAMED_SEED, NOISE_SEED = 11, 12, 14
 PUBLISHED_SAMPLES = 8
@@ -194,3 +194,20 @@ def unnamed_samples(
     total = config.unnamed_samples * len(texts)
     with progress_bar("drawing other prompts", total, shown=shown) as advance:
         return draw_once(kept, model, config, texts, total, seed, progress=advance)
+
+
+@dataclass(frozen=True, eq=False)
+class PromptRun:
+    """One unlearning run: its prompts, and what was measured before and after.
+
+    Attributes:
+        prompts: The prompts, those with memorised samples alone.
+        before: Measurements before.
+        after: Measurements after.
+        facts: JSON values for the report.
+    """
+
+    prompts: Sequence[LabelledPrompt]
+    before: PromptMeasurement
+    after: PromptMeasurement
+    facts: dict[str, Any]

@@ -12,17 +12,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dataunlearn.checkpoint import write_atomically
+from dataunlearn.data.pixels import to_uint8
 from dataunlearn.metrics.intervals import wilson
 from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.prompts.samples import LabelledPrompt
 from dataunlearn.report.gallery_page import render_gallery_page
 from dataunlearn.report.grids import Picture, embed
 from dataunlearn.report.plots import png
-from dataunlearn.sampling import to_uint8
+from dataunlearn.runtime.files import write_atomically
 
 if TYPE_CHECKING:
-    from dataunlearn.prompts.workflow import PromptRun
+    from dataunlearn.prompts.measuring import PromptRun
 
 REPORT_FILE = "report.html"
 SHOWN_SAMPLES = 16

@@ -11,15 +11,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dataunlearn.checkpoint import write_atomically
 from dataunlearn.data import open_images
+from dataunlearn.data.pixels import to_uint8
 from dataunlearn.models import DiffusionModel
-from dataunlearn.models.loading import make_readable, replace_folder
-from dataunlearn.progress import progress_bar
+from dataunlearn.models.sampling import Progress, generate
 from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.prompts.gallery import render_gallery
 from dataunlearn.prompts.labels import Labelling, label_memorised, take_labels
-from dataunlearn.prompts.layout import (
+from dataunlearn.prompts.prompt_file import PromptSpec, read_prompt_file
+from dataunlearn.prompts.published_layout import (
     IMAGES_FOLDER,
     LABELS_FILE,
     PromptData,
@@ -27,9 +27,9 @@ from dataunlearn.prompts.layout import (
     write_labels,
     write_prompts,
 )
-from dataunlearn.prompts.spec import PromptSpec, read_prompt_file
-from dataunlearn.sampling import Progress, generate, to_uint8
-from dataunlearn.seeding import mix_seed
+from dataunlearn.runtime.files import make_readable, replace_folder, write_atomically
+from dataunlearn.runtime.progress import progress_bar
+from dataunlearn.runtime.seeding import mix_seed
 
 DATA_FOLDER, GALLERY_FILE = "data", "gallery.html"
 Say = Callable[[str], None]

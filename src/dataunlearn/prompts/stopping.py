@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dataunlearn.metrics.prompt_memory import LikeLabelled
+from dataunlearn.models.sampling import generate
 from dataunlearn.prompts.config import PromptUnlearning
+from dataunlearn.prompts.labels import LikeLabelled
 from dataunlearn.prompts.samples import LabelledPrompt
-from dataunlearn.sampling import generate
-from dataunlearn.seeding import mix_seed
-from dataunlearn.stopping import look_callback
-from dataunlearn.trainer import Callback, Trainer
-from dataunlearn.unlearning_config import StopRule
+from dataunlearn.runtime.seeding import mix_seed
+from dataunlearn.training.trainer import Callback, Trainer
+from dataunlearn.unlearning.config import StopRule
+from dataunlearn.unlearning.stopping import look_callback
 
 LOOK_STEPS = 20
 

@@ -11,21 +11,21 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from dataunlearn.data import ArrayImages, ConcatImages, ImageSet
-from dataunlearn.data.sampler import PairSampler
-from dataunlearn.job import Job, prepare
+from dataunlearn.data.pixels import to_uint8
 from dataunlearn.models import DiffusionModel
 from dataunlearn.objectives import NaiveDeletion
-from dataunlearn.phase import StepPart
-from dataunlearn.progress import progress_bar
 from dataunlearn.prompts.config import PromptUnlearning
-from dataunlearn.prompts.keeping import Keeping
-from dataunlearn.prompts.kept import KeptSamples, draw_once
-from dataunlearn.prompts.modified import modified_caption
+from dataunlearn.prompts.keep_side import Keeping
+from dataunlearn.prompts.modified_prompts import modified_caption
+from dataunlearn.prompts.prompt_file import read_prompt_file
+from dataunlearn.prompts.sample_cache import KeptSamples, draw_once
 from dataunlearn.prompts.samples import LabelledPrompt
-from dataunlearn.prompts.spec import read_prompt_file
 from dataunlearn.prompts.stopping import prompt_stop_callback
-from dataunlearn.sampling import to_uint8
-from dataunlearn.trainer import Trainer
+from dataunlearn.runtime.progress import progress_bar
+from dataunlearn.training.pairs import PairSampler
+from dataunlearn.training.phase import StepPart
+from dataunlearn.training.trainer import Trainer
+from dataunlearn.unlearning.job import Job, prepare
 
 PRIOR_SEED = 2
 

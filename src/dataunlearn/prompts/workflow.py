@@ -15,49 +15,38 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from dataunlearn.checkpoint import write_atomically
-from dataunlearn.job import Job
 from dataunlearn.metrics.embedders import Embedder, RememberingEmbedder, embedder_for
 from dataunlearn.models import DiffusionModel, save_model
+from dataunlearn.models.base import set_guidance
 from dataunlearn.models.latents import TextSpace
-from dataunlearn.models.loading import hash_weights
-from dataunlearn.models.opening import ModelSource, set_guidance
+from dataunlearn.models.loading import ModelSource
+from dataunlearn.models.saving import hash_weights
 from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.prompts.drift import compare_unnamed
-from dataunlearn.prompts.kept import KeptSamples
-from dataunlearn.prompts.measuring import PromptMeasurement, measure_prompts, unnamed_samples
-from dataunlearn.prompts.modified import find_modified
+from dataunlearn.prompts.measuring import (
+    PromptMeasurement,
+    PromptRun,
+    measure_prompts,
+    unnamed_samples,
+)
+from dataunlearn.prompts.modified_prompts import find_modified
+from dataunlearn.prompts.prompt_file import read_prompt_file
 from dataunlearn.prompts.report import write_report
+from dataunlearn.prompts.sample_cache import KeptSamples
 from dataunlearn.prompts.samples import LabelledPrompt, label_prompts
-from dataunlearn.prompts.spec import read_prompt_file
 from dataunlearn.prompts.training import make_job, prior_set, split_prompts, train
-from dataunlearn.report.facts import machine, peak_memory, versions
-from dataunlearn.rundir import check_run_dir, claim_run_dir, describe, finish_run_dir
-from dataunlearn.trainer import Trainer
-from dataunlearn.unlearning import finish_lora, say_what_happened
+from dataunlearn.runtime.files import write_atomically
+from dataunlearn.runtime.machine import machine, peak_memory, versions
+from dataunlearn.runtime.run_folder import check_run_dir, claim_run_dir, describe, finish_run_dir
+from dataunlearn.training.trainer import Trainer
+from dataunlearn.unlearning.job import Job
+from dataunlearn.unlearning.run import finish_lora, say_what_happened
 
 YARDSTICK_SEED = 13
 FACTS_FILE = "report.json"
 # What may change between a call that labels and the one that goes on.
 FREE = ("out", "stop_after", "device", "batch_size", "before")
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, eq=False)
-class PromptRun:
-    """One unlearning run: its prompts, and what was measured before and after.
-
-    Attributes:
-        prompts: The prompts, those with memorised samples alone.
-        before: Measurements before.
-        after: Measurements after.
-        facts: JSON values for the report.
-    """
-
-    prompts: Sequence[LabelledPrompt]
-    before: PromptMeasurement
-    after: PromptMeasurement
-    facts: dict[str, Any]
 
 
 @dataclass

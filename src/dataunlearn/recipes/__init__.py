@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from dataunlearn.config import BaseModel
+from dataunlearn.base_models.config import BaseModel
 from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.recipes.celeba_hq import celeba_hq, celeba_hq_ours
 from dataunlearn.recipes.emoji import emoji32
@@ -15,10 +15,10 @@ from dataunlearn.recipes.mnist_tshirt import (
     mnist_tshirt_unlearning,
 )
 from dataunlearn.recipes.stable_diffusion import stable_diffusion
-from dataunlearn.unlearning_config import Unlearning
+from dataunlearn.unlearning.config import Unlearning
 
 if TYPE_CHECKING:
-    from dataunlearn.text_to_image_config import TextToImageModel
+    from dataunlearn.base_models.config import TextToImageModel
 
 
 def _emoji_sd() -> TextToImageModel:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dataunlearn.config import BaseModel, Ema, Training
+from dataunlearn.base_models.config import BaseModel
+from dataunlearn.training.config import Ema, Training
 
 
 def small_base_model(size: int, channels: int, steps: int, **data: Any) -> BaseModel:

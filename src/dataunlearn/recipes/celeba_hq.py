@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from dataunlearn.combine import NormFix
-from dataunlearn.config import Evaluation
 from dataunlearn.objectives import SISS
 from dataunlearn.timesteps import Last
-from dataunlearn.unlearning_config import StopRule, Unlearning
+from dataunlearn.unlearning.config import Evaluation, StopRule, Unlearning
 
 
 def celeba_hq(forget: str = "forget", keep: str = "keep", out: Path = Path("run")) -> Unlearning:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dataunlearn.assets import asset
-from dataunlearn.config import Evaluation
-from dataunlearn.unlearning_config import Unlearning
+from dataunlearn.unlearning.config import Evaluation, Unlearning
 
 
 def demo(out: Path = Path("runs/demo")) -> Unlearning:

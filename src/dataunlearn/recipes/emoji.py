@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataunlearn.config import BaseModel
+from dataunlearn.base_models.config import BaseModel
 from dataunlearn.recipes._small import small_base_model
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataunlearn.autoencoder import Autoencoder
-from dataunlearn.config import Ema, Training
-from dataunlearn.text_to_image_config import TextToImageModel
+from dataunlearn.base_models.config import Autoencoder, TextToImageModel
+from dataunlearn.training.config import Ema, Training
 
 
 def emoji_autoencoder() -> Autoencoder:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dataunlearn.base_models.config import BaseModel
 from dataunlearn.combine import NormFix
-from dataunlearn.config import BaseModel, Ema, Evaluation, Training
 from dataunlearn.objectives import SISS
 from dataunlearn.recipes._small import small_base_model
 from dataunlearn.timesteps import Uniform
-from dataunlearn.unlearning_config import StopRule, Unlearning
+from dataunlearn.training.config import Ema, Training
+from dataunlearn.unlearning.config import Evaluation, StopRule, Unlearning
 
 NUM_IMAGES = 60_606  # 60,000 digits and 606 copies of Fashion-MNIST training image 1
 

@@ -10,16 +10,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from dataunlearn.report.plots import (
-    AFTER,
-    FORGET,
-    INK,
-    KEEP,
-    figure_and_axes,
-    legend,
-    percent,
-    png,
-)
+from dataunlearn.report.plots import AFTER, FORGET, INK, KEEP, figure_and_axes, legend, percent, png
 
 _MAX_HEAT_COLUMNS = 60
 _SMOOTH_FROM_STEPS = 60

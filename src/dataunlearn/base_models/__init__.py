@@ -1,0 +1,1 @@
+"""Train base models from scratch: pixel models, autoencoders, text-to-image models."""

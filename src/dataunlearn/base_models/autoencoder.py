@@ -1,0 +1,240 @@
+"""Train the autoencoder of a latent diffusion model from scratch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from dataunlearn.base_models.autoencoder_measures import latent_deviation
+from dataunlearn.base_models.config import Autoencoder
+from dataunlearn.data import ImageSet
+from dataunlearn.runtime.checks import require
+from dataunlearn.runtime.interrupt import InterruptedRunError, interrupt_flag
+from dataunlearn.runtime.progress import progress_bar
+from dataunlearn.runtime.run_folder import (
+    FINISHED_FILE,
+    SETTINGS_FILE,
+    claim_run_dir,
+    describe,
+    differences,
+    finish_run_dir,
+)
+from dataunlearn.runtime.seeding import mix_seed, random_stream
+from dataunlearn.training.checkpoint import (
+    Checkpoint,
+    CheckpointStore,
+    load_optimizer_tensors,
+    optimizer_tensors,
+)
+from dataunlearn.training.optimizer import make_optimizer
+from dataunlearn.training.pairs import EpochOrder
+from dataunlearn.training.step_log import StepLog
+from dataunlearn.training.two_gradients import NonFiniteError
+
+ORDER_STREAM, POSTERIOR_STREAM = range(2)
+
+
+@dataclass(frozen=True, eq=False)
+class AutoencoderLoss:
+    """A batch's loss, and its two terms without gradients; scalars.
+
+    Attributes:
+        total: reconstruction + kl_weight * kl.
+        reconstruction: Mean |x - x̂|, pictures in [-1, 1].
+        kl: Mean over latent dimensions of KL(posterior, N(0, 1)), in nats.
+    """
+
+    total: Tensor
+    reconstruction: Tensor
+    kl: Tensor
+
+
+def build_autoencoder(config: Autoencoder) -> AutoencoderKL:
+    """A freshly initialised autoencoder; the seed names the initial weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(mix_seed(config.seed))
+        return AutoencoderKL(**config.vae)
+
+
+def autoencoder_loss(
+    vae: AutoencoderKL, pictures: Tensor, kl_weight: float, generator: torch.Generator
+) -> AutoencoderLoss:
+    """The loss of one batch, with one sample of each picture's posterior (Kingma & Welling 2014).
+
+    Both terms are means over dimensions instead of sums, so that ``kl_weight`` does not depend on
+    the sizes of pictures and latents.
+
+    Args:
+        vae: The autoencoder.
+        pictures: ``(B, C, H, W)`` in [-1, 1], on its device.
+        kl_weight: Weight of the KL term.
+        generator: Draws the posterior samples.
+    """
+    posterior = vae.encode(pictures).latent_dist
+    restored = vae.decode(posterior.sample(generator)).sample
+    reconstruction = (pictures - restored).abs().mean()
+    kl = posterior.kl().mean() / posterior.mean[0].numel()
+    return AutoencoderLoss(reconstruction + kl_weight * kl, reconstruction.detach(), kl.detach())
+
+
+def train_autoencoder(
+    config: Autoencoder,
+    images: ImageSet,
+    out: Path,
+    *,
+    device: torch.device | str = "cpu",
+    shown: bool = True,
+) -> AutoencoderKL:
+    """Train, scale the latents to standard deviation 1, and save to ``out/vae``.
+
+    An unfinished run in ``out`` with the same settings and pictures is resumed, a finished one
+    loaded. ``scaling_factor`` of the result is one over the latents' standard deviation.
+
+    Args:
+        config: What to train.
+        images: Training pictures of the autoencoder's size.
+        out: Run folder: checkpoints, ``log.jsonl`` and the result.
+        device: Where to train.
+        shown: Whether to draw progress.
+
+    Returns:
+        The autoencoder in evaluation mode, on ``device``.
+
+    Raises:
+        ValueError: If the pictures do not fit, or ``out`` holds something else.
+        NonFiniteError: On a non-finite loss or gradient.
+        InterruptedRunError: After Ctrl-C or a termination signal, with the state saved.
+    """
+    check_images(config, images)
+    content = hashlib.sha256("".join(images.digests()).encode()).hexdigest()
+    settings = {"autoencoder": config, "images": content}
+    if (out / FINISHED_FILE).is_file():
+        return _load_finished(settings, out).to(device).eval()
+    vae = build_autoencoder(config)
+    claim_run_dir(out, settings)
+    loop = _Loop(config, images, vae.to(device), out)
+    loop.run(shown=shown)
+    vae.eval()
+    scale = 1 / latent_deviation(vae, images, config.seed, config.batch_images)
+    vae.register_to_config(scaling_factor=scale)
+    vae.save_pretrained(out / "vae")
+    finish_run_dir(out)
+    return vae
+
+
+def check_images(config: Autoencoder, images: ImageSet) -> None:
+    """Refuse pictures that the autoencoder does not take.
+
+    Raises:
+        ValueError: If there is none, or the shape differs.
+    """
+    require(len(images) > 0, "there is no picture to train the autoencoder on")
+    channels = {config.vae.get(name, 3) for name in ("in_channels", "out_channels")}
+    size = config.vae["sample_size"]
+    require(
+        channels == {images.shape[0]} and images.shape[1:] == (size, size),
+        f"the pictures are {images.shape}, but vae has {sorted(channels)} channels and sample_size "
+        f"{size}: change either",
+    )
+
+
+class _Loop:
+    """Steps, checkpoints and log of one run; a step is a function of the seed and its number."""
+
+    def __init__(
+        self, config: Autoencoder, images: ImageSet, vae: AutoencoderKL, out: Path
+    ) -> None:
+        self.config, self.images, self.vae, self.out = config, images, vae, out
+        self.training = config.training()
+        self.params = list(vae.parameters())
+        self.optimizer = make_optimizer(self.params, self.training)
+        self.order = EpochOrder(len(images), config.seed, ORDER_STREAM)
+        self.store = CheckpointStore(out / "checkpoints")
+        self.steps_done = 0
+
+    def run(self, *, shown: bool) -> None:
+        """Train to the last step, from the newest checkpoint if there is one."""
+        self._resume()
+        log = StepLog(self.out / "log.jsonl", self.steps_done)
+        with (
+            interrupt_flag(None) as interrupted,
+            progress_bar("autoencoder", self.config.steps, shown=shown) as advance,
+        ):
+            advance(self.steps_done)
+            while self.steps_done < self.config.steps:
+                record = self.step(self.steps_done)
+                log.append(record)
+                self.steps_done += 1
+                advance(1, f"loss {record['loss']:.3g}")
+                due = self.steps_done % self.config.checkpoint_every_steps == 0
+                if due or interrupted.is_set():
+                    self.save()
+                if interrupted.is_set():
+                    raise InterruptedRunError(self.steps_done, self.out)
+        self.save()
+
+    def step(self, number: int) -> dict[str, Any]:
+        """One update of the weights; returns its log record."""
+        started = time.perf_counter()
+        self.vae.train()
+        pictures = self.images.batch(self.order.batch(number, self.config.batch_images))
+        generator = random_stream(self.config.seed, POSTERIOR_STREAM, number)
+        pictures = pictures.to(self.vae.device)
+        loss = autoencoder_loss(self.vae, pictures, self.config.kl_weight, generator)
+        self.optimizer.zero_grad()
+        torch.autograd.backward(loss.total)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.params, self.training.clip_norm))
+        total = float(loss.total.detach())
+        if not math.isfinite(norm) or not math.isfinite(total):
+            raise NonFiniteError(
+                f"step {number + 1}: non-finite loss or gradient. Lower learning_rate or raise "
+                "warmup_steps, and train in another folder"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.training.rate(number)
+        self.optimizer.step()
+        return {
+            "step": number + 1,
+            "loss": total,
+            "reconstruction": float(loss.reconstruction),
+            "kl": float(loss.kl),
+            "norm": norm,
+            "learning_rate": self.training.rate(number),
+            "seconds": time.perf_counter() - started,
+        }
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        tensors = {f"model.{name}": value for name, value in self.vae.state_dict().items()}
+        tensors |= optimizer_tensors(self.optimizer)
+        self.store.save(Checkpoint(self.steps_done, tensors, {}))
+
+    def _resume(self) -> None:
+        checkpoint = self.store.latest()
+        if checkpoint is None:
+            return
+        tensors = checkpoint.tensors
+        weights = {k.removeprefix("model."): v for k, v in tensors.items() if k[:6] == "model."}
+        self.vae.load_state_dict(weights)
+        load_optimizer_tensors(self.optimizer, tensors)
+        self.steps_done = checkpoint.step
+
+
+def _load_finished(settings: dict[str, Any], out: Path) -> AutoencoderKL:
+    """The result of a finished run, if it is the run that is asked for."""
+    changed = differences(json.loads((out / SETTINGS_FILE).read_text()), describe(settings))
+    require(
+        not changed,
+        f"{out} holds a finished autoencoder of another run ({'; '.join(changed[:5])}): choose "
+        "another folder",
+    )
+    return AutoencoderKL.from_pretrained(out / "vae")

@@ -1,0 +1,158 @@
+"""Train a base model from scratch, with or without the images that are to be forgotten later."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+from dataunlearn.base_models.config import BaseModel
+from dataunlearn.combine import Fixed
+from dataunlearn.data import ConcatImages, ImageSet, SubsetImages, open_images
+from dataunlearn.data.pixels import to_uint8
+from dataunlearn.models import DiffusionModel, save_model
+from dataunlearn.models.sampling import generate
+from dataunlearn.objectives import NaiveDeletion
+from dataunlearn.report.grids import save_grid
+from dataunlearn.runtime.run_folder import check_run_dir, claim_run_dir, finish_run_dir
+from dataunlearn.runtime.seeding import mix_seed
+from dataunlearn.training.pairs import PairSampler
+from dataunlearn.training.phase import Phase, StepPart
+from dataunlearn.training.trainer import Callback, Trainer
+
+NUM_GRID_SAMPLES = 64
+
+
+def build_model(config: BaseModel) -> DiffusionModel:
+    """A freshly initialised model; the run's seed names the initial weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(mix_seed(config.training.seed))
+        unet = UNet2DModel(**config.unet)
+    return DiffusionModel.from_pipeline(DDPMPipeline(unet, DDPMScheduler(**config.scheduler)))
+
+
+def training_images(config: BaseModel, shape: tuple[int, int, int]) -> ImageSet:
+    """The training set: images, planted copies, less what is to be left out.
+
+    Raises:
+        ValueError: If an image to leave out is not in the training set, or nothing is left.
+    """
+    images = open_images(config.images, shape, role="training")
+    if config.planted is not None:
+        planted = open_images(config.planted, shape, role="planted")
+        repeated = torch.arange(len(planted)).repeat_interleave(config.planted_copies)
+        images = ConcatImages([images, SubsetImages(planted, repeated)])
+    if config.without is None:
+        return images
+    unwanted = set(open_images(config.without, shape, role="without").digests())
+    digests = images.digests()
+    missing = unwanted - set(digests)
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of the images in {config.without} are not in the training set, so "
+            "leaving them out changes nothing: check the file"
+        )
+    kept = [index for index, digest in enumerate(digests) if digest not in unwanted]
+    if not kept:
+        raise ValueError("no training image is left: --without names them all")
+    return SubsetImages(images, kept)
+
+
+def train_base(
+    config: BaseModel,
+    out: Path,
+    *,
+    accelerator: Accelerator | None = None,
+    overwrite: bool = False,
+    shown: bool = True,
+) -> Path:
+    """Train, with sample grids on the way, and save the averaged weights as a pipeline.
+
+    An unfinished run in ``out`` with the same settings is resumed.
+
+    Args:
+        config: What to train.
+        out: Run folder; the pipeline goes to ``out/model``.
+        accelerator: Processes and device.
+        overwrite: Replace a finished or different run in ``out``.
+        shown: Whether to draw progress.
+
+    Returns:
+        The pipeline's folder.
+
+    Raises:
+        ValueError: On bad data, or if ``out`` holds a finished or different run.
+    """
+    check_run_dir(out, overwrite=overwrite)
+    model = build_model(config)
+    images = training_images(config, model.shape)
+    is_main = accelerator is None or accelerator.is_main_process
+    if is_main:
+        claim_run_dir(out, config, overwrite=overwrite)
+    if accelerator is not None:
+        accelerator.wait_for_everyone()
+        model.denoiser.to(accelerator.device)
+    trainer = Trainer(
+        model,
+        Phase(
+            [StepPart(keep_only_sampler(config, model, images), NaiveDeletion())], mean_loss(model)
+        ),
+        config.training,
+        run_dir=out,
+        accelerator=accelerator,
+        callbacks=[grid_callback(out, config.sample_every_steps)],
+        shown=shown,
+    )
+    trainer.run()
+    trainer.use_average()
+    if is_main:
+        save_model(model, out / "model")
+        finish_run_dir(out)
+    if accelerator is not None:
+        accelerator.wait_for_everyone()  # the pipeline is there when any process returns
+    return out / "model"
+
+
+def keep_only_sampler(config: BaseModel, model: DiffusionModel, images: ImageSet) -> PairSampler:
+    """A sampler of training images without a forget side."""
+    return PairSampler(
+        images,
+        None,
+        model.process,
+        batch_pairs=config.training.batch_pairs,
+        seed=config.training.seed,
+        space=model.space,
+    )
+
+
+def mean_loss(model: DiffusionModel) -> Fixed:
+    """The mean over dimensions instead of the sum, as base models are trained.
+
+    The clip at norm 1 then acts on outliers only.
+    """
+    return Fixed(keep=1 / math.prod(model.shape), forget=0)
+
+
+def grid_callback(out: Path, every_steps: int, prompts: Sequence[str] = ()) -> Callback:
+    """A callback that writes ``out/samples/step_*.png`` from the averaged weights.
+
+    Args:
+        out: The run's folder.
+        every_steps: Steps between grids.
+        prompts: What a text-to-image model is asked for, one sample each; else there are 64.
+    """
+    count = len(prompts) or NUM_GRID_SAMPLES
+
+    def draw(trainer: Trainer, steps_done: int) -> bool:
+        if trainer.is_main and steps_done % every_steps == 0:
+            with trainer.averaged():
+                samples = generate(trainer.model, count, seed=0, prompts=prompts)
+            (out / "samples").mkdir(exist_ok=True)
+            save_grid(to_uint8(samples), out / "samples" / f"step_{steps_done:06d}.png")
+        return False
+
+    return draw

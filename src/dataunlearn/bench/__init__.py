@@ -1,0 +1,1 @@
+"""Compare methods: every method with every seed, one table."""

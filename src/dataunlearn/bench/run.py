@@ -1,0 +1,237 @@
+"""Run a benchmark: each method with each seed is an ordinary run, measured like all others."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import torch
+
+from dataunlearn.bench.config import Benchmark, Cell, baselines, cells, reference_settings
+from dataunlearn.bench.prompts import check_prompt_settings, keep_results, prompt_settings
+from dataunlearn.bench.table import publish, results_file
+from dataunlearn.runtime.files import write_atomically
+from dataunlearn.runtime.progress import progress_bar
+from dataunlearn.runtime.run_folder import FINISHED_FILE, claim_run_dir, describe
+
+# The measurements come from `evaluate`; the run's own report needs next to none.
+LITTLE_EVALUATION = {"num_samples": 0, "regeneration_copies": 1}
+NOT_FORGOTTEN = 4
+Command = list[str]
+
+
+def run_benchmark(benchmark: Benchmark, *, overwrite: bool = False, shown: bool = True) -> Path:
+    """Run what is missing and write the table; the table is written again after each run.
+
+    Args:
+        benchmark: What to run.
+        overwrite: Start anew, whatever the folder holds.
+        shown: Whether to draw progress.
+
+    Returns:
+        The Markdown table's file.
+
+    Raises:
+        ValueError: On bad settings before any run; or if a run failed, with its last lines.
+    """
+    runs = checked_cells(benchmark)
+    claim_run_dir(benchmark.out, _lasting(benchmark), overwrite=overwrite)
+    before = [] if benchmark.is_of_prompts else baselines(benchmark)
+    total = len(before) + len(runs)
+    with progress_bar("benchmark", total, shown=shown) as advance:
+        for baseline in before:
+            _run(_evaluate(benchmark, baseline.model, baseline.folder, **baseline.settings))
+            advance()
+        table = publish(benchmark)
+
+        def finished(cell: Cell) -> None:
+            publish(benchmark)
+            advance(note=f"{cell.method}, seed {cell.seed}")
+
+        LAUNCHERS[benchmark.launcher](benchmark, runs, finished)
+    return table
+
+
+def overview(benchmark: Benchmark) -> str:
+    """How far each run is, as a Markdown table; checks all settings and changes nothing.
+
+    Raises:
+        ValueError: On bad settings.
+    """
+    runs = checked_cells(benchmark)
+    seeds = benchmark.seeds
+    lines = ["| | " + " | ".join(f"seed {seed}" for seed in seeds) + " |"]
+    lines.append("|---" * (len(seeds) + 1) + "|")
+    for method in benchmark.methods:
+        states = [_progress(cell) for cell in runs if cell.method == method]  # by seed
+        lines.append(f"| {method} | " + " | ".join(states) + " |")
+    missing = sum(_progress(cell) != "measured" for cell in runs)
+    before = [] if benchmark.is_of_prompts else [baseline.name for baseline in baselines(benchmark)]
+    besides = f" Measured besides: {', '.join(before)}." if before else ""
+    summary = f"{missing} of {len(runs)} runs are missing or unfinished.{besides}"
+    return "\n".join([*lines, "", summary])
+
+
+def _progress(cell: Cell) -> str:
+    run = cell.folder / "run"
+    if results_file(cell).is_file():
+        return "measured"
+    if (run / FINISHED_FILE).is_file():
+        return "trained"
+    return "begun" if run.is_dir() else "–"
+
+
+def checked_cells(benchmark: Benchmark) -> list[Cell]:
+    """All runs, once the settings of each are known to be good.
+
+    Raises:
+        ValueError: On bad settings.
+    """
+    runs = cells(benchmark)
+    for cell in runs:
+        check_settings(cell)
+    return runs
+
+
+def check_settings(cell: Cell) -> None:
+    """Parse a run's settings as its own command will.
+
+    Raises:
+        ValueError: If they are not settings of ``dataunlearn unlearn`` (or ``unlearn-prompts``).
+    """
+    from dataunlearn.unlearning.parsing import parse_unlearning
+
+    if "prompts" in cell.settings:
+        check_prompt_settings(cell)
+        return
+    try:
+        parse_unlearning({**cell.settings, "out": str(cell.folder / "run")})
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"method {cell.method}: {error}") from error
+
+
+def run_cell(benchmark: Benchmark, cell: Cell, environment: dict[str, str] | None = None) -> None:
+    """Unlearn and measure, each unless it is done.
+
+    Raises:
+        ValueError: If a command failed.
+    """
+    run = cell.folder / "run"
+    if benchmark.is_of_prompts:
+        run_prompt_cell(benchmark, cell, environment)
+        return
+    if not (run / FINISHED_FILE).is_file():
+        settings = {"evaluation": LITTLE_EVALUATION, **cell.settings, "out": str(run)}
+        config = cell.folder / "unlearn.yaml"
+        write_atomically(config, json.dumps(settings, indent=1).encode())  # JSON is YAML
+        _run(["unlearn", "--config", str(config)], environment, may_return=(0, NOT_FORGOTTEN))
+    images = {key: cell.settings[key] for key in ("forget", "keep")}
+    measured = _evaluate(benchmark, str(run / "model"), cell.folder / "measured", **images)
+    _run(measured, environment)
+
+
+def run_prompt_cell(
+    benchmark: Benchmark, cell: Cell, environment: dict[str, str] | None = None
+) -> None:
+    """Unlearn the prompts, unless that is done, and keep the report's numbers."""
+    if not (cell.folder / "run" / FINISHED_FILE).is_file():
+        config = cell.folder / "unlearn.yaml"
+        write_atomically(config, json.dumps(prompt_settings(cell), indent=1).encode())
+        command = ["unlearn-prompts", "--config", str(config)]
+        _run(command, environment, may_return=(0, NOT_FORGOTTEN))
+    keep_results(benchmark, cell)
+
+
+def launch_locally(
+    benchmark: Benchmark, runs: Sequence[Cell], finished: Callable[[Cell], None]
+) -> None:
+    """Some processes at a time, each on its own GPU where there are several."""
+    gpus = torch.cuda.device_count()
+    workers = benchmark.workers or max(1, gpus)
+    places: SimpleQueue[int] = SimpleQueue()
+    for place in range(workers):
+        places.put(place)
+
+    def work(cell: Cell) -> Cell:
+        place = places.get()
+        try:
+            own = {"CUDA_VISIBLE_DEVICES": str(place % gpus)} if gpus > 1 else None
+            run_cell(benchmark, cell, own)
+        finally:
+            places.put(place)
+        return cell
+
+    with ThreadPoolExecutor(workers) as pool:
+        for cell in pool.map(work, runs):
+            finished(cell)
+
+
+def launch_with_submitit(
+    benchmark: Benchmark, runs: Sequence[Cell], finished: Callable[[Cell], None]
+) -> None:
+    """One job for each run, through submitit.
+
+    Raises:
+        ValueError: If submitit is not installed.
+    """
+    try:
+        import submitit
+    except ImportError as error:
+        raise ValueError("submitit is missing: pip install 'dataunlearn[submitit]'") from error
+    executor = submitit.AutoExecutor(folder=benchmark.out / "jobs")
+    executor.update_parameters(**benchmark.submitit)
+    jobs = [(cell, executor.submit(run_cell, benchmark, cell)) for cell in runs]
+    for cell, job in jobs:
+        job.result()
+        finished(cell)
+
+
+LAUNCHERS = {"local": launch_locally, "submitit": launch_with_submitit}
+
+
+def _evaluate(benchmark: Benchmark, model: str, out: Path, **changes: Any) -> Command:
+    settings = {
+        **{key: benchmark.base[key] for key in ("forget", "keep")},
+        "before": str(benchmark.base["model"]),
+        **benchmark.evaluate,
+        "model": model,
+        "metrics": benchmark.metrics,
+        "out": str(out),
+        **reference_settings(benchmark),
+        **changes,
+    }
+    config = out.with_suffix(".yaml")
+    write_atomically(config, json.dumps(settings, indent=1).encode())
+    return ["evaluate", "--config", str(config)]
+
+
+def _run(
+    command: Command,
+    environment: dict[str, str] | None = None,
+    may_return: tuple[int, ...] = (0,),
+) -> None:
+    """Run one of our commands in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dataunlearn", *command],
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode not in may_return:
+        tail = "\n".join(done.stderr.strip().splitlines()[-8:])
+        raise ValueError(f"dataunlearn {' '.join(command)} failed ({done.returncode}):\n{tail}")
+
+
+def _lasting(benchmark: Benchmark) -> dict[str, Any]:
+    """The settings that may not change between calls: methods, seeds and measures may be added."""
+    described: dict[str, Any] = describe(benchmark)
+    free = ("methods", "seeds", "metrics", "forgetting", "quality", "workers", "launcher")
+    return {k: v for k, v in described.items() if k not in (*free, "submitit", "out")}

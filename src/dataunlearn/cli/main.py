@@ -1,0 +1,206 @@
+"""The command ``dataunlearn``: verbs that call the library, and no logic of their own."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+
+from dataunlearn.cli import measuring_verbs, options, verbs
+from dataunlearn.runtime.exit_codes import INTERRUPTED
+
+console = Console(stderr=True, highlight=False)
+
+
+def build_parser(verb: str | None = None, recipe: str | None = None) -> Any:
+    """The command's parser.
+
+    Args:
+        verb: The verb that ``recipe`` is for: ``train`` or ``unlearn``.
+        recipe: Name of the recipe whose values are that verb's defaults.
+    """
+    from dataunlearn.unlearning.parsing import CommandParser
+
+    parser = CommandParser(
+        prog="dataunlearn",
+        description="Remove chosen training images from a diffusion model and show that they are "
+        "gone. Try it: dataunlearn demo",
+    )
+    subcommands = parser.add_subcommands(dest="verb", metavar="VERB")
+    for name, (build, _, summary) in VERBS.items():
+        sub = CommandParser(description=summary, usage=f"dataunlearn {name} {USAGE[name]}")
+        sub.add_argument("--config", action="config", help="YAML file with any of these settings")
+        build(sub, recipe if name == verb else None)
+        subcommands.add_subcommand(name, sub, help=summary)
+    return parser
+
+
+Builder = Callable[[Any, str | None], None]
+VERBS: Mapping[str, tuple[Builder, Callable[..., int], str]] = {
+    "demo": (
+        options.add_demo,
+        verbs.demo,
+        "Unlearn a T-shirt from a small MNIST model, and report.",
+    ),
+    "unlearn": (
+        options.add_unlearn,
+        verbs.unlearn,
+        "Remove images from a model, measure, report.",
+    ),
+    "unlearn-prompts": (
+        options.add_unlearn_prompts,
+        verbs.unlearn_prompts,
+        "Unlearn what prompts of a text-to-image model have memorised.",
+    ),
+    "train": (
+        options.add_train,
+        verbs.train,
+        "Train a base model, with or without some images.",
+    ),
+    "sample": (options.add_sample, verbs.sample, "Draw pictures from a model into a grid."),
+    "audit": (
+        options.add_audit,
+        measuring_verbs.audit,
+        "Find out which images a model knows by heart.",
+    ),
+    "evaluate": (
+        options.add_evaluate,
+        measuring_verbs.evaluate,
+        "Measure a model: likelihood, FID, copies, ...",
+    ),
+    "bench": (
+        options.add_bench,
+        measuring_verbs.bench,
+        "Compare methods: every method with every seed.",
+    ),
+    "report": (options.add_report, verbs.report, "Write a run's HTML page again."),
+}
+
+
+USAGE: Mapping[str, str] = {
+    "demo": "[--out DIR] [options]",
+    "unlearn": "--model MODEL --forget IMAGES --keep IMAGES --out DIR [options]",
+    "unlearn-prompts": "--model MODEL --prompts PROMPTS.yaml --out DIR [options]",
+    "train": "--recipe NAME --out DIR [options]",
+    "sample": "--model MODEL --out GRID.png [options]",
+    "audit": "--model MODEL --images IMAGES --out DIR [--keep IMAGES] [options]",
+    "evaluate": "--model MODEL --metrics a,b,c --out DIR [--forget IMAGES] [--keep IMAGES] ...",
+    "bench": "BENCHMARK.yaml [options]",
+    "report": "RUN_DIR",
+}
+
+
+def normalise(arguments: Sequence[str]) -> list[str]:
+    """Allow ``--dry-run`` for ``--dry_run``, flags without ``true``, and ``bench FILE``."""
+    found = []
+    if len(arguments) > 1 and arguments[0] == "bench" and not arguments[1].startswith("-"):
+        arguments = ["bench", f"--config={arguments[1]}", *arguments[2:]]
+    for index, argument in enumerate(arguments):
+        if not argument.startswith("--"):
+            found.append(argument)
+            continue
+        name, equals, value = argument.partition("=")
+        name = "--" + name[2:].replace("-", "_")
+        following = arguments[index + 1] if index + 1 < len(arguments) else "--"
+        bare = not equals and following.lower() not in ("true", "false", "yes", "no")
+        is_flag = name[2:] in FLAGS and bare
+        found.append(f"{name}=true" if is_flag else name + equals + value)
+    return found
+
+
+FLAGS = (
+    "dry_run",
+    "overwrite",
+    "drop_overlap",
+    "resize",
+    "force",
+    "evaluation.digits",
+    "gradient_checkpointing",
+    "one_run_each",
+    "nll.dequantise",
+    "membership.each_timestep",
+)
+
+
+# With one of these `train` can do without a recipe.
+NEED_NO_RECIPE = {"--recipe", "--config", "--unet", "--help", "-h", "--print_config"}
+
+
+def chosen_recipe(arguments: Sequence[str]) -> str | None:
+    """The value of ``--recipe``, which decides the defaults of everything else.
+
+    Raises:
+        ValueError: If the verb has no such recipe.
+    """
+    from dataunlearn.recipes import PROMPT_RECIPES, TRAINING_RECIPES, UNLEARNING_RECIPES
+
+    verb = arguments[0] if arguments else ""
+    known: dict[str, Any] = {
+        "train": TRAINING_RECIPES,
+        "unlearn": UNLEARNING_RECIPES,
+        "unlearn-prompts": PROMPT_RECIPES,
+    }
+    recipes = known.get(verb, {})
+    options = {argument.partition("=")[0] for argument in arguments}
+    if verb == "train" and len(arguments) > 1 and not options & NEED_NO_RECIPE:
+        raise ValueError(f"give --recipe NAME; there are {', '.join(recipes)}")
+    for index, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name == "--recipe":
+            recipe = value if equals else "".join(arguments[index + 1 : index + 2])
+            if recipe not in recipes:
+                there = ", ".join(recipes) or "none"
+                raise ValueError(f"no recipe {recipe!r} for {verb}; there are {there}")
+            return recipe
+    return None
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Parse and call a verb; returns the exit code."""
+    from dataunlearn.runtime.interrupt import InterruptedRunError
+
+    try:
+        normal = normalise(arguments)
+        parser = build_parser(normal[0] if normal else None, chosen_recipe(normal))
+        config = parser.parse_args(normal)
+        verb = config.verb
+        settings = parser.instantiate_classes(config)[verb].as_dict()
+        settings.pop("config", None)
+        return VERBS[verb][1](**settings)
+    except InterruptedRunError as stop:
+        again = shlex.join(["dataunlearn", *arguments])
+        console.print(f"Interrupted after step {stop.step}; the state is saved in {stop.folder}.")
+        console.print(f"Go on with the same command: {again}", soft_wrap=True, markup=False)
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        console.print(
+            "Interrupted outside of training. What training has saved in --out stays, and the "
+            "same command goes on from there; if it had not begun, the command starts anew."
+        )
+        return INTERRUPTED
+    except (ValueError, ArithmeticError, OSError) as error:
+        console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
+        return 1
+
+
+def escape(text: str) -> str:
+    """Text without rich's markup."""
+    from rich.markup import escape as rich_escape
+
+    return rich_escape(text)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    from diffusers.utils import logging
+    from transformers.utils import logging as transformers_logging
+
+    logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,134 @@
+"""What the measuring verbs of the command do: evaluate, audit, bench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dataunlearn.cli.verbs import make_accelerator, model_source, say
+from dataunlearn.runtime.exit_codes import MEMORISED
+
+
+def evaluate(
+    *,
+    metrics: str,
+    out: Path,
+    forget: str | None,
+    keep: str | None,
+    held_out: str | None,
+    before: str | None,
+    resize: bool,
+    overwrite: bool,
+    prompts: str | None,
+    **settings: Any,
+) -> int:
+    """Measure a model and write the numbers."""
+    from dataunlearn.data import open_images
+    from dataunlearn.metrics.catalogue import MEASURES
+    from dataunlearn.metrics.evaluation import TABLE_FILE
+    from dataunlearn.metrics.evaluation import evaluate as run_measures
+    from dataunlearn.metrics.inputs import Inputs
+    from dataunlearn.prompts.prompt_file import texts_of
+
+    source = model_source(settings)
+    given = {name: settings.pop(name) for name in MEASURES if name in settings}
+    chosen = choose_measures(metrics, given)
+    where = make_accelerator(source.device).device
+    loaded = source.open(where)
+    earlier = None if before is None else source.like(before).open(where)
+    sides = {"forget": forget, "keep": keep, "held_out": held_out}
+    opened: dict[str, Any] = {
+        name: open_images(source, loaded.image_shape, resize=resize, role=name.replace("_", "-"))
+        for name, source in sides.items()
+        if source is not None
+    }
+    inputs = Inputs(loaded, before=earlier, prompts=texts_of(prompts), **opened, **settings)
+    run_measures(inputs, chosen, out, overwrite=overwrite)
+    say((out / TABLE_FILE).read_text().rstrip())
+    say(f"Numbers: {out / 'results.json'}")
+    return 0
+
+
+def audit(
+    *,
+    images: str,
+    out: Path,
+    keep: str | None,
+    resize: bool,
+    overwrite: bool,
+    **settings: Any,
+) -> int:
+    """Audit images; 3 if any is memorised, else 0."""
+    from dataunlearn.data import open_images
+    from dataunlearn.metrics.audit.config import AuditSettings
+    from dataunlearn.metrics.audit.run import run_audit
+
+    source = model_source(settings)
+    loaded = source.open(make_accelerator(source.device).device)
+    found = run_audit(
+        loaded,
+        open_images(images, loaded.image_shape, resize=resize, role="audited"),
+        None if keep is None else open_images(keep, loaded.image_shape, resize=resize, role="keep"),
+        AuditSettings(**settings),
+        out,
+        overwrite=overwrite,
+    )
+    memorised = [image for image in found if image.memorised]
+    verb = "is" if len(memorised) == 1 else "are"
+    say(f"{len(memorised)} of {len(found)} images {verb} memorised.")
+    for image in memorised[:MOST_NAMED]:
+        say(f"  {image.name}: {image.why}")
+    if len(memorised) > MOST_NAMED:
+        say(f"  and {len(memorised) - MOST_NAMED} more")
+    say(f"Gallery: {out / 'audit.html'}\nNumbers: {out / 'audit.json'}")
+    return MEMORISED if memorised else 0
+
+
+MOST_NAMED = 10
+
+
+def choose_measures(metrics: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The measures named, in that order, with the settings given for them.
+
+    Raises:
+        ValueError: If a name is unknown, or settings were given for a measure that is not named.
+    """
+    from dataunlearn.metrics.catalogue import MEASURES
+
+    names = [name.strip() for name in metrics.split(",") if name.strip()]
+    unknown = [name for name in names if name not in MEASURES]
+    if unknown or not names:
+        raise ValueError(
+            f"no measure {', '.join(unknown) or 'named'}; --metrics takes names from "
+            f"{', '.join(MEASURES)}, with commas between them"
+        )
+    for name, measure in given.items():
+        if name not in names and measure != MEASURES[name]():
+            raise ValueError(f"--{name} has settings but --metrics does not name it")
+    return {name: given.get(name) or MEASURES[name]() for name in names}
+
+
+def bench(*, overwrite: bool, dry_run: bool, **settings: Any) -> int:
+    """Run a benchmark and say where its table is; dry, only how far it is."""
+    from dataunlearn.bench.config import Benchmark
+    from dataunlearn.bench.run import overview, run_benchmark
+    from dataunlearn.bench.table import PLOT_FILE
+
+    benchmark = Benchmark(**settings)
+    if not benchmark.is_of_prompts:
+        choose_measures(benchmark.metrics, {})
+    if dry_run:
+        say(overview(benchmark))
+        return 0
+    table = run_benchmark(benchmark, overwrite=overwrite)
+    say(table.read_text().rstrip())
+    say(f"Table: {table}")
+    plot = table.with_name(PLOT_FILE)
+    if plot.is_file():
+        say(f"Plot:  {plot}")
+    else:
+        say(
+            f"No plot: no row has both {benchmark.forgetting} and {benchmark.quality}; set "
+            "forgetting and quality to two columns of the table."
+        )
+    return 0

@@ -1,0 +1,242 @@
+"""What the verbs of the command do: build a configuration, call the library, say what came out."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+from rich.console import Console
+
+from dataunlearn.base_models.config import BaseModel
+from dataunlearn.runtime.exit_codes import NOT_FORGOTTEN
+from dataunlearn.unlearning.config import Unlearning
+
+if TYPE_CHECKING:
+    from dataunlearn.models.loading import ModelSource
+
+Device = Literal["cpu", "cuda", "mps"]
+console = Console(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """A line for the person at the terminal."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def make_accelerator(
+    device: str | None, tracker: str | None = None, out: Path | None = None
+) -> Accelerator:
+    """Processes and device of this run.
+
+    Raises:
+        ValueError: If the device is not there, or the tracker's package is not installed.
+    """
+    import torch
+    from accelerate.tracking import get_available_trackers
+
+    from dataunlearn.models.loading import best_device
+
+    trackers = [str(name) for name in get_available_trackers()]
+    if tracker is not None and tracker not in trackers:
+        raise ValueError(
+            f"no tracker {tracker!r} here; installed: {', '.join(trackers) or 'none'}. "
+            "pip install 'dataunlearn[trackers]' brings tensorboard; wandb, trackio and others are "
+            "packages of their own"
+        )
+
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if device is not None and not available.get(device, False):
+        usable = ", ".join(name for name, there in available.items() if there)
+        raise ValueError(f"no device {device!r} here; there is {usable}")
+    cpu = (device or best_device()) == "cpu"
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))  # the main process measures
+    return Accelerator(
+        cpu=cpu,
+        mixed_precision="no",
+        log_with=tracker,
+        project_dir=str(out) if out is not None else None,
+        kwargs_handlers=[patience],
+    )
+
+
+def run_unlearning(config: Unlearning, *, overwrite: bool = False, dry_run: bool = False) -> int:
+    """Run a complete configuration; 0 if the images are forgotten, 4 if not."""
+    from dataunlearn.runtime.run_folder import check_run_dir
+    from dataunlearn.unlearning.job import prepare
+    from dataunlearn.unlearning.plan import describe_plan
+    from dataunlearn.unlearning.run import run_job
+
+    check_run_dir(config.out, overwrite=overwrite)
+    accelerator = make_accelerator(config.device, config.tracker, config.out.parent)
+    job = prepare(config, device=accelerator.device, shown=accelerator.is_main_process)
+    if dry_run:
+        if accelerator.is_main_process:
+            Console(highlight=False).print(describe_plan(job), markup=False, soft_wrap=True)
+        return 0
+    if config.tracker is not None:
+        accelerator.init_trackers("dataunlearn")
+    result = run_job(
+        job, out=config.out, accelerator=accelerator, overwrite=overwrite, say=say, shown=True
+    )
+    accelerator.end_training()
+    if result is None:
+        return 0
+    say(result.facts["verdict"]["text"])
+    if not result.forgotten:
+        say("To push harder: --strength strong, or more --steps.")
+    say(f"New model: {config.out / 'model'}\nReport:    {config.out / 'report.html'}")
+    return 0 if result.forgotten else NOT_FORGOTTEN
+
+
+def demo(
+    out: Path = Path("runs/demo"),
+    steps: int | None = None,
+    num_samples: int = 512,
+    regeneration_copies: int = 64,
+    seed: int = 0,
+    device: Device | None = None,
+    overwrite: bool = False,
+) -> int:
+    """Unlearn a T-shirt from the small MNIST model that ships with the package.
+
+    Args:
+        out: Folder for the new model and the report.
+        steps: Optimizer steps; None takes the default.
+        num_samples: Samples drawn before and after.
+        regeneration_copies: Tries per noise level.
+        seed: Names every random draw.
+        device: cpu, cuda or mps; None takes the best there is.
+        overwrite: Replace a run in ``out``.
+    """
+    from dataunlearn.recipes.demo import demo as demo_recipe
+
+    config = demo_recipe(out)
+    evaluation = dataclasses.replace(
+        config.evaluation, num_samples=num_samples, regeneration_copies=regeneration_copies
+    )
+    config = dataclasses.replace(
+        config, steps=steps, seed=seed, device=device, evaluation=evaluation
+    )
+    return run_unlearning(config, overwrite=overwrite)
+
+
+def unlearn(*, recipe: str | None, overwrite: bool, dry_run: bool, **settings: Any) -> int:
+    """Run the settings of ``dataunlearn unlearn``."""
+    return run_unlearning(Unlearning(**settings), overwrite=overwrite, dry_run=dry_run)
+
+
+def train(
+    *, recipe: str | None, out: Path, device: str | None, overwrite: bool, **settings: Any
+) -> int:
+    """Train a base model of the kind that the recipe is for."""
+    from dataunlearn.base_models.config import TextToImageModel
+    from dataunlearn.base_models.pixel import train_base
+    from dataunlearn.base_models.text_to_image import train_text_to_image
+    from dataunlearn.recipes import TRAINING_RECIPES
+
+    accelerator = make_accelerator(device)
+    if recipe is not None and isinstance(TRAINING_RECIPES[recipe](), TextToImageModel):
+        model = train_text_to_image(
+            TextToImageModel(**settings), out, accelerator=accelerator, overwrite=overwrite
+        )
+    else:
+        model = train_base(BaseModel(**settings), out, accelerator=accelerator, overwrite=overwrite)
+    say(f"Model: {model}")
+    return 0
+
+
+def model_source(settings: dict[str, Any]) -> ModelSource:
+    """Take the settings of the model out of a verb's settings."""
+    from dataunlearn.models.loading import ModelSource
+
+    names = [field.name for field in dataclasses.fields(ModelSource)]
+    return ModelSource(**{name: settings.pop(name) for name in names})
+
+
+def sample(
+    out: Path,
+    prompts: str | None = None,
+    num_samples: int = 64,
+    num_steps: int = 25,
+    seed: int = 0,
+    batch_size: int = 64,
+    columns: int = 8,
+    **model: Any,
+) -> int:
+    """Draw pictures from a model into one PNG grid; the same seed gives the same pictures.
+
+    Args:
+        out: PNG file to write.
+        prompts: What a text-to-image model is asked for: one prompt, or a file of prompts (.txt,
+            .yaml, ...), which take turns; without any, the empty prompt.
+        num_samples: How many pictures.
+        num_steps: Denoiser calls per picture.
+        seed: Names the noise.
+        batch_size: Pictures per call.
+        columns: Pictures per line of the grid.
+        **model: The fields of :class:`dataunlearn.models.opening.ModelSource`.
+    """
+    from dataunlearn.data.pixels import to_uint8
+    from dataunlearn.models.sampling import generate
+    from dataunlearn.prompts.prompt_file import texts_of
+    from dataunlearn.report.grids import save_grid
+    from dataunlearn.runtime.checks import require
+    from dataunlearn.runtime.progress import progress_bar
+
+    for name, value in (("num_samples", num_samples), ("num_steps", num_steps)):
+        require(value >= 1, f"{name} must be at least 1, not {value}")
+    require(out.suffix.lower() == ".png", f"--out is a picture: give a name ending in .png, {out}")
+    source = model_source(model)
+    loaded = source.open(make_accelerator(source.device).device)
+    with progress_bar("drawing", num_samples) as advance:
+        samples = generate(
+            loaded,
+            num_samples,
+            seed=seed,
+            num_steps=num_steps,
+            batch_size=batch_size,
+            prompts=texts_of(prompts),
+            progress=advance,
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_grid(to_uint8(samples), out, columns=columns)
+    say(f"Grid: {out}")
+    return 0
+
+
+def report(run_dir: Path) -> int:
+    """Write the HTML page of a run again."""
+    from dataunlearn.report.run_page import write_report
+
+    say(f"Report: {write_report(run_dir)}")
+    return 0
+
+
+def unlearn_prompts(*, recipe: str | None, overwrite: bool, **settings: Any) -> int:
+    """Run the workflow; 0 if no prompt gives memorised samples any more, 4 if some do."""
+    from dataunlearn.prompts.config import PromptUnlearning
+    from dataunlearn.prompts.report import REPORT_FILE
+    from dataunlearn.prompts.workflow import unlearn_prompts as run_workflow
+
+    config = PromptUnlearning(**settings)
+    accelerator = make_accelerator(config.device)
+    facts = run_workflow(config, accelerator=accelerator, say=say, overwrite=overwrite)
+    if facts is None:
+        say("Stopped after the labels; the same command without --stop_after goes on.")
+        return 0
+    clean, total = facts["mitigated"]["without_memorised_samples"], facts["mitigated"]["prompts"]
+    say(f"{clean} of {total} prompts are clear: none of their fresh samples is memorised.")
+    if clean < total:
+        say('To push harder: --unlearning \'{"strength": "strong"}\', or --one_run_each.')
+    for run in facts["runs"]:
+        say(f"New model: {run['model']['path']}")
+    say(f"Report:    {config.out / REPORT_FILE}")
+    return 0 if clean == total else NOT_FORGOTTEN

@@ -1,0 +1,1 @@
+"""The audit: which pictures does a model know by heart?"""

@@ -1,0 +1,68 @@
+"""An audit with its files: numbers, table and gallery."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dataunlearn.data import ImageSet
+from dataunlearn.metrics.audit.audit import AuditedImage, audit_images, audit_inputs, check_audit
+from dataunlearn.metrics.audit.config import AuditSettings
+from dataunlearn.metrics.audit.page import render_audit
+from dataunlearn.models import DiffusionModel
+from dataunlearn.models.saving import hash_weights
+from dataunlearn.runtime.files import write_atomically
+from dataunlearn.runtime.machine import machine, versions
+from dataunlearn.runtime.run_folder import claim_run_dir, describe, finish_run_dir
+
+
+def run_audit(
+    model: DiffusionModel,
+    images: ImageSet,
+    keep: ImageSet | None,
+    settings: AuditSettings,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    shown: bool = True,
+) -> list[AuditedImage]:
+    """Audit images and write ``audit.json`` and ``audit.html``; the samples are kept beside them.
+
+    An interrupted audit goes on with the samples that it has.
+
+    Raises:
+        ValueError: If ``out`` holds another run or a finished one, or an embedder is missing.
+    """
+    check_audit(model, settings)
+    facts = {
+        "kind": "audit",
+        "model": {"path": model.source, "sha256": hash_weights(model)},
+        "images": len(images),
+        "keep": None if keep is None else len(keep),
+        "settings": describe(settings),
+    }
+    claim_run_dir(out, facts, overwrite=overwrite)
+    inputs = audit_inputs(model, images, keep, settings, shown=shown)
+    inputs.cache = out
+    found = audit_images(model, images, keep=keep, settings=settings, inputs=inputs, shown=shown)
+    content = content_of(found, model, facts)
+    write_atomically(out / "audit.json", json.dumps(content, indent=1).encode())
+    write_atomically(out / "audit.html", render_audit(content, found).encode())
+    finish_run_dir(out)
+    return found
+
+
+def content_of(
+    found: Sequence[AuditedImage], model: DiffusionModel, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """What ``audit.json`` holds; memorised images first."""
+    ranked = sorted(found, key=lambda image: not image.memorised)
+    return {
+        **facts,
+        "machine": machine(model.device),
+        "versions": versions(),
+        "memorised": sum(image.memorised for image in found),
+        "audited": [image.as_json() for image in ranked],
+    }

@@ -1,0 +1,1 @@
+"""What every room stands on: random streams, progress, files, folders, the machine."""

@@ -1,0 +1,105 @@
+"""Configuration: frozen, complete, checked before any model loads. Defaults live here, once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from dataunlearn.runtime.checks import require
+
+Precision = Literal["float32", "bfloat16"]
+
+
+Optimizer = Literal["adamw", "adam", "adamw8bit"]
+Schedule = Literal["constant", "cosine"]
+
+
+@dataclass(frozen=True)
+class Ema:
+    """Exponential moving average of the weights, decay 1 - (1 + step/inv_gamma)^-power.
+
+    Args:
+        max_decay: The decay that the warm-up ends at.
+        inv_gamma: Warm-up scale in steps.
+        power: Warm-up exponent.
+    """
+
+    max_decay: float = 0.9999
+    inv_gamma: float = 1.0
+    power: float = 0.75
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(0 <= self.max_decay < 1, f"max_decay must lie in [0, 1), not {self.max_decay}")
+        require(self.inv_gamma > 0, f"inv_gamma must be above 0, not {self.inv_gamma}")
+        require(self.power > 0, f"power must be above 0, not {self.power}")
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the loop updates the weights; the same for unlearning and for base training.
+
+    Args:
+        steps: Optimizer steps.
+        batch_pairs: Pairs per step over all processes.
+        learning_rate: Peak learning rate.
+        optimizer: "adamw", "adam" (weight decay then acts through the gradient), or "adamw8bit".
+        betas: Decay rates of the optimizer's two moments.
+        weight_decay: Weight decay.
+        clip_norm: Largest length of the combined gradient.
+        schedule: "constant" or "cosine" (to 0 at the last step) after the warm-up.
+        warmup_steps: Steps of linear warm-up.
+        micro_batch_rows: Most rows per forward pass; smaller saves memory and changes nothing else.
+        precision: Autocast type of the forward pass.
+        checkpoint_every_steps: Steps between checkpoints.
+        seed: Names every random draw of the run.
+        ema: Moving average of the weights, which then becomes the result; None for none.
+    """
+
+    steps: int
+    batch_pairs: int
+    learning_rate: float
+    optimizer: Optimizer = "adamw"
+    betas: tuple[float, float] = (0.95, 0.999)
+    weight_decay: float = 1e-6
+    clip_norm: float = 1.0
+    schedule: Schedule = "constant"
+    warmup_steps: int = 0
+    micro_batch_rows: int = 64
+    precision: Precision = "float32"
+    checkpoint_every_steps: int = 50
+    seed: int = 0
+    ema: Ema | None = None
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        for name in ("steps", "batch_pairs", "micro_batch_rows", "checkpoint_every_steps"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1")
+        choices = {"optimizer": Optimizer, "schedule": Schedule, "precision": Precision}
+        for name, choice in choices.items():
+            value, known = getattr(self, name), get_args(choice)
+            require(value in known, f"{name} must be one of {known}, not {value!r}")
+        require(
+            math.isfinite(self.learning_rate) and self.learning_rate > 0,
+            f"learning_rate must be above 0, not {self.learning_rate}",
+        )
+        require(
+            all(0 <= beta < 1 for beta in self.betas), f"betas must lie in [0, 1): {self.betas}"
+        )
+        require(self.weight_decay >= 0, f"weight_decay must be at least 0, not {self.weight_decay}")
+        require(self.clip_norm > 0, f"clip_norm must be above 0, not {self.clip_norm}")
+        require(
+            0 <= self.warmup_steps < self.steps,
+            f"warmup_steps must be below steps, not {self.warmup_steps} of {self.steps}",
+        )
+        require(self.seed >= 0, f"seed must be at least 0, not {self.seed}")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of step number ``step``, from 0."""
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        if self.schedule == "constant":
+            return self.learning_rate
+        done = (step - self.warmup_steps) / (self.steps - self.warmup_steps)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))

@@ -1,0 +1,241 @@
+"""The gradient engine: rows in, the two sides' gradients out.
+
+Only this module decides how rows are run. Rows are sorted into keep-only, two-sided and forget-only
+ones; micro-batches never mix the kinds, so one-sided rows pay one backward pass and rows without
+any side pay nothing. Each side has its own float32 buffer: neither gradient is ever recovered by
+subtracting from the other, which loses everything once one side is much larger. A buffer is one
+stretch of memory for all parameters, so that what is done with a whole gradient takes a few kernels
+instead of some for each of hundreds of parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dataunlearn.rows import Rows, Term
+from dataunlearn.runtime.seeding import mix_seed
+from dataunlearn.training.config import Precision
+from dataunlearn.training.two_gradients import PassCounts, TwoGradients, views_like
+
+NEGLIGIBLE_WEIGHT = 1e-6
+
+
+def trainable(denoiser: nn.Module) -> list[nn.Parameter]:
+    """The parameters that the engine differentiates, in a fixed order."""
+    return [param for param in denoiser.parameters() if param.requires_grad]
+
+
+def changing_state(denoiser: nn.Module) -> dict[str, Tensor]:
+    """The state that training changes: all but the frozen parameters, not copied."""
+    frozen = {name for name, param in denoiser.named_parameters() if not param.requires_grad}
+    return {name: value for name, value in denoiser.state_dict().items() if name not in frozen}
+
+
+def drop_negligible(term: Term, share: float) -> tuple[Term, int]:
+    """Zero the weights below ``share`` of the side's largest.
+
+    Returns:
+        The term, and how many non-zero weights were dropped.
+    """
+    largest = term.weight.max() if len(term.weight) else term.weight.sum()
+    negligible = (term.weight != 0) & (term.weight < share * largest)
+    kept = torch.where(negligible, torch.zeros_like(term.weight), term.weight)
+    return replace(term, weight=kept), int(negligible.sum())
+
+
+def micro_batches(rows: Rows, size: int, rank: int, num_processes: int) -> Iterator[Tensor]:
+    """Row indices of this process's micro-batches, none of which mixes row kinds."""
+    has_keep, has_forget = rows.keep.weight != 0, rows.forget.weight != 0
+    kinds = (has_keep & ~has_forget, has_keep & has_forget, has_forget & ~has_keep)
+    for kind in kinds:
+        own = kind.nonzero().flatten()[rank::num_processes]
+        if len(own):
+            yield from torch.split(own, size)
+
+
+def row_losses(prediction: Tensor, term: Term, num_pairs: int) -> Tensor:
+    """Weighted squared error of each row, summed over dimensions, over ``num_pairs``: ``(r,)``."""
+    squares = (prediction.float() - term.target.float()).square().flatten(1).sum(dim=1)
+    return term.weight * squares / num_pairs
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that the device (or the host) ran out of memory."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        text in str(error) for text in ("out of memory", "can't allocate memory")
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """What the engine runs: the denoiser, its trainable parameters, and a teacher or None."""
+
+    denoiser: nn.Module
+    params: Sequence[nn.Parameter]
+    teacher: nn.Module | None
+
+    @torch.no_grad()
+    def with_keep_targets(self, rows: Rows) -> Rows:
+        """The rows with the teacher's predictions as the keep side's targets, if there is one."""
+        if self.teacher is None:
+            return rows
+        predicted = self.teacher(rows.inputs, rows.t, rows.cond).float()
+        return replace(rows, keep=replace(rows.keep, target=predicted))
+
+
+@dataclass(eq=False)
+class GradientEngine:
+    """Runs rows through a denoiser: ``engine(denoiser, rows) -> TwoGradients``.
+
+    Args:
+        micro_batch_rows: Most rows in one forward pass; halved for good when memory runs out.
+        negligible_weight: Terms below this share of their side's largest weight are dropped.
+        precision: Autocast type of the forward pass; gradients and norms stay float32.
+        accelerator: An ``accelerate.Accelerator`` to share rows among processes, or None.
+        on_shrink: Called with the new micro-batch size when memory ran out.
+    """
+
+    micro_batch_rows: int = 64
+    negligible_weight: float = NEGLIGIBLE_WEIGHT
+    precision: Precision = "float32"
+    accelerator: Any = None
+    on_shrink: Any = field(default=None, repr=False)
+
+    def __call__(
+        self, denoiser: nn.Module, rows: Rows, seed: int = 0, teacher: nn.Module | None = None
+    ) -> TwoGradients:
+        """Gradients of both side losses.
+
+        Every process is given the same global rows and runs its share; one all-reduce per side
+        makes the result global.
+
+        Args:
+            denoiser: The adapter ``(noisy, t, cond) -> prediction``.
+            rows: The step's rows; they may live on another device than the denoiser.
+            seed: Seeds dropout inside the denoiser, together with the micro-batch's index.
+            teacher: A frozen denoiser whose predictions take the place of the keep side's
+                targets; None keeps them.
+
+        Returns:
+            The gradients, equal on every process.
+        """
+        params = trainable(denoiser)
+        keep, dropped_keep = drop_negligible(rows.keep, self.negligible_weight)
+        forget, dropped_forget = drop_negligible(rows.forget, self.negligible_weight)
+        rows = replace(rows, keep=keep, forget=forget)
+        result = self._empty(params, rows)
+        result.counts.terms_dropped = dropped_keep + dropped_forget
+        rank, processes = self._place()
+        for index, chunk in enumerate(micro_batches(rows, self.micro_batch_rows, rank, processes)):
+            with torch.random.fork_rng():
+                torch.manual_seed(mix_seed(seed, rank, index))
+                self._run(Networks(denoiser, params, teacher), rows, chunk, result)
+        return self._reduce(result, rows)
+
+    def _place(self) -> tuple[int, int]:
+        if self.accelerator is None:
+            return 0, 1
+        return self.accelerator.process_index, self.accelerator.num_processes
+
+    @staticmethod
+    def _empty(params: Sequence[nn.Parameter], rows: Rows) -> TwoGradients:
+        device = params[0].device
+        size = sum(param.numel() for param in params)
+        keep, forget = (torch.zeros(size, device=device) for _ in range(2))
+        losses = torch.zeros(len(rows), device=device)
+        counts = PassCounts(rows=len(rows))
+        return TwoGradients(
+            keep,
+            forget,
+            views_like(params, keep),
+            views_like(params, forget),
+            losses,
+            losses.clone(),
+            counts,
+        )
+
+    def _run(self, networks: Networks, rows: Rows, chunk: Tensor, result: TwoGradients) -> None:
+        """Add one micro-batch, in smaller ones where it does not fit into memory."""
+        if len(chunk) > self.micro_batch_rows:  # cut before memory ran out
+            for part in torch.split(chunk, self.micro_batch_rows):
+                self._run(networks, rows, part, result)
+            return
+        try:
+            sides = self._differentiate(networks, rows.take(chunk))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or len(chunk) == 1:
+                raise
+            self.micro_batch_rows = (len(chunk) + 1) // 2
+            if self.on_shrink is not None:
+                self.on_shrink(self.micro_batch_rows)
+        else:
+            self._add(sides, chunk, result)
+            return
+        self._run(networks, rows, chunk, result)
+
+    def _differentiate(
+        self, networks: Networks, rows: Rows
+    ) -> list[tuple[Tensor, tuple[Tensor, ...]] | None]:
+        """Per side the row losses and gradients, or None for a side without weight."""
+        # Asked where the rows were drawn, on the CPU, so that the device is not waited for.
+        present = [bool((term.weight != 0).any()) for term in (rows.keep, rows.forget)]
+        device = networks.params[0].device
+        rows = rows.to(device)
+        with torch.autocast(
+            device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
+        ):
+            if present[0]:
+                rows = networks.with_keep_targets(rows)
+            prediction = networks.denoiser(rows.inputs, rows.t, rows.cond)
+        sides: list[tuple[Tensor, tuple[Tensor, ...]] | None] = []
+        for number, term in enumerate((rows.keep, rows.forget)):
+            if not present[number]:
+                sides.append(None)
+                continue
+            losses = row_losses(prediction, term, rows.num_pairs)
+            another_follows = number == 0 and present[1]
+            grads = torch.autograd.grad(
+                losses.sum(),
+                networks.params,
+                retain_graph=another_follows,
+                materialize_grads=True,
+            )
+            sides.append((losses.detach(), grads))
+        return sides
+
+    @staticmethod
+    def _add(
+        sides: list[tuple[Tensor, tuple[Tensor, ...]] | None], chunk: Tensor, result: TwoGradients
+    ) -> None:
+        targets = ((result.keep, result.keep_losses), (result.forget, result.forget_losses))
+        result.counts.forward_passes += 1
+        result.counts.forward_rows += len(chunk)
+        for side, (buffers, losses) in zip(sides, targets, strict=True):
+            if side is None:
+                continue
+            torch._foreach_add_(buffers, [grad.float() for grad in side[1]])
+            losses[chunk.to(losses.device)] = side[0]
+            result.counts.backward_passes += 1
+            result.counts.backward_rows += len(chunk)
+
+    def _reduce(self, result: TwoGradients, rows: Rows) -> TwoGradients:
+        """Sum both sides over all processes: one all-reduce for each side that has rows."""
+        if self._place()[1] == 1:
+            return result
+        for buffer, losses, term in (
+            (result.flat_keep, result.keep_losses, rows.keep),
+            (result.flat_forget, result.forget_losses, rows.forget),
+        ):
+            if not bool((term.weight != 0).any()):
+                continue  # every process sees the same global rows, so all skip together
+            summed = self.accelerator.reduce(torch.cat([buffer, losses]), reduction="sum")
+            buffer.copy_(summed[: len(buffer)])
+            losses.copy_(summed[len(buffer) :])
+        return result

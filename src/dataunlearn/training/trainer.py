@@ -1,0 +1,296 @@
+"""The training loop: base training and every unlearning method run through this one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from torch import Tensor
+
+from dataunlearn.combine import Gramian
+from dataunlearn.models import DiffusionModel
+from dataunlearn.rows import Rows, concatenate
+from dataunlearn.runtime.interrupt import InterruptedRunError, interrupt_flag
+from dataunlearn.runtime.progress import progress_bar
+from dataunlearn.runtime.seeding import mix_seed
+from dataunlearn.training.checkpoint import (
+    Checkpoint,
+    CheckpointStore,
+    load_optimizer_tensors,
+    optimizer_tensors,
+)
+from dataunlearn.training.config import Training
+from dataunlearn.training.engine import GradientEngine, changing_state, trainable
+from dataunlearn.training.importance_weights import weight_record
+from dataunlearn.training.optimizer import make_ema, make_optimizer
+from dataunlearn.training.phase import Phase
+from dataunlearn.training.step_log import StepLog
+from dataunlearn.training.two_gradients import TwoGradients
+
+Callback = Callable[["Trainer", int], bool]
+
+# What a checkpoint keeps of a trainer beside its tensors.
+KEPT = ("settled_after", "times_settled", "ended", "went_back_to", "seconds")
+
+
+class Trainer:
+    """Runs a phase's rows through the engine, its combination rule and an optimizer.
+
+    Args:
+        model: The model; its denoiser is changed in place.
+        phase: What steps train on until a callback calls :meth:`settle`.
+        config: Numbers of the loop.
+        run_dir: Where the log and the checkpoints go; None keeps nothing.
+        accelerator: Processes and device; a plain single process by default.
+        callbacks: Called with (trainer, steps done) after every step; True ends the run.
+        settling: What to go on with when a callback calls :meth:`settle` for the first time, the
+            second time and so on, the last one for good; empty ends the run there.
+        description: Label of the progress bar.
+        shown: Whether to draw it.
+    """
+
+    def __init__(
+        self,
+        model: DiffusionModel,
+        phase: Phase,
+        config: Training,
+        *,
+        run_dir: Path | None = None,
+        accelerator: Accelerator | None = None,
+        callbacks: Sequence[Callback] = (),
+        settling: Sequence[Phase] = (),
+        description: str = "training",
+        shown: bool = True,
+    ) -> None:
+        self.model, self.config = model, config
+        self.forgetting, self.settling = phase, settling
+        self.settled_after: int | None = None
+        self.times_settled = 0
+        self.ended = False  # by a callback
+        self.went_back_to: int | None = None
+        self.seconds = 0.0  # of training and all around it, those before a resume included
+        self.accelerator = accelerator
+        self.is_main = accelerator is None or accelerator.is_main_process
+        self.run_dir = run_dir
+        self.callbacks, self.description = callbacks, description
+        self.shown = shown and self.is_main
+        self.notes: list[str] = []
+        self.params = trainable(model.denoiser)
+        self.optimizer = make_optimizer(self.params, config)
+        self.ema = make_ema(self.params, config)
+        self.engine = GradientEngine(
+            config.micro_batch_rows,
+            precision=config.precision,
+            accelerator=accelerator,
+            on_shrink=self._note_shrink,
+        )
+        self.store = CheckpointStore(run_dir / "checkpoints") if run_dir is not None else None
+        self.remembered: dict[str, Tensor] | None = None
+        self.remembered_at = self.steps_done = 0
+        self.record: dict[str, Any] = {}  # of the last step; callbacks add what they saw
+        self.log = StepLog(None)
+
+    def run(self) -> list[dict[str, Any]]:
+        """Train until the last step, a callback's stop, or an interrupt.
+
+        Returns:
+            The log: one record per step, those before a resume included.
+
+        Raises:
+            NonFiniteError: On a non-finite loss or gradient.
+            InterruptedRunError: After Ctrl-C or a termination signal, with the state saved.
+        """
+        self._start()
+        began = time.perf_counter() - self.seconds
+        with (
+            interrupt_flag(self.accelerator) as interrupted,
+            progress_bar(self.description, self.config.steps, shown=self.shown) as advance,
+        ):
+            advance(self.steps_done)
+            while self.steps_done < self.config.steps and not self.ended:
+                self.record = record = self.step(self.steps_done)
+                self.steps_done += 1
+                advance(1, f"keep {record['loss_keep']:.3g} forget {record['loss_forget']:.3g}")
+                self.model.denoiser.eval()  # callbacks draw samples: without dropout
+                try:
+                    stop = [callback(self, self.steps_done) for callback in self.callbacks]
+                finally:
+                    self.log.append(record)
+                self.ended = any(stop)
+                self.seconds = time.perf_counter() - began
+                due = self.steps_done % self.config.checkpoint_every_steps == 0
+                if due or interrupted.is_set():
+                    self.save()
+                if interrupted.is_set():
+                    raise InterruptedRunError(self.steps_done, self.run_dir)
+        self.save()
+        self.model.denoiser.eval()
+        return self.log.records
+
+    def step(self, number: int) -> dict[str, Any]:
+        """One update of the weights; returns its log record."""
+        started = time.perf_counter()
+        self.model.denoiser.train()
+        rows = self.rows(number)
+        seed = mix_seed(self.config.seed, number)
+        # Before the first step the model is its own teacher: the keep gradient would be rounding
+        # noise, and the forget gradient a share of that.
+        teacher = self.phase.teacher if number > 0 else None
+        gradients = self.engine(self.model.denoiser, rows, seed, teacher)
+        gramian = gradients.gramian()
+        gradients.require_finite(gramian, rows, number + 1)
+        u_keep, u_forget = self.phase.combination(gramian)
+        gradients.write(self.params, u_keep, u_forget)
+        torch.nn.utils.clip_grad_norm_(self.params, self.config.clip_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.rate(number)
+        self.optimizer.step()
+        if self.ema is not None:
+            self.ema.step(self.params)
+        record = self._record(number, rows, gradients, gramian)
+        record |= {"u_keep": u_keep, "u_forget": u_forget}
+        return record | {"seconds": time.perf_counter() - started}
+
+    def rows(self, number: int) -> Rows:
+        """The global rows of step ``number``, the same on every process."""
+        process = self.model.process
+        built = [
+            (
+                part.objective(
+                    process, part.sampler(number), part.sampler.objective_stream(number)
+                ),
+                part.factor,
+            )
+            for part in self.phase.parts
+        ]
+        return concatenate(built)
+
+    def settle(self) -> bool:
+        """Go on with the next settling phase; true if there is none, which ends the run."""
+        if not self.settling:
+            return True
+        self.settled_after, self.times_settled = self.steps_done, self.times_settled + 1
+        return False
+
+    def forget_again(self) -> None:
+        """Leave the settling phase: what was forgotten came back."""
+        self.settled_after = None
+
+    @property
+    def phase(self) -> Phase:
+        """What the next step trains on."""
+        if self.settled_after is None or not self.settling:
+            return self.forgetting
+        return self.settling[min(self.times_settled, len(self.settling)) - 1]
+
+    def use_average(self) -> None:
+        """Put the moving average into the model, if there is one: the result of base training."""
+        if self.ema is not None:
+            self.ema.copy_to(self.params)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The moving average in the model for a while, then the trained weights again."""
+        if self.ema is None:
+            yield
+            return
+        self.ema.store(self.params)
+        self.ema.copy_to(self.params)
+        try:
+            yield
+        finally:
+            self.ema.restore(self.params)
+
+    def remember(self) -> None:
+        """Keep the weights as they are now, their moving average if there is one."""
+        with self.averaged():
+            state = changing_state(self.model.denoiser)
+            self.remembered = {name: value.detach().clone() for name, value in state.items()}
+        self.remembered_at = self.steps_done
+
+    def go_back(self) -> None:
+        """Put the weights last remembered into the model and its moving average."""
+        if self.remembered is None:
+            raise ValueError("no weights were remembered")
+        self._put(self.remembered)
+        self.went_back_to = self.remembered_at
+        if self.ema is not None:
+            for shadow, param in zip(self.ema.shadow_params, self.params, strict=True):
+                shadow.copy_(param.detach())
+
+    def save(self) -> None:
+        """Write a checkpoint, if the run has a folder and this is the main process."""
+        if self.store is None or not self.is_main:
+            return
+        tensors = {f"model.{k}": v for k, v in changing_state(self.model.denoiser).items()}
+        tensors |= optimizer_tensors(self.optimizer)
+        values: dict[str, Any] = {name: getattr(self, name) for name in KEPT}
+        if self.ema is not None:
+            tensors |= {f"ema.{i}": v for i, v in enumerate(self.ema.shadow_params)}
+            values["ema_steps"] = self.ema.optimization_step
+        if self.remembered is not None:
+            tensors |= {f"remembered.{k}": v for k, v in self.remembered.items()}
+            values["remembered_at"] = self.remembered_at
+        self.store.save(Checkpoint(self.steps_done, tensors, values))
+
+    def _start(self) -> None:
+        """Resume from the newest checkpoint, then give all processes the same weights."""
+        checkpoint = self.store.latest() if self.store is not None else None
+        if checkpoint is not None:
+            self._load(checkpoint)
+        path = self.run_dir / "log.jsonl" if self.run_dir is not None and self.is_main else None
+        self.log = StepLog(path, self.steps_done)
+        if self.accelerator is not None and self.accelerator.num_processes > 1:
+            for value in self.model.denoiser.state_dict().values():
+                value.copy_(broadcast(value.clone()))
+
+    def _load(self, checkpoint: Checkpoint) -> None:
+        tensors = checkpoint.tensors
+        weights = {k.removeprefix("model."): v for k, v in tensors.items() if k[:6] == "model."}
+        if changing_state(self.model.denoiser).keys() != weights.keys():
+            raise ValueError(f"the checkpoint in {self.run_dir} belongs to another network")
+        self._put(weights)
+        if self.remembered is not None:
+            for name, value in self.remembered.items():
+                value.copy_(tensors[f"remembered.{name}"])
+            self.remembered_at = checkpoint.values["remembered_at"]
+        load_optimizer_tensors(self.optimizer, tensors)
+        if self.ema is not None:
+            for index, shadow in enumerate(self.ema.shadow_params):
+                shadow.copy_(tensors[f"ema.{index}"])
+            self.ema.optimization_step = checkpoint.values["ema_steps"]
+        self.steps_done = checkpoint.step
+        for name in KEPT:
+            setattr(self, name, checkpoint.values.get(name, getattr(self, name)))
+
+    @torch.no_grad()
+    def _put(self, weights: Mapping[str, Tensor]) -> None:
+        for name, value in changing_state(self.model.denoiser).items():
+            value.copy_(weights[name])
+
+    def _record(
+        self, number: int, rows: Rows, gradients: TwoGradients, gramian: Gramian
+    ) -> dict[str, Any]:
+        counts = gradients.counts
+        return {
+            "step": number + 1,
+            "loss_keep": float(gradients.keep_losses.sum()),
+            "loss_forget": float(gradients.forget_losses.sum()),
+            "norm_keep": gramian.norm_keep,
+            "norm_forget": gramian.norm_forget,
+            "cosine": gramian.cosine,
+            "learning_rate": self.config.rate(number),
+            **vars(counts),
+            **weight_record(rows, self.model.process),
+        }
+
+    def _note_shrink(self, rows: int) -> None:
+        self.notes.append(
+            f"out of memory at step {self.steps_done + 1}: micro-batches halved to {rows} rows"
+        )

@@ -1,0 +1,1 @@
+"""An unlearning run: settings, inputs, the run itself and its report."""

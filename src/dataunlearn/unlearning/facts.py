@@ -1,0 +1,215 @@
+"""The facts of a run, as ``report.json`` and ``images.npz`` hold them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataunlearn.data.pixels import to_uint8
+from dataunlearn.runtime.files import file_hash, save_arrays, write_atomically
+from dataunlearn.runtime.machine import machine, peak_memory, versions
+from dataunlearn.runtime.run_folder import describe
+from dataunlearn.unlearning.measuring import Measurement, QualityChange, compare_quality
+
+if TYPE_CHECKING:
+    from dataunlearn.unlearning.job import Job
+
+FORGOTTEN_BELOW = 0.05
+NUM_SHOWN_SAMPLES = 64
+NUM_SHOWN_REGENERATIONS = 16
+
+
+@dataclass
+class Timing:
+    """Wall-clock seconds of a run's parts.
+
+    Attributes:
+        started: When this call of the command began.
+        unlearn_seconds: Training, that before a resume included.
+        measure_seconds: Measuring.
+        earlier_seconds: The part of the training before a resume.
+    """
+
+    started: float = field(default_factory=time.perf_counter)
+    unlearn_seconds: float = 0.0
+    measure_seconds: float = 0.0
+    earlier_seconds: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """How the training went.
+
+    Attributes:
+        log: One record per step.
+        settled_after: Steps after which the rest went to the keep images, if any did.
+        went_back_to: The step whose weights the model has, if not those of the last one.
+    """
+
+    log: list[dict[str, Any]]
+    settled_after: int | None
+    went_back_to: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class RunFacts:
+    """Everything a report is made from."""
+
+    job: Job
+    before: Measurement
+    after: Measurement
+    timing: Timing
+    hash_before: str
+    hash_after: str
+    course: Course
+    reference: dict[str, Any] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of ``report.json``."""
+        job, config = self.job, self.job.config
+        change = compare_quality(self.before, self.after)
+        return {
+            "schema": 1,
+            "title": title(job),
+            "verdict": verdict(job, self.before, self.after, change),
+            "seconds": self.timing.earlier_seconds + time.perf_counter() - self.timing.started,
+            "unlearn_seconds": self.timing.unlearn_seconds,
+            "measure_seconds": self.timing.measure_seconds,
+            "peak_memory_bytes": peak_memory(job.model.device),
+            "forget": forget_facts(job),
+            "keep": {"count": len(job.split.keep), "source": config.keep},
+            "method": {
+                "objective": str(config.objective),
+                "combination": str(job.combination),
+                "steps": len(self.course.log),
+                "settled_after": self.course.settled_after,
+                "went_back_to": self.course.went_back_to,
+                "keep_towards": "predictions" if config.has_teacher else "data",
+                "batch_pairs": job.training.batch_pairs,
+                "learning_rate": job.training.learning_rate,
+                "timesteps": str(config.timesteps),
+                "seed": config.seed,
+            },
+            "settings": describe(config) | {"training": describe(job.training)},
+            "seeds": {"training": config.seed, "evaluation": config.evaluation.seed},
+            "versions": versions(),
+            "machine": machine(job.model.device),
+            "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "model": {
+                "before": {"path": job.model.source, "sha256": self.hash_before},
+                "after": {"path": "model", "sha256": self.hash_after},
+            },
+            "threshold": job.threshold,
+            "before": self.before.numbers,
+            "after": self.after.numbers,
+            "reference": self.reference,
+            "quality_change": describe(change),
+        }
+
+    def images(self) -> dict[str, NDArray[np.uint8]]:
+        """The content of ``images.npz``: uint8 ``(N, H, W, C)`` each."""
+        shown = {"forget": to_uint8(self.job.originals)}
+        for when, found in (("before", self.before), ("after", self.after)):
+            shown[f"{when}_samples"] = to_uint8(found.samples[:NUM_SHOWN_SAMPLES])
+            for regeneration in found.regenerations:
+                images = regeneration.images[:NUM_SHOWN_REGENERATIONS]
+                shown[f"{when}_regeneration_{regeneration.timestep}"] = to_uint8(images)
+        return shown
+
+
+def write_facts(facts: RunFacts, out: Path) -> None:
+    """Write ``report.json``, ``images.npz`` and ``report.html``, each whole or not at all."""
+    from dataunlearn.report.run_page import write_report
+
+    save_arrays(out / "images.npz", **facts.images())
+    write_atomically(out / "report.json", json.dumps(facts.as_json(), indent=1).encode())
+    write_report(out)
+
+
+def forget_facts(job: Job) -> dict[str, Any]:
+    """Names and hashes of the forget images, each different picture once.
+
+    A picture's digest is over its pixels, at the model's size; its file, if it has one of its own,
+    has another.
+    """
+    forget = job.split.forget
+    first: dict[str, str] = {}
+    for index in range(len(forget)):
+        first.setdefault(forget.digest(index), forget.name(index))
+    paths = [Path(name) for name in first.values()]
+    return {
+        "count": len(forget),
+        "names": [path.name for path in paths],
+        "file_sha256": [file_hash(path) if path.is_file() else None for path in paths],
+        "digests": list(first),
+    }
+
+
+def title(job: Job) -> str:
+    """A line that says what was done."""
+    names = Counter(short_name(job.split.forget.name(i)) for i in range(len(job.split.forget)))
+    what = next(iter(names)) if len(names) == 1 else f"{len(names)} pictures"
+    return f"Removing {what} from {Path(job.model.source).name}"
+
+
+def short_name(name: str) -> str:
+    """What to call a picture: its file's name without suffix, of an archive its place there too."""
+    file = Path(name)
+    return file.name if ":" in file.name or "[" in file.name else file.stem
+
+
+def verdict(
+    job: Job, before: Measurement, after: Measurement, change: QualityChange | None
+) -> dict[str, Any]:
+    """Whether the images are forgotten and quality kept.
+
+    Forgotten: from half of the noise and above at most 5 % of the tries come back, and no sample is
+    a copy. Quality kept: see :class:`QualityChange`; None where it was not measured.
+    """
+    middle = job.model.process.num_train_timesteps // 2
+    upper = [r.share for r in after.regenerations if r.timestep >= middle]
+    shares = upper or [r.share for r in after.regenerations]
+    forgotten = max(shares, default=0.0) <= FORGOTTEN_BELOW and not bool(after.copies.any())
+    kept = None if change is None else change.kept
+    worst = max(shares, default=0.0)
+    how_often = "in none of the tries"
+    if worst:
+        how_often = f"in {'all' if worst == 1 else f'up to {worst:.0%}'} of the tries"
+    text = (
+        f"The model {'no longer reproduces' if forgotten else 'still reproduces'} what it had to "
+        f"forget: from half of the noise or more it restores it {how_often}"
+    )
+    if len(after.samples):
+        copies = int(after.copies.sum())
+        text += f", and {copies} of {len(after.samples)} fresh samples are copies"
+    if change is not None:
+        text += f". Its other pictures are {quality_words(change)}"
+    return {
+        "forgotten": forgotten,
+        "quality_kept": kept,
+        "quality_worse": None if change is None else change.worse,
+        "text": text + ".",
+    }
+
+
+def quality_words(change: QualityChange) -> str:
+    """How the other pictures compare with before, with the numbers behind it."""
+    low, high = change.score_ratio_interval
+    numbers = (
+        f"Inception Score {change.score_ratio:.1%} of before, between {low:.1%} and {high:.1%}; "
+        f"{abs(100 * change.broken_increase):.1f} points "
+        f"{'more' if change.broken_increase > 0 else 'fewer'} broken pictures"
+    )
+    if change.kept:
+        return f"as good as before ({numbers})"
+    if change.worse:
+        return f"worse than before ({numbers})"
+    return f"not shown to be as good as before ({numbers})"

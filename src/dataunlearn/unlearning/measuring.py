@@ -1,0 +1,201 @@
+"""Everything that is measured of a model before and after unlearning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dataunlearn.conditioning import Cond
+from dataunlearn.metrics.copies import are_copies
+from dataunlearn.metrics.copy_frequency import copy_frequency
+from dataunlearn.metrics.digits import (
+    NUM_SPLITS,
+    DigitQuality,
+    digit_quality,
+    load_digit_classifier,
+)
+from dataunlearn.metrics.inception import score_interval, single_score
+from dataunlearn.metrics.intervals import paired_bootstrap
+from dataunlearn.metrics.regeneration import Regeneration, quarter_timesteps, regenerate
+from dataunlearn.models import DiffusionModel
+from dataunlearn.models.sampling import generate
+from dataunlearn.runtime.progress import progress_bar
+from dataunlearn.unlearning.config import Evaluation
+
+LEAST_SCORE_RATIO = 0.97
+MOST_BROKEN_INCREASE = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """One model's measurements.
+
+    Attributes:
+        samples: ``(N, C, H, W)`` in [-1, 1]; picture i depends on (seed, i) alone.
+        regenerations: One per timestep.
+        copies: Which samples are copies, ``(N,)`` bool.
+        numbers: The numbers for the report, JSON values.
+        digits: Digit quality, where it was asked for.
+    """
+
+    samples: Tensor
+    regenerations: list[Regeneration]
+    copies: Tensor
+    numbers: dict[str, Any]
+    digits: DigitQuality | None = None
+
+
+def measure(
+    model: DiffusionModel,
+    originals: Tensor,
+    threshold: float,
+    settings: Evaluation,
+    *,
+    cond: Cond | None = None,
+    label: str = "measuring",
+    shown: bool = True,
+) -> Measurement:
+    """Draw samples, try to regenerate the forgotten images, and judge quality.
+
+    Args:
+        model: The model, in eval mode.
+        originals: Forgotten images ``(K, C, H, W)`` in [-1, 1].
+        threshold: Pixel distance below which an image counts as a copy.
+        settings: How much to measure.
+        cond: Class labels of the originals, or None.
+        label: Label of the progress bar.
+        shown: Whether to draw it.
+    """
+    timesteps = settings.regeneration_timesteps or quarter_timesteps(model.process)
+    total = settings.num_samples + settings.regeneration_copies * len(timesteps)
+    with progress_bar(label, total, shown=shown) as advance:
+        samples = generate(
+            model,
+            settings.num_samples,
+            seed=settings.seed,
+            num_steps=settings.sampling_steps,
+            batch_size=settings.batch_size,
+            progress=advance,
+        )
+        regenerations = []
+        for timestep in timesteps:
+            regenerations.append(
+                regenerate(
+                    model,
+                    originals,
+                    timestep,
+                    copies=settings.regeneration_copies,
+                    threshold=threshold,
+                    seed=settings.seed,
+                    num_steps=settings.regeneration_steps,
+                    batch_size=settings.batch_size,
+                    cond=cond,
+                )
+            )
+            advance(settings.regeneration_copies)
+    return judge(samples, regenerations, originals, threshold, settings)
+
+
+def judge(
+    samples: Tensor,
+    regenerations: list[Regeneration],
+    originals: Tensor,
+    threshold: float,
+    settings: Evaluation,
+) -> Measurement:
+    """The numbers of samples and regenerations that are already drawn."""
+    copies = (
+        are_copies(samples, originals, threshold)
+        if len(samples)
+        else torch.zeros(0, dtype=torch.bool)
+    )
+    numbers: dict[str, Any] = {
+        "regeneration": {str(r.timestep): r.share for r in regenerations},
+        "regeneration_interval": {str(r.timestep): list(r.interval) for r in regenerations},
+        "regeneration_median_distance": {
+            str(r.timestep): float(r.distances.median()) for r in regenerations
+        },
+        "regeneration_copies": len(regenerations[0].distances) if regenerations else 0,
+        "num_samples": len(samples),
+    }
+    if len(samples):
+        frequency = copy_frequency(samples, originals, threshold)
+        numbers[settings.frequency_name] = frequency.value
+        numbers[f"{settings.frequency_name}_interval"] = list(frequency.interval or ())
+    digits = None
+    if settings.digits:
+        digits = digit_quality(samples, load_digit_classifier(), copies)
+        numbers |= digit_numbers(digits)
+    return Measurement(samples, regenerations, copies, numbers, digits)
+
+
+def digit_numbers(digits: DigitQuality) -> dict[str, Any]:
+    """Digit quality as JSON values."""
+    interval = score_interval(digits.per_image.probabilities, NUM_SPLITS)
+    return {
+        "inception_score": digits.inception_score,
+        "inception_score_interval": list(interval),
+        "broken_share": digits.broken_share,
+        "broken_interval": list(digits.broken_interval),
+        "broken_share_interval": list(digits.broken_interval),
+        "mean_confidence": digits.mean_confidence,
+        "class_histogram": list(digits.class_histogram),
+        "num_digits": digits.num_images,
+    }
+
+
+@dataclass(frozen=True)
+class QualityChange:
+    """Digit quality after against before, on the same seeds.
+
+    Attributes:
+        score_ratio: Inception Score after over before.
+        score_ratio_interval: Its paired 95 % bootstrap interval.
+        broken_increase: Share of broken pictures after minus before.
+    """
+
+    score_ratio: float
+    score_ratio_interval: tuple[float, float]
+    broken_increase: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether quality is not worse: ratio's lower bound and broken share within limits."""
+        return (
+            self.score_ratio_interval[0] >= LEAST_SCORE_RATIO
+            and self.broken_increase <= MOST_BROKEN_INCREASE
+        )
+
+    @property
+    def worse(self) -> bool:
+        """Whether quality is worse beyond the limits for certain, not only for lack of samples."""
+        return (
+            self.score_ratio_interval[1] < LEAST_SCORE_RATIO
+            or self.broken_increase > MOST_BROKEN_INCREASE
+        )
+
+
+def compare_quality(before: Measurement, after: Measurement) -> QualityChange | None:
+    """Compare two models' digits picture by picture; None where digits were not judged.
+
+    Samples that are copies in either model are left out on both sides, so that pairs stay pairs.
+    """
+    if before.digits is None or after.digits is None:
+        return None
+    both = ~(before.copies | after.copies)
+    old = before.digits.per_image.probabilities[both[~before.copies].numpy()]
+    new = after.digits.per_image.probabilities[both[~after.copies].numpy()]
+
+    def ratio(old: NDArray[np.float64], new: NDArray[np.float64]) -> float:
+        return single_score(new) / single_score(old)
+
+    return QualityChange(
+        ratio(old, new),
+        paired_bootstrap(ratio, old, new),
+        after.digits.broken_share - before.digits.broken_share,
+    )

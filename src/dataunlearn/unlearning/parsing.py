@@ -1,0 +1,157 @@
+"""Configurations to and from the form that a YAML file holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
+
+from dataunlearn.combine import Combination
+from dataunlearn.objectives import Objective
+from dataunlearn.timesteps import TimestepPolicy
+from dataunlearn.unlearning.config import Unlearning
+
+_CLASS = re.compile(r"<class '(?:[\w.]+\.)?(\w+)'>")
+_CHECKED = re.compile(r"Unvalidated<(.+?)>")
+_UNKNOWN = re.compile(
+    r"unrecognized arguments: (--[\w.-]+)|does not accept option '([\w.]+)'"
+    r"|^Option '([\w.]+)' is not accepted"
+)
+_NO_LIST = re.compile(r'"?([\w.]+)"?:\s+Expected a (?:tuple|list)\. Got value: (.+)\s*$')
+
+Config = TypeVar("Config")
+
+# Settings whose value is an object of a class hierarchy, and the hierarchy's base.
+HIERARCHIES: Mapping[str, type[Any]] = {
+    "objective": Objective,
+    "combination": Combination,
+    "timesteps": TimestepPolicy,
+}
+
+
+def as_yaml(config: Any) -> Any:
+    """A configuration as a YAML file would hold it: objects of a class hierarchy by class path."""
+    if isinstance(config, Path):
+        return str(config)
+    if not dataclasses.is_dataclass(config) or isinstance(config, type):
+        return config
+    fields = {f.name: as_yaml(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    kind = type(config)
+    if issubclass(kind, tuple(HIERARCHIES.values())):
+        return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": fields}
+    return fields
+
+
+def parse_unlearning(settings: Mapping[str, Any]) -> Unlearning:
+    """Settings of ``dataunlearn unlearn``, as from a YAML file, to a checked configuration.
+
+    Raises:
+        ValueError: If a key or value does not fit.
+    """
+    return parse_settings(Unlearning, settings)
+
+
+def parse_settings(kind: type[Config], settings: Mapping[str, Any]) -> Config:
+    """Settings of a verb, as from a YAML file, to its checked configuration.
+
+    Raises:
+        ValueError: If a key or value does not fit.
+    """
+    parser = CommandParser(exit_on_error=False)
+    parser.add_class_arguments(kind, as_group=False)
+    try:
+        parsed = parser.parse_object(dict(settings))
+    except Exception as error:  # jsonargparse raises its own kind
+        raise ValueError(parser.reworded(str(error))) from error
+    return kind(**parser.instantiate_classes(parsed).as_dict())
+
+
+def plain_types(text: str) -> str:
+    """Types as a person would name them: ``Path`` for ``<class 'pathlib.Path'>``."""
+    return _CHECKED.sub(r"\1", _CLASS.sub(r"\1", text)).replace("NoneType", "null")
+
+
+class HelpFormatter(DefaultHelpFormatter):
+    """Help in which types have their plain names."""
+
+    def _get_type_str(self, action: Any) -> str | None:
+        named = super()._get_type_str(action)
+        return named if named is None else plain_types(named)
+
+
+class CommandParser(ArgumentParser):
+    """A parser whose errors name options as they are typed, and the choices there are."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        """Take what `ArgumentParser` takes, with our formatter and no shortened options."""
+        chosen = {"formatter_class": HelpFormatter, "allow_abbrev": False, **settings}
+        super().__init__(*arguments, **chosen)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Say what is wrong, and end the program with exit code 2."""
+        missing = re.match(r"the following arguments are required: (\w+)\.", message)
+        unknown = re.match(r"Subcommand '([\w-]+)' does not accept", message)
+        if unknown and self._subcommands_action is not None:
+            self._subcommands_action.choices[unknown[1]].error(message, ex)
+        if missing and self._subcommands_action is not None:
+            verb = self._subcommands_action.choices[missing[1]]
+            verb.error(f"missing: {verb.options_in(message)}", ex)
+        super().error(self.reworded(message), ex)
+
+    def options_in(self, message: str) -> str:
+        """The settings that a message lists as ``verb.name``, as they are typed."""
+        names = re.findall(r"\w+\.([\w.]+)", message)
+        typed = self._option_string_actions
+        return ", ".join(f"--{n}" if f"--{n}" in typed else n.upper() for n in names)
+
+    def reworded(self, message: str) -> str:
+        """The library's message in the words of the command line."""
+        rewordings = (self.unknown_class, self.unknown_option, no_list)
+        plain = plain_types(message)
+        found = next((said for reword in rewordings if (said := reword(plain))), plain)
+        return re.sub(r'Parser key "([\w.]+)"', r"--\1", found)
+
+    def unknown_class(self, message: str) -> str | None:
+        """For a name that no class of the hierarchy has: the names there are."""
+        option = re.search(r'Parser key "([\w.]+)":(?s:.*)Expected a dot import path', message)
+        given = re.search(r"(?:path string|Given value): (\w+)\s*$", message)
+        choices = self.choices_of(option[1]) if option else ()
+        if not (option and given and choices):
+            return None
+        return f"no {option[1]} {given[1]!r}; there are {', '.join(choices)}"
+
+    def unknown_option(self, message: str) -> str | None:
+        """For an option or a key of a YAML file that does not exist: the nearest there is."""
+        found = _UNKNOWN.search(message)
+        if not found:
+            return None
+        name = (found[1] or found[2] or found[3]).removeprefix("--")
+        known = [o.removeprefix("--") for o in self._option_string_actions if o.startswith("--")]
+        near = self.unlearning_option(name) or difflib.get_close_matches(name, known, n=1)
+        return f"no option --{name}" + (f"; did you mean --{near[0]}?" if near else "")
+
+    def unlearning_option(self, name: str) -> list[str]:
+        """Where a setting of ``unlearn`` is found in a command that nests them; empty if not."""
+        from dataunlearn.unlearning.config import Unlearning
+
+        nests = "--unlearning" in self._option_string_actions
+        settings = {field.name for field in dataclasses.fields(Unlearning)}
+        return [f"unlearning.{name}"] if nests and name.split(".")[0] in settings else []
+
+    def choices_of(self, option: str) -> Sequence[str]:
+        """Names of the classes that an option takes; empty if it takes something else."""
+        base = HIERARCHIES.get(option.rsplit(".", 1)[-1])
+        return [] if base is None else sorted(kind.__name__ for kind in base.__subclasses__())
+
+
+def no_list(message: str) -> str | None:
+    """For one value where several belong: how a list is written."""
+    found = _NO_LIST.search(message)
+    if not found:
+        return None
+    return f"--{found[1]} takes a list, such as '[{found[2].strip()}]'; got {found[2].strip()!r}"

@@ -1,0 +1,81 @@
+"""What a run would do: steps, rows, memory and time, from one trial of the first step."""
+
+from __future__ import annotations
+
+import time
+
+from dataunlearn.metrics.regeneration import quarter_timesteps
+from dataunlearn.models.sampling import generate
+from dataunlearn.runtime.machine import peak_memory
+from dataunlearn.training.engine import GradientEngine, trainable
+from dataunlearn.training.trainer import Trainer
+from dataunlearn.training.two_gradients import PassCounts
+from dataunlearn.unlearning.job import Job
+
+MIB = 2**20
+# Weights, two gradient buffers, the combined gradient and the optimizer's two moments, as float32.
+BYTES_PER_PARAMETER = 6 * 4
+BYTES_PER_TEACHER_PARAMETER = 4
+TRIED_PICTURES = 8
+TRIED_CALLS = 2
+
+
+def describe_plan(job: Job) -> str:
+    """Describe a run without changing the model: the first step's gradients are taken once.
+
+    Returns:
+        Lines for the terminal.
+    """
+    config, training, model = job.config, job.training, job.model
+    counts, seconds, memory = _try_first_step(job)
+    lines = {
+        "model": f"{model.source} ({model.num_parameters:,} parameters, "
+        f"images {model.image_shape})",
+        "trainable": f"{sum(param.numel() for param in trainable(model.denoiser)):,} parameters",
+        "forget": f"{len(job.split.forget)} image(s), {len(job.originals)} of them different, "
+        f"{config.forget}",
+        "keep": f"{len(job.split.keep)} images, {config.keep}",
+        "objective": f"{config.objective}",
+        "combination": f"{job.combination}",
+        "timesteps": f"{config.timesteps}",
+        "steps": f"{training.steps} of {training.batch_pairs} pairs = {counts.rows} rows",
+        "micro-batch": f"{training.micro_batch_rows} rows at most",
+        "passes": f"{counts.forward_rows} rows forward and {counts.backward_rows} backward a step",
+        "learning rate": f"{training.learning_rate:.3g} ({training.schedule})",
+        "copy threshold": f"pixel distance {job.threshold:.3g}",
+        "memory": f"about {memory / MIB:,.0f} MiB on {model.device}",
+        "time": f"about {training.steps * seconds:,.0f} s of training ({seconds:.2f} s a step) and "
+        f"{_seconds_of_measuring(job):,.0f} s of measuring before and after",
+        "output": f"{config.out}",
+    }
+    width = max(map(len, lines))
+    return "\n".join(f"{name:<{width}}  {text}" for name, text in lines.items())
+
+
+def _seconds_of_measuring(job: Job) -> float:
+    """Seconds of all measurements, by drawing a few pictures twice."""
+    model, settings = job.model, job.config.evaluation
+    few = min(TRIED_PICTURES, settings.batch_size)
+    for _ in range(2):  # the first draw pays for set-up
+        started = time.perf_counter()
+        generate(model, few, num_steps=TRIED_CALLS, batch_size=few)
+        seconds = (time.perf_counter() - started) / (few * TRIED_CALLS)
+    levels = settings.regeneration_timesteps or quarter_timesteps(model.process)
+    tries = max(settings.regeneration_copies, len(job.originals)) * len(levels)
+    calls = settings.num_samples * settings.sampling_steps + tries * settings.regeneration_steps
+    return calls * seconds * (2 if job.reference is None else 3)
+
+
+def _try_first_step(job: Job) -> tuple[PassCounts, float, float]:
+    """Passes, seconds and bytes of one step's gradients, by taking them twice."""
+    trainer = Trainer(job.model, job.forgetting(None), job.training, shown=False)
+    teacher = job.model.denoiser if job.config.has_teacher else None
+    rows = trainer.rows(0)
+    engine = GradientEngine(job.training.micro_batch_rows, precision=job.training.precision)
+    engine(job.model.denoiser, rows, teacher=teacher)  # the first pass pays for set-up
+    started = time.perf_counter()
+    gradients = engine(job.model.denoiser, rows, teacher=teacher)
+    seconds = time.perf_counter() - started
+    parameters = BYTES_PER_PARAMETER * job.model.num_parameters
+    copied = 0 if teacher is None else BYTES_PER_TEACHER_PARAMETER * job.model.num_parameters
+    return gradients.counts, seconds, peak_memory(job.model.device) + parameters / 2 + copied

@@ -1,0 +1,222 @@
+"""An unlearning run from start to end: look, measure, train, measure again, save, report."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from dataunlearn.models import save_model
+from dataunlearn.models.lora import merge_lora, save_lora
+from dataunlearn.models.saving import hash_weights
+from dataunlearn.runtime.progress import Say
+from dataunlearn.runtime.run_folder import RunState, claim_run_dir, describe, finish_run_dir
+from dataunlearn.training.importance_weights import collapse_warning
+from dataunlearn.training.trainer import Callback, Trainer
+from dataunlearn.unlearning.config import without_run_place
+from dataunlearn.unlearning.facts import Course, RunFacts, Timing, write_facts
+from dataunlearn.unlearning.job import Job
+from dataunlearn.unlearning.measuring import Measurement, measure
+from dataunlearn.unlearning.quick_look import require_memorised
+from dataunlearn.unlearning.stopping import budget_callback, stop_callback
+
+
+@dataclass(frozen=True, eq=False)
+class UnlearnResult:
+    """What a run returns.
+
+    Attributes:
+        pipeline: The pipeline that has forgotten.
+        before: Measurements before.
+        after: Measurements after.
+        facts: Everything that stands in ``report.json``.
+        log: One record per step.
+        out: The run's folder, or None.
+    """
+
+    pipeline: Any = field(repr=False)
+    before: Measurement = field(repr=False)
+    after: Measurement = field(repr=False)
+    facts: dict[str, Any] = field(repr=False)
+    log: list[dict[str, Any]] = field(repr=False)
+    out: Path | None
+
+    @property
+    def forgotten(self) -> bool:
+        """The report's verdict."""
+        return bool(self.facts["verdict"]["forgotten"])
+
+
+def tracker_callback(accelerator: Accelerator) -> Callback:
+    """A callback that passes each step's numbers to accelerate's trackers."""
+
+    def track(trainer: Trainer, steps_done: int) -> bool:
+        numbers = {
+            k: v for k, v in trainer.record.items() if isinstance(v, (int, float)) and k != "step"
+        }
+        accelerator.log(numbers, step=steps_done)
+        return False
+
+    return track
+
+
+def run_job(
+    job: Job,
+    *,
+    out: Path | None,
+    say: Say,
+    accelerator: Accelerator | None = None,
+    overwrite: bool = False,
+    shown: bool = True,
+) -> UnlearnResult | None:
+    """Measure, unlearn, measure again, save and report.
+
+    With several processes all of them train, and the main one measures and writes.
+
+    Args:
+        job: What to do.
+        out: Folder for the model, the log and the report; None keeps everything in memory.
+        say: Where lines for a person go.
+        accelerator: Processes and device; None is a single process where the model already is.
+        overwrite: Replace a run in ``out``.
+        shown: Whether to draw progress.
+
+    Returns:
+        The result on the main process, None on the others.
+
+    Raises:
+        NotMemorisedError: If there is nothing to forget.
+        InterruptedRunError: After Ctrl-C, with the state saved.
+    """
+    timing = Timing()
+    hash_before = hash_weights(job.model)
+    before = reference = None
+    if accelerator is None or accelerator.is_main_process:
+        begin(job, out, overwrite, say)
+        before = _measured(job, "before", timing, shown)
+        reference = measure_reference(job, shown)
+    if accelerator is not None:
+        accelerator.wait_for_everyone()
+    trainer = make_trainer(job, out, accelerator, shown)
+    log = _trained(trainer, timing, say if before is not None else None)
+    if job.config.lora is not None:
+        finish_lora(job, out if before is not None else None)
+    if before is None:
+        return None
+    after = _measured(job, "after", timing, shown)
+    hashes = hash_before, hash_weights(job.model)
+    course = Course(log, trainer.settled_after, trainer.went_back_to)
+    facts = RunFacts(job, before, after, timing, *hashes, course, reference)
+    if out is not None:
+        save_model(job.model, out / "model", getattr(torch, job.config.save_dtype))
+        write_facts(facts, out)
+        finish_run_dir(out)
+    return UnlearnResult(job.model.pipeline, before, after, facts.as_json(), log, out)
+
+
+def begin(job: Job, out: Path | None, overwrite: bool, say: Say) -> None:
+    """Make sure that there is something to forget, and take the run's folder.
+
+    Raises:
+        NotMemorisedError: If there is nothing to forget.
+    """
+    require_memorised(job, say)
+    if out is not None:
+        claim_for(job, out, overwrite, say)
+
+
+def finish_lora(job: Job, out: Path | None) -> None:
+    """Keep the adapter in ``out/lora``, if there is a folder, and merge it into the model."""
+    if out is not None:
+        save_lora(job.model, out / "lora")
+    merge_lora(job.model)
+
+
+def say_what_happened(trainer: Trainer, say: Say) -> None:
+    """Say what a person should know about the steps that were done."""
+    for note in trainer.notes:
+        say(note)
+    if trainer.settled_after is not None:
+        say(f"Forgotten after {trainer.settled_after} steps; the rest went to the keep images.")
+
+
+def claim_for(job: Job, out: Path, overwrite: bool, say: Say) -> None:
+    """Take the run's folder, and say if it goes on with an unfinished run."""
+    settings = without_run_place(describe(job.config)) | {
+        "forget_digests": sorted(
+            {job.split.forget.digest(i) for i in range(len(job.split.forget))}
+        ),
+        "num_train": job.split.num_train,
+    }
+    if claim_run_dir(out, settings, overwrite=overwrite) is RunState.UNFINISHED:
+        say(f"{out} holds an unfinished run with these settings: going on from there.")
+
+
+def make_trainer(
+    job: Job, out: Path | None, accelerator: Accelerator | None, shown: bool
+) -> Trainer:
+    """The training loop of a job, with its stop rule and tracker."""
+    callbacks = [stop_callback(job)]
+    if job.config.budget is not None:
+        callbacks.append(budget_callback(job, job.config.budget))
+    if accelerator is not None and job.config.tracker is not None:
+        callbacks.append(tracker_callback(accelerator))
+    teacher = job.teacher()
+    trainer = Trainer(
+        job.model,
+        job.forgetting(teacher),
+        job.training,
+        run_dir=out,
+        accelerator=accelerator,
+        callbacks=callbacks,
+        settling=job.settling(teacher),
+        description="unlearning",
+        shown=shown,
+    )
+    if job.config.budget is not None:
+        trainer.remember()  # what to go back to if the first looks are above the budget already
+    return trainer
+
+
+def measure_reference(job: Job, shown: bool) -> dict[str, Any] | None:
+    """The reference's numbers for the report; None without a reference."""
+    if job.reference is None:
+        return None
+    settings = job.config.evaluation
+    return job.reference.measured(
+        job.originals, job.threshold, settings, cond=job.cond, shown=shown
+    )
+
+
+def _trained(trainer: Trainer, timing: Timing, say: Say | None) -> list[dict[str, Any]]:
+    warning = collapse_warning(trainer.phase.parts, trainer.rows)
+    if warning is not None and say is not None:
+        say(warning)
+    started = time.perf_counter()
+    log = trainer.run()
+    trainer.use_average()
+    timing.unlearn_seconds = trainer.seconds
+    timing.earlier_seconds = max(0.0, trainer.seconds - (time.perf_counter() - started))
+    if say is not None:
+        say_what_happened(trainer, say)
+    return log
+
+
+def _measured(job: Job, when: str, timing: Timing, shown: bool) -> Measurement:
+    started = time.perf_counter()
+    job.model.denoiser.eval()
+    found = measure(
+        job.model,
+        job.originals,
+        job.threshold,
+        job.config.evaluation,
+        cond=job.cond,
+        label=f"measuring {when}",
+        shown=shown,
+    )
+    timing.measure_seconds += time.perf_counter() - started
+    return found

@@ -1,0 +1,118 @@
+"""Two processes compute what one does: every objective, a resume, and base training."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dataunlearn.objectives import OBJECTIVES
+from two_process_steps import NUM_STEPS, make_trainer, result
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = Path(__file__).parents[1] / "two_process_steps.py"
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that one launch for all objectives worked in.
+
+    ``--standalone`` chooses a free port. ``accelerate launch --cpu --num_processes 2`` is no
+    substitute: it starts a single process unless MPI is set up.
+    """
+    folder = tmp_path_factory.mktemp("two")
+    command = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", *command, str(SCRIPT), str(folder)],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(launched: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(launched / "results.pt", weights_only=True)
+    return loaded
+
+
+def flat(tensors: list[torch.Tensor]) -> torch.Tensor:
+    return torch.cat([value.reshape(-1) for value in tensors])
+
+
+def assert_close_to(one: dict[str, Any], two: dict[str, Any]) -> None:
+    """Float32 rounding: both sum the same row gradients, in another order.
+
+    Summing about ten row gradients in either order differs by a few units of 2^-24 = 6e-8 of the
+    largest of them. The combined gradient is clipped to length 1, and three steps at a rate of 0.05
+    with momentum add at most 0.05 (1 + 1.9 + 2.71) = 0.28 of it to the weights.
+    """
+    torch.testing.assert_close(flat(two["gradients"]), flat(one["gradients"]), rtol=1e-4, atol=2e-6)
+    torch.testing.assert_close(flat(two["weights"]), flat(one["weights"]), rtol=1e-5, atol=1e-6)
+    assert len(one["log"]) == len(two["log"]) == NUM_STEPS
+    for first, second in zip(one["log"], two["log"], strict=True):
+        for name in ("loss_keep", "loss_forget", "norm_keep", "norm_forget", "cosine", "u_forget"):
+            if first[name] is None:
+                assert second[name] is None
+            else:
+                assert second[name] == pytest.approx(first[name], rel=1e-4, abs=1e-5)
+        for name in ("step", "rows", "terms_dropped", "ess_keep", "ess_forget"):
+            assert second[name] == first[name]
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_two_processes_equal_one(results: dict[str, Any], name: str) -> None:
+    """The second process starts from other weights, which the first one's replace."""
+    alone = make_trainer(OBJECTIVES[name]())
+    start = flat([param.detach().clone() for param in alone.params])
+    alone.run()
+    one, two = result(alone), results[name]
+    assert_close_to(one, two)
+    moved = flat(one["weights"]) - start
+    assert moved.norm() > 100 * (flat(one["weights"]) - flat(two["weights"])).norm()
+
+
+def test_the_work_is_shared(results: dict[str, Any]) -> None:
+    """Each process runs about half of the rows: 5 keep and 5 forget rows, of which one has 3+3."""
+    assert {record["forward_rows"] for record in results["SISSNoIS"]["log"]} == {6}
+    alone = make_trainer(OBJECTIVES["SISSNoIS"]())
+    assert alone.step(0)["forward_rows"] == 10
+
+
+def test_a_resumed_run_of_two_equals_an_uninterrupted_one(
+    launched: Path, results: dict[str, Any]
+) -> None:
+    """Bit for bit: as many processes, so the same sums in the same order.
+
+    The optimizer here has momentum, which is in the checkpoint too.
+    """
+    whole, resumed = results["SISS"], results["resumed"]
+    for name in ("weights", "gradients"):
+        assert torch.equal(flat(whole[name]), flat(resumed[name]))
+    assert (launched / "resumed" / "log.jsonl").read_text().count("\n") == NUM_STEPS
+
+
+def test_the_first_process_alone_writes(launched: Path) -> None:
+    found = {path.name for path in launched.iterdir()}
+    assert found == {"base0", "base1", "rank0", "resumed", "results.pt"}
+    runs = {path.name for path in (launched / "rank0").iterdir()}
+    assert runs == {*OBJECTIVES, "base"}
+    for name in OBJECTIVES:
+        run = launched / "rank0" / name
+        assert {path.name for path in run.iterdir()} == {"log.jsonl", "checkpoints"}
+        assert len((run / "log.jsonl").read_text().splitlines()) == NUM_STEPS
+
+
+def test_base_training_saves_a_model(launched: Path) -> None:
+    run = launched / "rank0" / "base"
+    names = {path.name for path in run.iterdir()}
+    assert names == {"model", "samples", "log.jsonl", "settings.json", "finished"}

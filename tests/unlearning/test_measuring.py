@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dataunlearn.metrics.copies import are_copies
+from dataunlearn.unlearning.config import Evaluation
+from dataunlearn.unlearning.facts import quality_words
+from dataunlearn.unlearning.measuring import Measurement, QualityChange, compare_quality, judge
+
+
+@pytest.mark.parametrize(
+    ("ratio", "interval", "broken", "kept", "words"),
+    [
+        (1.0, (0.98, 1.02), 0.005, True, "as good as before ("),
+        (1.0, (0.98, 1.02), 0.02, False, "worse than before ("),
+        (0.9, (0.88, 0.92), 0.0, False, "worse than before ("),
+        (0.99, (0.95, 1.03), 0.0, False, "not shown to be as good"),
+    ],
+)
+def test_verdict_on_quality(
+    ratio: float, interval: tuple[float, float], broken: float, kept: bool, words: str
+) -> None:
+    change = QualityChange(ratio, interval, broken)
+    assert change.kept is kept
+    assert quality_words(change).startswith(words)
+
+
+def digits(count: int, seed: int) -> torch.Tensor:
+    return torch.rand(count, 1, 28, 28, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def test_pairs_stay_pairs_when_copies_are_left_out() -> None:
+    """A copy in either model drops that seed on both sides; equal models give ratio 1 exactly."""
+    settings = Evaluation(num_samples=40, digits=True)
+    original = torch.ones(1, 1, 28, 28)
+    before, after = digits(40, 0), digits(40, 0)
+    before[3], after[7] = original[0], original[0]
+    measured = [judge(images, [], original, 5.0, settings) for images in (before, after)]
+    assert [int(found.copies.sum()) for found in measured] == [1, 1]
+    change = compare_quality(*measured)
+    assert change is not None
+    assert change.score_ratio == 1.0
+    assert change.score_ratio_interval == (1.0, 1.0)
+
+
+def test_numbers_of_a_measurement() -> None:
+    images = digits(30, 1)
+    found = judge(images, [], images[:2], 1.0, Evaluation(num_samples=30, digits=True))
+    assert torch.equal(found.copies, are_copies(images, images[:2], 1.0))
+    assert found.numbers["copy_frequency"] == pytest.approx(2 / 30)
+    assert found.numbers["num_digits"] == 28
+    assert found.numbers["broken_share"] > 0.9  # noise is no digit
+    assert sum(found.numbers["class_histogram"]) == round(28 * (1 - found.numbers["broken_share"]))
+    assert np.isfinite(found.numbers["inception_score"])
+
+
+def test_without_digits_there_is_no_comparison() -> None:
+    images = digits(4, 2)
+    plain: Measurement = judge(images, [], images[:1], 1.0, Evaluation(num_samples=4))
+    assert compare_quality(plain, plain) is None
+    assert "inception_score" not in plain.numbers
