@@ -58,8 +58,7 @@ def make_trainers() -> dict[str, Trainer]:
     trainers = {}
     for name, config in configs.items():
         job = prepare(config)
-        phase = job.forgetting(job.teacher())
-        trainers[name] = Trainer(job.model, phase, job.training, shown=False)
+        trainers[name] = Trainer(job.model, job.phases(), job.training, shown=False)
     return trainers
 
 

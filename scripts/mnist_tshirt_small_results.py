@@ -36,9 +36,10 @@ from dataunlearn.report.grids import save_grid
 from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.machine import machine
 from dataunlearn.runtime.run_folder import describe
-from dataunlearn.unlearning.config import Evaluation, StopRule
+from dataunlearn.unlearning.config import Evaluation
 from dataunlearn.unlearning.job import Job, prepare
 from dataunlearn.unlearning.measuring import Measurement, compare_quality, measure
+from dataunlearn.unlearning.method import StopRule
 from dataunlearn.unlearning.run import make_trainer
 
 EVALUATION_SEED = 20271

@@ -14,6 +14,7 @@ from torch import nn
 
 from dataunlearn.data import ArrayImages
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.prediction import FLOW, PREDICTION_TYPES
 from dataunlearn.process import ForwardProcess
 from dataunlearn.rows import Pair
@@ -61,7 +62,7 @@ def make_model(make_unet: Callable[..., UNet2DModel]) -> Callable[..., Diffusion
 
     def make(seed: int = 0, **changes: Any) -> DiffusionModel:
         pipeline = DDPMPipeline(make_unet(seed, **changes), DDPMScheduler())
-        return DiffusionModel.from_pipeline(pipeline)
+        return wrap_pipeline(pipeline)
 
     return make
 

@@ -21,7 +21,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from dataunlearn.base_models.config import BaseModel
 from dataunlearn.base_models.pixel import train_base
 from dataunlearn.data import ArrayImages
-from dataunlearn.models import DiffusionModel
+from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.objectives import OBJECTIVES, Objective
 from dataunlearn.runtime.interrupt import InterruptedRunError
 from dataunlearn.training.config import Ema, Training
@@ -70,13 +70,13 @@ def make_trainer(
     """
     torch.manual_seed(init_seed)
     pipeline = DDPMPipeline(UNet2DModel(**UNET), DDPMScheduler())
-    model = DiffusionModel.from_pipeline(pipeline)
+    model = wrap_pipeline(pipeline)
     sampler = PairSampler(
         pictures(9, 0), pictures(3, 1), model.process, batch_pairs=CONFIG.batch_pairs, seed=4
     )
     trainer = Trainer(
         model,
-        Phase([StepPart(sampler, objective)], objective.default_combination),
+        [Phase([StepPart(sampler, objective)], objective.default_combination)],
         CONFIG,
         run_dir=run_dir,
         accelerator=accelerator,
@@ -106,7 +106,7 @@ def base_model(folder: Path) -> BaseModel:
 def interrupt_after_one(trainer: Trainer, steps_done: int) -> bool:
     if steps_done == 1:
         trainer.save()
-        raise InterruptedRunError(steps_done, trainer.run_dir)
+        raise InterruptedRunError(steps_done, trainer.loop.run_dir)
     return False
 
 

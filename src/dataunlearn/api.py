@@ -1,8 +1,7 @@
-"""The calls a user needs."""
+"""The two calls that a user needs: unlearn and audit."""
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,12 @@ from dataunlearn.metrics.audit.audit import AuditedImage, audit_images
 from dataunlearn.metrics.audit.config import AuditSettings
 from dataunlearn.metrics.audit.run import run_audit
 from dataunlearn.models import DiffusionModel, load_model
+from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.loading import best_device
 from dataunlearn.objectives import SISS, Objective
-from dataunlearn.unlearning.config import Unlearning
-from dataunlearn.unlearning.job import prepare
+from dataunlearn.runtime.checks import require
+from dataunlearn.unlearning.config import Settings
+from dataunlearn.unlearning.job import prepare_with
 from dataunlearn.unlearning.run import UnlearnResult, run_job
 
 
@@ -40,7 +41,7 @@ def unlearn(
         objective: The method; SISS with lambda 0.5 by default.
         out: Folder for the new model, the log and the report; None keeps everything in memory.
         shown: Whether to draw progress bars.
-        **settings: Any other field of :class:`dataunlearn.unlearning.config.Unlearning`, for
+        **settings: Any field of :class:`dataunlearn.unlearning.config.Settings`, for
             example ``steps=100`` or ``combination=NormFix(ratio=0.2)``.
 
     Returns:
@@ -51,24 +52,14 @@ def unlearn(
         NotMemorisedError: If the model does not reproduce the forget images (``force=True`` goes
             on).
     """
-    in_memory = not isinstance(pipeline, (str, Path))
-    config = Unlearning(
-        model=type(pipeline).__name__ if in_memory else str(pipeline),
-        forget=_named(forget, "forget"),
-        keep=_named(keep, "keep"),
-        out=Path(out) if out is not None else Path(tempfile.gettempdir()) / "unused",
-        objective=objective or SISS(),
-        **settings,
+    config = Settings(objective=objective or SISS(), **settings)
+    model = opened(
+        pipeline,
+        scheduler=config.scheduler,
+        image_size=config.image_size,
+        device=config.device,
     )
-    model = DiffusionModel.from_pipeline(pipeline) if in_memory else None
-    job = prepare(
-        config,
-        model=model,
-        forget=forget,
-        keep=None if isinstance(keep, str) else keep,
-        device=config.device or best_device(),
-        shown=shown,
-    )
+    job = prepare_with(model, config, forget, keep, shown=shown)
     folder = Path(out) if out is not None else None
     result = run_job(job, out=folder, say=lambda text: None, shown=shown)
     assert result is not None  # only the side processes of a distributed run return nothing
@@ -105,10 +96,7 @@ def audit(
         ValueError: On bad input, before any work.
     """
     chosen = AuditSettings(**settings)
-    if isinstance(pipeline, (str, Path)):
-        model = load_model(str(pipeline), device=device or best_device())
-    else:
-        model = DiffusionModel.from_pipeline(pipeline)
+    model = opened(pipeline, device=device)
     model.denoiser.eval()
     questioned = open_images(images, model.image_shape, resize=resize, role="audited")
     kept = (
@@ -119,6 +107,26 @@ def audit(
     return run_audit(model, questioned, kept, chosen, Path(out), shown=shown)
 
 
-def _named(source: ImageSource, role: str) -> str:
-    """A source's path, or words for images in memory."""
-    return str(source) if isinstance(source, (str, Path)) else f"({role} images in memory)"
+def opened(
+    pipeline: Any,
+    *,
+    scheduler: str | None = None,
+    image_size: int | None = None,
+    device: str | None = None,
+) -> DiffusionModel:
+    """A pipeline in memory, wrapped, or the one in a folder or of a hub id, loaded.
+
+    Args:
+        pipeline: As for :func:`unlearn`.
+        scheduler: Folder with the scheduler's config, for a bare unet folder.
+        image_size: Pixels of a side that a text-to-image model works at; None for its own.
+        device: Where to put it; None leaves a pipeline in memory where it is, and takes the best
+            there is for another.
+    """
+    if not isinstance(pipeline, (str, Path)):
+        require(scheduler is None, "a pipeline in memory has its scheduler: leave out scheduler")
+        model = wrap_pipeline(pipeline, image_size=image_size)
+        return model if device is None else model.to(device)
+    return load_model(
+        str(pipeline), scheduler=scheduler, image_size=image_size, device=device or best_device()
+    )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dataunlearn.conditioning import Cond, join_conds
+from dataunlearn.questions import Question, join_questions
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,17 +55,38 @@ class Term:
     Attributes:
         target: What the model should predict, ``(R, *shape)``.
         weight: Importance of each row, ``(R,)`` float32, at least 0; 0 where the side is absent.
+        question: What the frozen model is asked instead, row by row; None asks nothing. Its answer
+            then takes the target's place: the engine asks.
     """
 
     target: Tensor
     weight: Tensor
+    question: Question | None = None
+
+    def take(self, indices: Tensor) -> Term:
+        """The rows at ``indices``."""
+        question = None if self.question is None else self.question.take(indices)
+        return Term(self.target[indices], self.weight[indices], question)
+
+    def to(self, device: torch.device) -> Term:
+        """The same rows on another device."""
+        question = None if self.question is None else self.question.to(device)
+        return Term(self.target.to(device), self.weight.to(device), question)
+
+    def scaled(self, factor: float) -> Term:
+        """The same rows with their weights multiplied by ``factor``."""
+        return replace(self, weight=self.weight * factor)
+
+    def asking(self) -> Term:
+        """The same rows, each asking the frozen model for its prediction of the row as it is."""
+        return replace(self, question=Question(torch.ones_like(self.weight, dtype=torch.bool)))
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
     """R noisy inputs with a keep and a forget target each.
 
-    A side's loss is sum over rows of weight * |prediction - target|^2, divided by ``num_pairs``.
+    A side's loss is the sum over rows of weight * |prediction - target|^2, over ``num_pairs``.
 
     Attributes:
         inputs: Noisy samples ``(R, *shape)``.
@@ -89,6 +111,8 @@ class Rows:
         for term in (self.keep, self.forget):
             if term.target.shape != self.inputs.shape or term.weight.shape != self.t.shape:
                 raise ValueError("each target needs the inputs' shape, each weight the timesteps'")
+            if term.question is not None and len(term.question) != len(self.t):
+                raise ValueError("a question needs one entry for each row")
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -98,8 +122,8 @@ class Rows:
         return Rows(
             self.inputs[indices],
             self.t[indices],
-            Term(self.keep.target[indices], self.keep.weight[indices]),
-            Term(self.forget.target[indices], self.forget.weight[indices]),
+            self.keep.take(indices),
+            self.forget.take(indices),
             None if self.cond is None else self.cond[indices],
             self.num_pairs,
         )
@@ -109,24 +133,35 @@ class Rows:
         return Rows(
             self.inputs.to(device),
             self.t.to(device),
-            Term(self.keep.target.to(device), self.keep.weight.to(device)),
-            Term(self.forget.target.to(device), self.forget.weight.to(device)),
+            self.keep.to(device),
+            self.forget.to(device),
             None if self.cond is None else self.cond.to(device),
             self.num_pairs,
         )
 
     def scaled(self, factor: float) -> Rows:
         """The same rows with both sides' weights multiplied by ``factor``."""
-        return replace(
-            self,
-            keep=replace(self.keep, weight=self.keep.weight * factor),
-            forget=replace(self.forget, weight=self.forget.weight * factor),
-        )
+        return replace(self, keep=self.keep.scaled(factor), forget=self.forget.scaled(factor))
+
+    def over_pairs(self, factor: float = 1.0) -> Rows:
+        """The rows with B in their weights: ``factor`` over ``num_pairs``, which is 1 from then on.
+
+        Nothing else divides by B.
+        """
+        if self.num_pairs == 1 and factor == 1:
+            return self
+        return replace(self.scaled(factor / self.num_pairs), num_pairs=1)
 
 
-def stack_terms(first: Term, second: Term) -> Term:
-    """Two terms' rows one after the other."""
-    return Term(torch.cat([first.target, second.target]), torch.cat([first.weight, second.weight]))
+def stack_terms(first: Term, second: Term, conds: Sequence[Cond] = ()) -> Term:
+    """Two terms' rows one after the other; ``conds`` are the rows' own conditionings, if any."""
+    return Term(
+        torch.cat([first.target, second.target]),
+        torch.cat([first.weight, second.weight]),
+        join_questions(
+            first.question, second.question, (len(first.weight), len(second.weight)), conds
+        ),
+    )
 
 
 def concatenate(parts: Sequence[tuple[Rows, float]]) -> Rows:
@@ -138,19 +173,18 @@ def concatenate(parts: Sequence[tuple[Rows, float]]) -> Rows:
     Returns:
         Rows with ``num_pairs`` 1: every part's weights are already divided by its own number.
     """
-    scaled = [rows.scaled(factor / rows.num_pairs) for rows, factor in parts]
+    scaled = [rows.over_pairs(factor) for rows, factor in parts]
     joined = scaled[0]
     for rows in scaled[1:]:
         if (joined.cond is None) != (rows.cond is None):
             raise ValueError("all parts of a step need conditioning, or none")
-        cond = None
-        if joined.cond is not None and rows.cond is not None:
-            cond = join_conds([joined.cond, rows.cond])
+        conds = [each for each in (joined.cond, rows.cond) if each is not None]
         joined = Rows(
             torch.cat([joined.inputs, rows.inputs]),
             torch.cat([joined.t, rows.t]),
-            stack_terms(joined.keep, rows.keep),
-            stack_terms(joined.forget, rows.forget),
-            cond,
+            stack_terms(joined.keep, rows.keep, conds),
+            stack_terms(joined.forget, rows.forget, conds),
+            join_conds(conds) if conds else None,
+            num_pairs=1,
         )
-    return replace(joined, num_pairs=1)
+    return joined

@@ -31,6 +31,7 @@ from dataunlearn.cli import main as cli
 from dataunlearn.conditioning import TextCond
 from dataunlearn.data import ArrayImages
 from dataunlearn.models import DiffusionModel, load_model, save_model
+from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.sampling import generate
 from dataunlearn.models.saving import hash_model
 from dataunlearn.recipes.emoji_sd import emoji_sd
@@ -216,7 +217,7 @@ class TestModel:
         assert 0.04 < share < 0.16  # 0.1 ± 4 standard deviations
 
     def test_it_predicts_as_the_pipeline_does(self, model: DiffusionModel) -> None:
-        plain = DiffusionModel.from_pipeline(model.pipeline)
+        plain = wrap_pipeline(model.pipeline)
         model.denoiser.eval()
         pictures = [
             generate(wrapped, 2, num_steps=2, prompts=NAMES, seed=3) for wrapped in (model, plain)
@@ -345,7 +346,7 @@ class TestRun:
     ) -> None:
         first = train_text_to_image(config, tmp_path / "first", shown=False)
         monkeypatch.setattr(
-            "dataunlearn.base_models.autoencoder._Loop", None
+            "dataunlearn.base_models.autoencoder.AutoencoderTrainer", None
         )  # training again would fail
         second = replace(
             config,

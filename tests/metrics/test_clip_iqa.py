@@ -13,7 +13,7 @@ from dataunlearn.base_models.tokenizer import train_tokenizer
 from dataunlearn.metrics.catalogue import MEASURES
 from dataunlearn.metrics.clip_iqa import ClipIQA, clip_iqa, open_clip_iqa
 from dataunlearn.metrics.inputs import Inputs
-from dataunlearn.models import DiffusionModel
+from dataunlearn.models.families import wrap_pipeline
 from tiny_pipelines import stable_diffusion
 
 SIZE = 16
@@ -90,7 +90,7 @@ def test_a_metric_can_be_used_again(folder: Path) -> None:
 
 
 def test_measure_of_samples(folder: Path) -> None:
-    model = DiffusionModel.from_pipeline(stable_diffusion())
+    model = wrap_pipeline(stable_diffusion())
     inputs = Inputs(model, prompts=["red"], num_samples=3, sampling_steps=1, shown=False)
     measure = MEASURES["clip_iqa"](clip=str(folder))  # type: ignore[call-arg]
     measure.check(inputs)
@@ -122,7 +122,7 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_grey_and_missing_pictures_are_errors(folder: Path) -> None:
-    model = DiffusionModel.from_pipeline(stable_diffusion())
+    model = wrap_pipeline(stable_diffusion())
     model.image_shape = (1, 16, 16)
     with pytest.raises(ValueError, match="RGB pictures; the model draws"):
         ClipIQA(str(folder)).check(Inputs(model))

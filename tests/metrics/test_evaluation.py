@@ -18,6 +18,7 @@ from dataunlearn.metrics.catalogue import MEASURES
 from dataunlearn.metrics.evaluation import evaluate
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.families import wrap_pipeline
 
 SHAPE = (1, 28, 28)
 SMALL: dict[str, dict[str, Any]] = {
@@ -42,7 +43,7 @@ def tiny(seed: int) -> DiffusionModel:
         layers_per_block=1,
         norm_num_groups=4,
     )
-    model = DiffusionModel.from_pipeline(DDPMPipeline(unet, DDPMScheduler()))
+    model = wrap_pipeline(DDPMPipeline(unet, DDPMScheduler()))
     model.denoiser.eval()
     return model
 

@@ -18,6 +18,7 @@ from dataunlearn.metrics.membership import (
     membership_tpr,
 )
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.sampling import noise_for
 from dataunlearn.runtime.seeding import mix_seed
 
@@ -36,7 +37,7 @@ def model() -> DiffusionModel:
         norm_num_groups=4,
     )
     pipeline = DDPMPipeline(unet, DDPMScheduler(prediction_type="v_prediction"))
-    found = DiffusionModel.from_pipeline(pipeline)
+    found = wrap_pipeline(pipeline)
     found.denoiser.eval()
     return found
 
@@ -133,7 +134,7 @@ def test_empty_sides_and_infinite_losses_are_errors() -> None:
 
 def test_a_model_with_fewer_noise_levels_is_measured_at_its_own(model: DiffusionModel) -> None:
     scheduler = DDPMScheduler(num_train_timesteps=100)
-    short = DiffusionModel.from_pipeline(DDPMPipeline(model.denoiser.unet, scheduler))
+    short = wrap_pipeline(DDPMPipeline(model.denoiser.unet, scheduler))
     pixels = np.random.default_rng(0).integers(0, 256, (3, 1, 8, 8), dtype=np.uint8)
     inputs = Inputs(short, forget=ArrayImages(pixels[:1]), keep=ArrayImages(pixels[1:]))
     measure = Membership(num_draws=1, each_timestep=True)

@@ -19,6 +19,7 @@ from dataunlearn.metrics.prompt_memory import (
     prompt_memory,
 )
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.sampling import generate, noise_for
 from dataunlearn.prompts.labels import LikeLabelled, label_memorised
 from tiny_pipelines import CAPTIONS, stable_diffusion
@@ -48,7 +49,7 @@ class Remembers(nn.Module):
 @pytest.fixture
 def model() -> DiffusionModel:
     """Of the captions "red" and "blue" it knows a picture each, of "green" none."""
-    found = DiffusionModel.from_pipeline(stable_diffusion())
+    found = wrap_pipeline(stable_diffusion())
     found.guidance = 1.0
     latents = 4 * torch.randn(2, *found.shape, generator=torch.Generator().manual_seed(2))
     found.denoiser = Remembers(found, {"red": latents[0], "blue": latents[1]})

@@ -21,6 +21,7 @@ from dataunlearn.metrics.text_noise import (
     text_noise_norms,
 )
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.sampling import noise_for
 from dataunlearn.prediction import FLOW, PREDICTION_TYPES
 from dataunlearn.process import ForwardProcess
@@ -50,7 +51,7 @@ class Shifted(nn.Module):
 
 
 def wrapped(pipeline: Any) -> DiffusionModel:
-    model = DiffusionModel.from_pipeline(pipeline)
+    model = wrap_pipeline(pipeline)
     model.denoiser.eval()
     return model
 
@@ -61,9 +62,9 @@ def shifted(pipeline: Any) -> tuple[DiffusionModel, float]:
     shift = torch.randn(model.shape, generator=torch.Generator().manual_seed(0))
     model.denoiser = Shifted(shift)
     numbers = {"": 0.0, "red": 1.0, "blue": 3.0}
-    model.space.given = {
-        text: TextCond({"number": torch.tensor([value])}) for text, value in numbers.items()
-    }
+    model.space.encode_texts = lambda texts: TextCond(
+        {"number": torch.tensor([numbers[text] for text in texts])}
+    )
     return model, float(shift.norm())
 
 

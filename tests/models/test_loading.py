@@ -22,6 +22,7 @@ from diffusers import (
 )
 
 from dataunlearn.models import DiffusionModel, load_model, save_model
+from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.saving import hash_model, hash_weights
 from dataunlearn.runtime.files import replace_folder
 
@@ -66,7 +67,7 @@ class TestSave:
         self, tmp_path: Path, make_unet: MakeUnet, pipeline_class: Any, scheduler_class: Any
     ) -> None:
         scheduler = scheduler_class(beta_end=0.015, clip_sample=False)
-        model = DiffusionModel.from_pipeline(pipeline_class(make_unet(), scheduler))
+        model = wrap_pipeline(pipeline_class(make_unet(), scheduler))
         save_model(model, tmp_path / "model")
         found = DiffusionPipeline.from_pretrained(str(tmp_path / "model"))
         assert type(found) is pipeline_class

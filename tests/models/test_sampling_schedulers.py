@@ -12,7 +12,7 @@ from diffusers import (
     UNet2DModel,
 )
 
-from dataunlearn.models import DiffusionModel
+from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.sampling import denoise
 
 
@@ -33,7 +33,7 @@ def tiny_model(scheduler, pipeline_class=DDIMPipeline):
     pipeline = pipeline_class(unet, scheduler)
     # DDIMPipeline converts its scheduler, DDPMPipeline does not mind which it is given.
     pipeline.scheduler = scheduler
-    return DiffusionModel.from_pipeline(pipeline)
+    return wrap_pipeline(pipeline)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dataunlearn.conditioning import TextCond, same_conds
 from dataunlearn.data import ArrayImages
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.flow_transformers import from_patches, patch_positions, to_patches
 from dataunlearn.models.sampling import (
     generate,
@@ -33,7 +34,7 @@ def make_images(count: int = 3, size: int = 16) -> ArrayImages:
 
 @pytest.fixture(params=FAMILIES)
 def model(request: pytest.FixtureRequest) -> DiffusionModel:
-    found = DiffusionModel.from_pipeline(FAMILIES[request.param]())
+    found = wrap_pipeline(FAMILIES[request.param]())
     found.denoiser.eval()
     return found
 
@@ -110,7 +111,7 @@ class TestAgainstDiffusers:
         pipeline.scheduler = type(pipeline.scheduler).from_config(
             pipeline.scheduler.config, timestep_spacing="trailing", steps_offset=0
         )
-        model = DiffusionModel.from_pipeline(pipeline)
+        model = wrap_pipeline(pipeline)
         model.denoiser.eval()
         ours = generate(model, 1, num_steps=4, prompts=["red"], seed=1)
         theirs = pipeline(
@@ -137,7 +138,7 @@ class TestAgainstDiffusers:
 
 class TestLatents:
     def test_draws_have_the_posteriors_mean_and_deviation(self) -> None:
-        model = DiffusionModel.from_pipeline(stable_diffusion())
+        model = wrap_pipeline(stable_diffusion())
         images = make_images(1)
         many = torch.zeros(4000, dtype=torch.int64)
         draws = model.space.samples(images, many, torch.Generator().manual_seed(0))
@@ -147,14 +148,14 @@ class TestLatents:
         torch.testing.assert_close(draws.std(0), known.std[0] * scale, atol=0.02, rtol=0.05)
 
     def test_a_picture_is_encoded_once(self) -> None:
-        model = DiffusionModel.from_pipeline(stable_diffusion())
+        model = wrap_pipeline(stable_diffusion())
         images = make_images(3)
         model.space.samples(images, torch.arange(3))
         model.pipeline.vae = model.space.coder.vae.encode = None  # a second encoding would fail
         model.space.samples(images, torch.tensor([2, 0, 2]))
 
     def test_captions_for_some_pictures_only_are_refused(self) -> None:
-        model = DiffusionModel.from_pipeline(stable_diffusion())
+        model = wrap_pipeline(stable_diffusion())
         pixels = np.zeros((2, 3, 16, 16), np.uint8)
         mixed = ArrayImages(pixels, captions=["red", None])  # type: ignore[list-item]
         with pytest.raises(ValueError, match="1 of 2 keep images have no caption"):
@@ -163,7 +164,7 @@ class TestLatents:
 
 class TestGuidance:
     def test_scale_one_asks_once_and_other_scales_extrapolate(self) -> None:
-        model = DiffusionModel.from_pipeline(stable_diffusion())
+        model = wrap_pipeline(stable_diffusion())
         model.denoiser.eval()
         noisy, t = torch.randn(1, *model.shape), torch.tensor([300])
         cond, nothing = model.space.drawn(range(1), ["red"]), model.space.nothing(1)
@@ -175,7 +176,7 @@ class TestGuidance:
         torch.testing.assert_close(model.predict(noisy, t, cond), given)
 
     def test_no_caption_is_the_empty_prompt(self) -> None:
-        model = DiffusionModel.from_pipeline(stable_diffusion())
+        model = wrap_pipeline(stable_diffusion())
         images = ArrayImages(np.zeros((1, 3, 16, 16), np.uint8))
         found = model.space.conditions(images, torch.tensor([0]))
         assert same_conds(found, model.space.nothing(1))
@@ -186,15 +187,15 @@ class TestRefusals:
         pipeline = stable_diffusion()
         pipeline.unet = unet(in_channels=9)
         with pytest.raises(ValueError, match="9 input and 4 output channels"):
-            DiffusionModel.from_pipeline(pipeline)
+            wrap_pipeline(pipeline)
 
     def test_a_pipeline_that_no_adapter_fits(self) -> None:
         pipeline = StableDiffusionImg2ImgPipeline(**stable_diffusion().components)
         with pytest.raises(ValueError, match=r"Img2ImgPipeline with UNet2DCond.* is"):
-            DiffusionModel.from_pipeline(pipeline)
+            wrap_pipeline(pipeline)
 
     def test_a_denoiser_without_prompts(self) -> None:
-        model = DiffusionModel.from_pipeline(stable_diffusion())
+        model = wrap_pipeline(stable_diffusion())
         with pytest.raises(ValueError, match="needs prompts"):
             model.denoiser(torch.randn(1, *model.shape), torch.tensor([1]), None)
 
@@ -206,7 +207,7 @@ class TestShift:
     def test_a_fixed_shift(self, shift: float) -> None:
         pipeline = stable_diffusion_3()
         pipeline.scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
-        model = DiffusionModel.from_pipeline(pipeline)
+        model = wrap_pipeline(pipeline)
         pipeline.scheduler.set_timesteps(sigmas=np.linspace(1, 1 / 8, 8))
         expected = pipeline.scheduler.timesteps.round().int().tolist()
         assert model_timesteps(model, 1000, 8) == expected
@@ -214,7 +215,7 @@ class TestShift:
     def test_a_shift_that_grows_with_the_picture(self) -> None:
         pipeline = flux()
         pipeline.scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
-        model = DiffusionModel.from_pipeline(pipeline)
+        model = wrap_pipeline(pipeline)
         patches = 16  # 8 x 8 latents in patches of 2 x 2
         mu = calculate_shift(patches)
         pipeline.scheduler.set_timesteps(sigmas=np.linspace(1, 1 / 8, 8), mu=mu)
@@ -222,7 +223,7 @@ class TestShift:
         assert model_timesteps(model, 1000, 8) == expected
 
     def test_from_a_lower_level_it_begins_there(self) -> None:
-        model = DiffusionModel.from_pipeline(stable_diffusion_3())
+        model = wrap_pipeline(stable_diffusion_3())
         steps = model_timesteps(model, 400, 4)
         assert steps[0] == 400
         assert len(steps) == 4

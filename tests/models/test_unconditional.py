@@ -17,14 +17,14 @@ from diffusers import (
     VQModel,
 )
 
-from dataunlearn.models import DiffusionModel
+from dataunlearn.models.families import wrap_pipeline
 
 MakeUnet = Callable[..., UNet2DModel]
 
 
 def test_the_adapter_is_the_network(make_unet: MakeUnet) -> None:
     unet = make_unet()
-    model = DiffusionModel.from_pipeline(DDPMPipeline(unet, DDPMScheduler()), "here")
+    model = wrap_pipeline(DDPMPipeline(unet, DDPMScheduler()), "here")
     noisy, t = torch.randn(3, 1, 8, 8), torch.tensor([0, 500, 999])
     with torch.no_grad():
         assert torch.equal(model.denoiser(noisy, t), unet(noisy, t).sample)
@@ -37,7 +37,7 @@ def test_the_adapter_is_the_network(make_unet: MakeUnet) -> None:
 
 def test_labels_reach_the_network(make_unet: MakeUnet) -> None:
     unet = make_unet(num_class_embeds=3)
-    model = DiffusionModel.from_pipeline(DDPMPipeline(unet, DDPMScheduler()))
+    model = wrap_pipeline(DDPMPipeline(unet, DDPMScheduler()))
     assert model.num_classes == 3
     noisy, t = torch.randn(2, 1, 8, 8), torch.tensor([5, 5])
     with torch.no_grad():
@@ -52,13 +52,13 @@ def test_labels_reach_the_network(make_unet: MakeUnet) -> None:
 
 def test_pictures_need_not_be_square(make_unet: MakeUnet) -> None:
     unet = make_unet(sample_size=(8, 16), in_channels=3, out_channels=3)
-    assert DiffusionModel.from_pipeline(DDPMPipeline(unet, DDPMScheduler())).shape == (3, 8, 16)
+    assert wrap_pipeline(DDPMPipeline(unet, DDPMScheduler())).shape == (3, 8, 16)
 
 
 @pytest.mark.parametrize("clips", [True, False])
 def test_clipping_is_read_from_the_scheduler(make_unet: MakeUnet, clips: bool) -> None:
     pipeline = DDIMPipeline(make_unet(), DDIMScheduler(clip_sample=clips))
-    assert DiffusionModel.from_pipeline(pipeline).clips_samples is clips
+    assert wrap_pipeline(pipeline).clips_samples is clips
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_unsupported_networks_are_refused(
 ) -> None:
     pipeline = DDPMPipeline(make_unet(**changes), DDPMScheduler())
     with pytest.raises(ValueError, match=f"over there: .*{message}"):
-        DiffusionModel.from_pipeline(pipeline, "over there")
+        wrap_pipeline(pipeline, "over there")
 
 
 def test_other_classes_are_refused(make_unet: MakeUnet) -> None:
@@ -95,4 +95,4 @@ def test_other_classes_are_refused(make_unet: MakeUnet) -> None:
     }
     for message, pipeline in unsupported.items():
         with pytest.raises(ValueError, match=message):
-            DiffusionModel.from_pipeline(pipeline)
+            wrap_pipeline(pipeline)

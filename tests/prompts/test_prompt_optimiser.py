@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from dataunlearn.conditioning import TextCond
 from dataunlearn.metrics.text_noise import text_noise_norms
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.prompts.prompt_optimiser import PromptOptimiser
 from tiny_pipelines import FAMILIES, stable_diffusion, stable_diffusion_xl
 
@@ -29,14 +30,14 @@ class Linear(nn.Module):
 
 
 def wrapped(family: str) -> DiffusionModel:
-    model = DiffusionModel.from_pipeline(FAMILIES[family]())
+    model = wrap_pipeline(FAMILIES[family]())
     model.denoiser.eval()
     return model
 
 
 def linear_model() -> tuple[DiffusionModel, Tensor, Tensor, Tensor]:
     """The model, its matrix, and the embeddings of "red" and of no prompt, in float64."""
-    model = DiffusionModel.from_pipeline(stable_diffusion())
+    model = wrap_pipeline(stable_diffusion())
     red, empty = (model.space.prompts([text]).fields["prompt"] for text in ("red", ""))
     model.denoiser = Linear(red[0].numel(), model.shape)
     weight = model.denoiser.weight.detach().double()
@@ -107,7 +108,7 @@ def test_the_embedding_alone_changes(family: str) -> None:
 
 def test_norms_are_those_of_the_first_sampling_step() -> None:
     """The measure of the new embedding, from the same noise, is the last norm."""
-    model = DiffusionModel.from_pipeline(stable_diffusion_xl())
+    model = wrap_pipeline(stable_diffusion_xl())
     model.denoiser.eval()
     found = PromptOptimiser(max_steps=3, draws=3, seed=5, target=1e-6)(model, "red")
     measured = text_noise_norms(model, found.cond, timesteps=[999], draws=3, seed=5)

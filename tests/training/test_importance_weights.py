@@ -10,7 +10,7 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from dataunlearn.data import open_images
-from dataunlearn.models import DiffusionModel
+from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.objectives import SISS, BernoulliSubscore, Objective
 from dataunlearn.process import ForwardProcess
 from dataunlearn.rows import Pair
@@ -33,7 +33,7 @@ def trainer(size: int, objective: Objective, timesteps: TimestepPolicy) -> Train
         layers_per_block=1,
         norm_num_groups=4,
     )
-    model = DiffusionModel.from_pipeline(DDPMPipeline(unet, DDPMScheduler()))
+    model = wrap_pipeline(DDPMPipeline(unet, DDPMScheduler()))
     pixels = np.random.default_rng(0).choice(np.array([0, 255], np.uint8), (9, size, size))
     sampler = PairSampler(
         open_images(pixels[1:], model.shape),
@@ -45,7 +45,7 @@ def trainer(size: int, objective: Objective, timesteps: TimestepPolicy) -> Train
     )
     training = Training(steps=20, batch_pairs=32, learning_rate=1e-3)
     part = StepPart(sampler, objective)
-    return Trainer(model, Phase([part], objective.default_combination), training, shown=False)
+    return Trainer(model, [Phase([part], objective.default_combination)], training, shown=False)
 
 
 def warning_of(trainer: Trainer) -> str | None:

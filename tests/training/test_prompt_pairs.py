@@ -11,6 +11,7 @@ import torch
 from dataunlearn.conditioning import TextCond, same_conds
 from dataunlearn.data import ArrayImages
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.training.pairs import PairSampler, PromptPairSampler, shares_prompts
 from tiny_pipelines import stable_diffusion
 
@@ -23,7 +24,7 @@ def make_images(captions: list[str], seed: int) -> ArrayImages:
 
 @pytest.fixture(scope="module")
 def model() -> DiffusionModel:
-    return DiffusionModel.from_pipeline(stable_diffusion())
+    return wrap_pipeline(stable_diffusion())
 
 
 KEEP = ["red"] * 5 + ["blue"] * 2 + ["green"] * 3

@@ -70,7 +70,7 @@ def make_trainer(
         )
         return Trainer(
             model,
-            Phase([StepPart(sampler, objective)], combination),
+            [Phase([StepPart(sampler, objective)], combination)],
             config,
             run_dir=run_dir,
             callbacks=[callback] if callback is not None else [],
@@ -105,8 +105,8 @@ def without_seconds(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def assert_log_on_disk(trainer: Trainer) -> None:
-    assert trainer.run_dir is not None
-    records = read_log(trainer.run_dir / "log.jsonl")
+    assert trainer.loop.run_dir is not None
+    records = read_log(trainer.loop.run_dir / "log.jsonl")
     assert records == trainer.log.records
     assert [record["step"] for record in records] == list(range(1, NUM_STEPS + 1))
 

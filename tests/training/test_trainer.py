@@ -14,8 +14,8 @@ from dataunlearn.combine import DEFAULT_RATIO, BoundedDescent, Combination, Fixe
 from dataunlearn.data import ArrayImages
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.space import PixelSpace
-from dataunlearn.models.teacher import frozen_copy
 from dataunlearn.objectives import OBJECTIVES, SISS, NaiveDeletion, NegGrad, Objective, SISSNoIS
+from dataunlearn.rows import Term
 from dataunlearn.runtime.files import read_log
 from dataunlearn.runtime.interrupt import InterruptedRunError
 from dataunlearn.training.config import Ema, Training
@@ -53,7 +53,7 @@ def make_trainer(
         )
         return Trainer(
             model,
-            Phase([StepPart(sampler, objective)], combination or objective.default_combination),
+            [Phase([StepPart(sampler, objective)], combination or objective.default_combination)],
             config,
             shown=False,
             **options,
@@ -391,7 +391,9 @@ class TestClasses:
         )
         part = StepPart(sampler, objective)
         config = replace(CONFIG, weight_decay=0.0)
-        trainer = Trainer(model, Phase([part], objective.default_combination), config, shown=False)
+        trainer = Trainer(
+            model, [Phase([part], objective.default_combination)], config, shown=False
+        )
         embedding = model.denoiser.unet.class_embedding.weight
         before = embedding.detach().clone()
         assert len(trainer.run()) == 3
@@ -412,7 +414,7 @@ class TestClasses:
             space=PixelSpace(3),
         )
         trainer = Trainer(
-            model, Phase([StepPart(sampler, SISS())], NormFix(ratio=0.1)), CONFIG, shown=False
+            model, [Phase([StepPart(sampler, SISS())], NormFix(ratio=0.1))], CONFIG, shown=False
         )
         with pytest.raises(ValueError, match="conditioning='forget'"):
             trainer.run()
@@ -433,8 +435,13 @@ class TestSettle:
     def trainer(self, make_model, make_images, run_dir=None, settling=True, again_at=None):
         model = make_model()
         sampler = PairSampler(make_images(6), make_images(2, seed=1), model.process, batch_pairs=4)
-        phase = Phase([StepPart(sampler, NaiveDeletion())], NaiveDeletion.default_combination)
-        phases = [replace(phase, teacher=frozen_copy(model.denoiser)), phase]
+        phases = [
+            Phase(
+                [StepPart(sampler, NaiveDeletion(), keep_predictions=towards_predictions)],
+                NaiveDeletion.default_combination,
+            )
+            for towards_predictions in (True, False)
+        ]
 
         def callback(trainer, steps_done):
             if steps_done == again_at:
@@ -444,11 +451,13 @@ class TestSettle:
 
         return Trainer(
             model,
-            Phase([StepPart(sampler, SISSNoIS())], SISSNoIS.default_combination),
+            [
+                Phase([StepPart(sampler, SISSNoIS())], SISSNoIS.default_combination),
+                *(phases if settling else []),
+            ],
             Training(steps=5, batch_pairs=4, learning_rate=1e-3, checkpoint_every_steps=3),
             run_dir=run_dir,
             callbacks=[callback],
-            settling=phases if settling else [],
             shown=False,
         )
 
@@ -492,7 +501,7 @@ class TestSettle:
         assert [record["u_forget"] != 0 for record in log] == [True, True, False, True, False]
         assert (trainer.settled_after, trainer.times_settled) == (4, 2)
         assert trainer.phase is trainer.settling[1]
-        assert trainer.phase.teacher is None
+        assert not trainer.phase.asks
 
     def test_resume_after_forgetting_again(self, make_model, make_images, tmp_path):
         whole = self.trainer(make_model, make_images, again_at=3)
@@ -507,20 +516,22 @@ class TestSettle:
         for first, second in zip(whole.params, resumed.params, strict=True):
             assert torch.equal(first, second)
 
-    def test_targets_are_what_the_teacher_predicts(self, make_model, make_images):
+    def test_targets_are_what_the_frozen_model_predicts(self, make_model, make_images):
         trainer = self.trainer(make_model, make_images)
-        teacher = trainer.settling[0].teacher
+        frozen = trainer.frozen
         trainer.run()  # the model moves away; the copy must not
-        rows, denoiser = trainer.rows(3), trainer.model.denoiser
+        rows = trainer.settling[0].rows(trainer.model.process, 3)
+        denoiser = trainer.model.denoiser
         with torch.no_grad():
             expected = torch.cat(
-                [teacher(rows.inputs[i : i + 1], rows.t[i : i + 1], None) for i in range(len(rows))]
+                [frozen(rows.inputs[i : i + 1], rows.t[i : i + 1], None) for i in range(len(rows))]
             )
-        plain = replace(rows, keep=replace(rows.keep, target=expected))
-        given, asked = trainer.engine(denoiser, plain), trainer.engine(denoiser, rows, 0, teacher)
+        plain = replace(rows, keep=Term(expected, rows.keep.weight))
+        given, asked = trainer.engine(denoiser, plain), trainer.engine(denoiser, rows, 0, frozen)
         torch.testing.assert_close(asked.keep_losses, given.keep_losses, rtol=1e-4, atol=1e-8)
         torch.testing.assert_close(asked.flat_keep, given.flat_keep, rtol=1e-4, atol=1e-5)
-        untaught = trainer.engine(denoiser, rows)
+        unasked = replace(rows, keep=replace(rows.keep, question=None))
+        untaught = trainer.engine(denoiser, unasked)
         assert not torch.allclose(untaught.keep_losses, given.keep_losses, rtol=1e-2)
         assert torch.equal(untaught.flat_forget, asked.flat_forget)
 
@@ -535,7 +546,7 @@ class TestSettle:
         sampler = PairSampler(make_images(6), make_images(2, seed=1), model.process, batch_pairs=4)
         trainer = Trainer(
             model,
-            Phase([StepPart(sampler, SISSNoIS())], NormFix(ratio=0.5), frozen_copy(model.denoiser)),
+            [Phase([StepPart(sampler, SISSNoIS(), keep_predictions=True)], NormFix(ratio=0.5))],
             Training(steps=2, batch_pairs=4, learning_rate=1e-3),
             shown=False,
         )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dataunlearn.unlearning import stopping
-from dataunlearn.unlearning.config import QualityBudget, StopRule
+from dataunlearn.unlearning.method import QualityBudget, StopRule
 
 
 class FakeTrainer:

@@ -10,8 +10,9 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.recipes import celeba_hq, celeba_hq_ours
-from dataunlearn.unlearning.job import prepare
+from dataunlearn.unlearning.job import prepare_with
 from dataunlearn.unlearning.run import make_trainer
 
 pytestmark = pytest.mark.big
@@ -34,7 +35,7 @@ def model() -> DiffusionModel:
         attention_head_dim=None,
     )
     assert sum(p.numel() for p in unet.parameters()) == NUM_PARAMETERS
-    return DiffusionModel.from_pipeline(DDPMPipeline(unet, DDPMScheduler()))
+    return wrap_pipeline(DDPMPipeline(unet, DDPMScheduler()))
 
 
 @pytest.mark.parametrize(("recipe", "steps"), [(celeba_hq, 2), (celeba_hq_ours, 1)])
@@ -42,7 +43,7 @@ def test_first_steps_of_the_recipe(recipe, steps: int, model: DiffusionModel) ->
     """One pair instead of 64; everything else is the recipe's."""
     faces = np.random.default_rng(0).integers(0, 256, (4, 256, 256, 3), dtype=np.uint8)
     config = replace(recipe(), batch_pairs=1, steps=steps)
-    job = prepare(config, model=model, forget=faces[:1], keep=faces[1:], shown=False)
+    job = prepare_with(model, config, faces[:1], faces[1:], shown=False)
     trainer = make_trainer(job, out=None, accelerator=None, shown=False)
     before = [param.detach().clone() for param in trainer.params[:4]]
     log = trainer.run()
@@ -55,5 +56,5 @@ def test_first_steps_of_the_recipe(recipe, steps: int, model: DiffusionModel) ->
         for record in forgetting:
             assert abs(record["u_forget"]) * record["norm_forget"] == pytest.approx(500)
     else:
-        assert trainer.phase.teacher is not None
+        assert trainer.phase.asks and trainer.frozen is not None
         assert trainer.rows(0).t.item() >= 250

@@ -12,6 +12,7 @@ from diffusers import UNet2DConditionModel
 from dataunlearn.combine import NormFix
 from dataunlearn.conditioning import TextCond
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.lora import Lora, add_lora, network_of
 from dataunlearn.objectives import SISS
 from dataunlearn.rows import Pair, Rows
@@ -45,7 +46,7 @@ def model() -> Iterator[DiffusionModel]:
     assert sum(param.numel() for param in unet.parameters()) == NUM_PARAMETERS
     pipeline = stable_diffusion()
     pipeline.register_modules(unet=unet)
-    found = DiffusionModel.from_pipeline(pipeline)
+    found = wrap_pipeline(pipeline)
     del pipeline
     yield found
     del found, unet

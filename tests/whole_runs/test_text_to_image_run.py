@@ -18,7 +18,8 @@ from dataunlearn.models import load_model
 from dataunlearn.models.lora import Lora
 from dataunlearn.objectives import SISSNoIS
 from dataunlearn.training.trainer import Trainer
-from dataunlearn.unlearning.config import Evaluation, StopRule
+from dataunlearn.unlearning.config import Evaluation
+from dataunlearn.unlearning.method import StopRule
 from dataunlearn.unlearning.run import UnlearnResult
 from tiny_pipelines import CAPTIONS, FAMILIES, safety_parts, stable_diffusion
 

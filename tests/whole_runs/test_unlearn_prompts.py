@@ -244,7 +244,7 @@ class TestSettings:
 
     def test_the_published_recipe(self) -> None:
         config = stable_diffusion_recipe()
-        run_settings = config.run_config(Path("out"))
+        run_settings = config.settings
         assert (run_settings.steps, run_settings.batch_pairs) == (35, 16)
         assert run_settings.rule.norm == 750
         assert (config.images_per_prompt, config.guidance, config.sampling_steps) == (128, 7.5, 50)

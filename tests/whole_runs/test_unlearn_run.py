@@ -26,8 +26,8 @@ from dataunlearn.cli import main as cli
 from dataunlearn.models import DiffusionModel, load_model, save_model
 from dataunlearn.models.sampling import generate
 from dataunlearn.process import ForwardProcess
-from dataunlearn.unlearning.config import Unlearning
-from dataunlearn.unlearning.job import prepare
+from dataunlearn.unlearning.config import Settings
+from dataunlearn.unlearning.job import prepare_with
 from dataunlearn.unlearning.quick_look import NotMemorisedError, require_memorised
 from dataunlearn.unlearning.run import tracker_callback
 
@@ -165,15 +165,7 @@ def test_a_quick_look_tells_copies_from_what_only_comes_near(
 ) -> None:
     """A denoiser that answers with one picture, more or less far from the forget image."""
     model = make_model()
-    job = prepare(
-        Unlearning(
-            model="in memory",
-            forget=str(inputs["forget.png"]),
-            keep=str(inputs["keep"]),
-            out=inputs["out"],
-        ),
-        model=model,
-    )
+    job = prepare_with(model, Settings(), str(inputs["forget.png"]), str(inputs["keep"]))
     other = job.split.keep.batch(torch.tensor([0]))
     answer = job.originals + scale * (other - job.originals)
     job.model.denoiser = Always(answer, job.model.process)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,6 @@ from dataunlearn.base_models.autoencoder_measures import latent_deviation
 from dataunlearn.base_models.config import Autoencoder
 from dataunlearn.data import ImageSet
 from dataunlearn.runtime.checks import require
-from dataunlearn.runtime.interrupt import InterruptedRunError, interrupt_flag
-from dataunlearn.runtime.progress import progress_bar
 from dataunlearn.runtime.run_folder import (
     FINISHED_FILE,
     SETTINGS_FILE,
@@ -29,15 +28,10 @@ from dataunlearn.runtime.run_folder import (
     finish_run_dir,
 )
 from dataunlearn.runtime.seeding import mix_seed, random_stream
-from dataunlearn.training.checkpoint import (
-    Checkpoint,
-    CheckpointStore,
-    load_optimizer_tensors,
-    optimizer_tensors,
-)
+from dataunlearn.training.checkpoint import Checkpoint, load_optimizer_tensors, optimizer_tensors
+from dataunlearn.training.loop import Loop, Record
 from dataunlearn.training.optimizer import make_optimizer
 from dataunlearn.training.pairs import EpochOrder
-from dataunlearn.training.step_log import StepLog
 from dataunlearn.training.two_gradients import NonFiniteError
 
 ORDER_STREAM, POSTERIOR_STREAM = range(2)
@@ -121,8 +115,7 @@ def train_autoencoder(
         return _load_finished(settings, out).to(device).eval()
     vae = build_autoencoder(config)
     claim_run_dir(out, settings)
-    loop = _Loop(config, images, vae.to(device), out)
-    loop.run(shown=shown)
+    AutoencoderTrainer(config, images, vae.to(device)).run(out, shown=shown)
     vae.eval()
     scale = 1 / latent_deviation(vae, images, config.seed, config.batch_images)
     vae.register_to_config(scaling_factor=scale)
@@ -147,42 +140,36 @@ def check_images(config: Autoencoder, images: ImageSet) -> None:
     )
 
 
-class _Loop:
-    """Steps, checkpoints and log of one run; a step is a function of the seed and its number."""
+class AutoencoderTrainer:
+    """Steps of one run; each is a function of the seed and its number.
 
-    def __init__(
-        self, config: Autoencoder, images: ImageSet, vae: AutoencoderKL, out: Path
-    ) -> None:
-        self.config, self.images, self.vae, self.out = config, images, vae, out
+    Args:
+        config: What to train.
+        images: Training pictures.
+        vae: The network, changed in place.
+    """
+
+    def __init__(self, config: Autoencoder, images: ImageSet, vae: AutoencoderKL) -> None:
+        self.config, self.images, self.vae = config, images, vae
         self.training = config.training()
         self.params = list(vae.parameters())
         self.optimizer = make_optimizer(self.params, self.training)
         self.order = EpochOrder(len(images), config.seed, ORDER_STREAM)
-        self.store = CheckpointStore(out / "checkpoints")
-        self.steps_done = 0
+        self.steps_done, self.ended, self.seconds = 0, False, 0.0
 
-    def run(self, *, shown: bool) -> None:
-        """Train to the last step, from the newest checkpoint if there is one."""
-        self._resume()
-        log = StepLog(self.out / "log.jsonl", self.steps_done)
-        with (
-            interrupt_flag(None) as interrupted,
-            progress_bar("autoencoder", self.config.steps, shown=shown) as advance,
-        ):
-            advance(self.steps_done)
-            while self.steps_done < self.config.steps:
-                record = self.step(self.steps_done)
-                log.append(record)
-                self.steps_done += 1
-                advance(1, f"loss {record['loss']:.3g}")
-                due = self.steps_done % self.config.checkpoint_every_steps == 0
-                if due or interrupted.is_set():
-                    self.save()
-                if interrupted.is_set():
-                    raise InterruptedRunError(self.steps_done, self.out)
-        self.save()
+    def run(self, out: Path, *, shown: bool) -> None:
+        """Train to the last step, from the newest checkpoint in ``out`` if there is one."""
+        loop = Loop(self.training, out, description="autoencoder", shown=shown)
+        loop.resume(self)
+        with closing(loop.steps(self)) as steps:
+            for _ in steps:
+                pass
 
-    def step(self, number: int) -> dict[str, Any]:
+    def note(self, record: Record) -> str:
+        """The loss, for the progress bar."""
+        return f"loss {record['loss']:.3g}"
+
+    def step(self, number: int) -> Record:
         """One update of the weights; returns its log record."""
         started = time.perf_counter()
         self.vae.train()
@@ -212,20 +199,15 @@ class _Loop:
             "seconds": time.perf_counter() - started,
         }
 
-    def save(self) -> None:
-        """Write a checkpoint."""
+    def state(self) -> Checkpoint:
+        """Weights and moments."""
         tensors = {f"model.{name}": value for name, value in self.vae.state_dict().items()}
-        tensors |= optimizer_tensors(self.optimizer)
-        self.store.save(Checkpoint(self.steps_done, tensors, {}))
+        return Checkpoint(self.steps_done, tensors | optimizer_tensors(self.optimizer), {})
 
-    def _resume(self) -> None:
-        checkpoint = self.store.latest()
-        if checkpoint is None:
-            return
-        tensors = checkpoint.tensors
-        weights = {k.removeprefix("model."): v for k, v in tensors.items() if k[:6] == "model."}
-        self.vae.load_state_dict(weights)
-        load_optimizer_tensors(self.optimizer, tensors)
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Put back what :meth:`state` took out."""
+        self.vae.load_state_dict(checkpoint.part("model"))
+        load_optimizer_tensors(self.optimizer, checkpoint.tensors)
         self.steps_done = checkpoint.step
 
 

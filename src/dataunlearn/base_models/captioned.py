@@ -38,7 +38,7 @@ class CaptionedImages:
     @property
     def captions(self) -> list[str]:
         """One text an image."""
-        return [self.images.caption(index) or "" for index in range(len(self.images))]
+        return [str(self.images.caption(index) or "") for index in range(len(self.images))]
 
     def repeated(self, copies: int, twin_copies: int) -> ImageSet:
         """Every picture, then the planted ones so many times more."""

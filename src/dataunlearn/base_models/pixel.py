@@ -15,6 +15,7 @@ from dataunlearn.combine import Fixed
 from dataunlearn.data import ConcatImages, ImageSet, SubsetImages, open_images
 from dataunlearn.data.pixels import to_uint8
 from dataunlearn.models import DiffusionModel, save_model
+from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.sampling import generate
 from dataunlearn.objectives import NaiveDeletion
 from dataunlearn.report.grids import save_grid
@@ -32,7 +33,7 @@ def build_model(config: BaseModel) -> DiffusionModel:
     with torch.random.fork_rng():
         torch.manual_seed(mix_seed(config.training.seed))
         unet = UNet2DModel(**config.unet)
-    return DiffusionModel.from_pipeline(DDPMPipeline(unet, DDPMScheduler(**config.scheduler)))
+    return wrap_pipeline(DDPMPipeline(unet, DDPMScheduler(**config.scheduler)))
 
 
 def training_images(config: BaseModel, shape: tuple[int, int, int]) -> ImageSet:
@@ -98,9 +99,7 @@ def train_base(
         model.denoiser.to(accelerator.device)
     trainer = Trainer(
         model,
-        Phase(
-            [StepPart(keep_only_sampler(config, model, images), NaiveDeletion())], mean_loss(model)
-        ),
+        [base_phase(model, keep_only_sampler(config, model, images))],
         config.training,
         run_dir=out,
         accelerator=accelerator,
@@ -129,12 +128,14 @@ def keep_only_sampler(config: BaseModel, model: DiffusionModel, images: ImageSet
     )
 
 
-def mean_loss(model: DiffusionModel) -> Fixed:
-    """The mean over dimensions instead of the sum, as base models are trained.
+def base_phase(model: DiffusionModel, sampler: PairSampler) -> Phase:
+    """Ordinary training on a sampler's pictures, as base models are trained.
 
-    The clip at norm 1 then acts on outliers only.
+    The loss is the mean over dimensions instead of the sum: the clip at norm 1 then acts on
+    outliers only.
     """
-    return Fixed(keep=1 / math.prod(model.shape), forget=0)
+    mean = Fixed(keep=1 / math.prod(model.shape), forget=0)
+    return Phase([StepPart(sampler, NaiveDeletion())], mean)
 
 
 def grid_callback(out: Path, every_steps: int, prompts: Sequence[str] = ()) -> Callback:

@@ -15,15 +15,13 @@ from dataunlearn.base_models.autoencoder import train_autoencoder
 from dataunlearn.base_models.captioned import CaptionedImages, open_captioned
 from dataunlearn.base_models.config import TextToImageModel
 from dataunlearn.base_models.facts import write_facts
-from dataunlearn.base_models.pixel import grid_callback, mean_loss
+from dataunlearn.base_models.pixel import base_phase, grid_callback
 from dataunlearn.base_models.tokenizer import train_tokenizer
 from dataunlearn.base_models.trained_prompts import with_trained_prompts
 from dataunlearn.models import DiffusionModel, save_model
-from dataunlearn.objectives import NaiveDeletion
 from dataunlearn.runtime.run_folder import check_run_dir, claim_run_dir, finish_run_dir
 from dataunlearn.runtime.seeding import mix_seed
 from dataunlearn.training.pairs import PairSampler
-from dataunlearn.training.phase import Phase, StepPart
 from dataunlearn.training.trainer import Trainer
 
 NUM_GRID_SAMPLES = 32
@@ -154,7 +152,7 @@ def make_trainer(
     )
     return Trainer(
         model,
-        Phase([StepPart(sampler, NaiveDeletion())], mean_loss(model)),
+        [base_phase(model, sampler)],
         config.training,
         run_dir=out,
         accelerator=accelerator,

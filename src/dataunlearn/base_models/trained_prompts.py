@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dataunlearn.conditioning import Cond, TextCond
 from dataunlearn.models.base import DiffusionModel
+from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.latents import TextSpace
 from dataunlearn.models.text_to_image import prompts_of
 
@@ -35,7 +36,7 @@ def with_trained_prompts(pipeline: Any) -> DiffusionModel:
     whatever training does. Saving it writes an ordinary pipeline.
 
     Raises:
-        ValueError: As :meth:`DiffusionModel.from_pipeline` does.
+        ValueError: As :func:`wrap_pipeline` does.
     """
 
     def tokenise(texts: Sequence[str]) -> TextCond:
@@ -48,7 +49,7 @@ def with_trained_prompts(pipeline: Any) -> DiffusionModel:
         )
         return TextCond({"tokens": found.input_ids})
 
-    model = DiffusionModel.from_pipeline(pipeline)
+    model = wrap_pipeline(pipeline)
     assert isinstance(model.space, TextSpace)
     denoiser = PromptedDenoiser(pipeline.unet, pipeline.text_encoder.requires_grad_(True))
     return replace(model, denoiser=denoiser, space=TextSpace(model.space.coder, tokenise))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dataunlearn.data.base import ImageSet, Indices, Pixels
 from dataunlearn.data.pixels import fit_pixels, image_to_pixels
+from dataunlearn.data.prompt import Prompt
 
 _PREFERRED_KEYS = ("images", "x", "data", "arr_0")
 _LABEL_KEYS = ("labels", "y")
@@ -33,7 +34,7 @@ class ArrayImages(ImageSet):
         pixels: uint8 `(N, C, H, W)`; not copied, must not be changed afterwards.
         source: What names are made from: `source[17]`.
         labels: Integer classes `(N,)`, if any.
-        captions: One text a picture, if any.
+        captions: One prompt a picture, if any.
 
     Raises:
         ValueError: If `pixels` is not uint8 with four axes, or the lengths differ.
@@ -45,7 +46,7 @@ class ArrayImages(ImageSet):
         *,
         source: str = "array",
         labels: NDArray[np.integer] | None = None,
-        captions: Sequence[str] | None = None,
+        captions: Sequence[Prompt] | None = None,
     ) -> None:
         if pixels.dtype != np.uint8 or pixels.ndim != 4:
             raise ValueError(
@@ -78,8 +79,8 @@ class ArrayImages(ImageSet):
         """Return the class of one picture, or None without labels."""
         return None if self._classes is None else int(self._classes[index])
 
-    def caption(self, index: int) -> str | None:
-        """Return the text of one picture, or None without captions."""
+    def caption(self, index: int) -> Prompt | None:
+        """Return the prompt of one picture, or None without captions."""
         return None if self._captions is None else self._captions[index]
 
     @cached_property

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from dataunlearn.data.prompt import Prompt
+
 Pixels = NDArray[np.uint8]
 Indices = NDArray[np.int64]
 
@@ -52,11 +54,11 @@ class ImageSet(ABC):
     def label(self, index: int) -> int | None:
         """Return the class of one picture, or None where it has none."""
 
-    def caption(self, index: int) -> str | None:
-        """Return the text that belongs to one picture, or None where there is none."""
+    def caption(self, index: int) -> Prompt | None:
+        """Return the prompt that belongs to one picture, or None where there is none."""
         return None
 
-    def different_captions(self) -> list[str]:
+    def different_captions(self) -> list[Prompt]:
         """Return the captions there are, each once, in index order."""
         found = (self.caption(index) for index in range(len(self)))
         return list(dict.fromkeys(text for text in found if text is not None))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dataunlearn.data.base import ImageSet, Indices, Pixels
+from dataunlearn.data.prompt import Prompt
 
 
 class SubsetImages(ImageSet):
@@ -44,7 +45,7 @@ class SubsetImages(ImageSet):
         """Return the class of one picture, or None where it has none."""
         return self.base.label(int(self.indices[index]))
 
-    def caption(self, index: int) -> str | None:
+    def caption(self, index: int) -> Prompt | None:
         """Return the caption that the picture has in the base set."""
         return self.base.caption(int(self.indices[index]))
 
@@ -101,7 +102,7 @@ class ConcatImages(ImageSet):
         images, position = self._locate(index)
         return images.label(position)
 
-    def caption(self, index: int) -> str | None:
+    def caption(self, index: int) -> Prompt | None:
         """Return the caption that the picture has in its own set."""
         images, position = self._locate(index)
         return images.caption(position)

@@ -11,6 +11,8 @@ from dataunlearn.runtime.seeding import random_stream
 NEAREST_KEEP_SHARE = 7 / 8
 KNOWN_SHARE = 0.2
 MAX_CALIBRATION_IMAGES = 10_000
+# Different forget images that are measured one by one, and that thresholds are taken from.
+MOST_ORIGINALS = 64
 
 
 def pixel_distances(images: Tensor, originals: Tensor) -> Tensor:
@@ -40,13 +42,14 @@ def copy_threshold(forget: ImageSet, keep: ImageSet, seed: int = 0) -> float:
     """A pixel distance that tells copies of the forget images from everything else.
 
     Seven eighths of the distance from a forget image to the keep image nearest to it (among at
-    most 10,000 drawn ones, identical pictures left out): nothing in the keep set would count.
+    most 10,000 drawn ones, identical pictures left out): nothing in the keep set would count. Of
+    the forget images the first 64 different ones are looked at.
 
     Raises:
         ValueError: If every keep image is identical to a forget image.
     """
     order = torch.randperm(len(keep), generator=random_stream(seed))[:MAX_CALIBRATION_IMAGES]
-    originals = distinct_images(forget)
+    originals = distinct_images(forget, MOST_ORIGINALS)
     nearest = float("inf")
     for indices in torch.split(order, 1000):
         distances = pixel_distances(keep.batch(indices), originals)
@@ -70,8 +73,8 @@ def known_distances(distances: Tensor) -> Tensor:
     return KNOWN_SHARE * distances.median(dim=0).values
 
 
-def distinct_indices(images: ImageSet, limit: int = 64) -> list[int]:
-    """Indices of the first ``limit`` pictures with different contents."""
+def distinct_indices(images: ImageSet, limit: int | None = None) -> list[int]:
+    """Indices of the first ``limit`` pictures with different contents; None for all of them."""
     first: dict[str, int] = {}
     for index in range(len(images)):
         first.setdefault(images.digest(index), index)
@@ -80,6 +83,6 @@ def distinct_indices(images: ImageSet, limit: int = 64) -> list[int]:
     return list(first.values())
 
 
-def distinct_images(images: ImageSet, limit: int = 64) -> Tensor:
-    """The first ``limit`` different pictures, ``(K, C, H, W)`` in [-1, 1]."""
+def distinct_images(images: ImageSet, limit: int | None = None) -> Tensor:
+    """The first ``limit`` different pictures, or all, ``(K, C, H, W)`` in [-1, 1]."""
     return images.batch(torch.tensor(distinct_indices(images, limit)))

@@ -89,7 +89,7 @@ def describe_inputs(inputs: Inputs) -> dict[str, Any]:
         "before": None if inputs.before is None else _describe_model(inputs.before),
         **{side: _describe_set(images) for side, images in sides.items()},
         "reference_samples": _describe_file(inputs.reference_samples),
-        "prompts": list(inputs.asked_for()),
+        "prompts": describe(list(inputs.asked_for())),
         "guidance": inputs.model.guidance,
         "num_samples": inputs.num_samples,
         "sampling_steps": inputs.sampling_steps,

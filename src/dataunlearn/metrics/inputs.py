@@ -15,7 +15,8 @@ from torch import Tensor
 
 from dataunlearn.conditioning import Cond
 from dataunlearn.data import ImageSet
-from dataunlearn.metrics.copies import copy_threshold, distinct_indices
+from dataunlearn.data.prompt import Prompt
+from dataunlearn.metrics.copies import MOST_ORIGINALS, copy_threshold, distinct_indices
 from dataunlearn.metrics.embedders import Embedder
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.sampling import generate
@@ -57,7 +58,7 @@ class Inputs:
     held_out: ImageSet | None = None
     before: DiffusionModel | None = None
     reference_samples: Path | None = None
-    prompts: Sequence[str] = ()
+    prompts: Sequence[Prompt] = ()
     num_samples: int = 512
     sampling_steps: int = 25
     max_images: int = 2000
@@ -97,7 +98,7 @@ class Inputs:
             write_atomically(file, save({"samples": samples}))
         return samples
 
-    def asked_for(self) -> Sequence[str]:
+    def asked_for(self) -> Sequence[Prompt]:
         """What a text-to-image model is asked for when samples are drawn."""
         if self.prompts or self.forget is None:
             return self.prompts
@@ -147,7 +148,7 @@ class Inputs:
     def _rows(self, side: Side) -> Tensor:
         images = self._set(side)
         if side == "forget":
-            return torch.tensor(distinct_indices(images))
+            return torch.tensor(distinct_indices(images, MOST_ORIGINALS))
         hidden = set() if self.forget is None else set(self.forget.digests())
         stream = random_stream(self.seed, REFERENCE_STREAM)
         rows: list[int] = []

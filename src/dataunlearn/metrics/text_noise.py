@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from dataunlearn.conditioning import Cond, TextCond
+from dataunlearn.data.prompt import Prompt
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.intervals import mean_interval
 from dataunlearn.metrics.measure import Measure
@@ -65,7 +66,7 @@ def noisiest_timestep(process: ForwardProcess) -> int:
 
 def text_noise_norms(
     model: DiffusionModel,
-    prompts: Sequence[str] | TextCond,
+    prompts: Sequence[Prompt] | TextCond,
     *,
     timesteps: Sequence[int] | None = None,
     num_steps: int = 50,
@@ -104,7 +105,7 @@ def text_noise_norms(
 def picture_text_noise(
     model: DiffusionModel,
     images: Tensor,
-    prompts: Sequence[str] | TextCond,
+    prompts: Sequence[Prompt] | TextCond,
     timesteps: Sequence[int],
     *,
     draws: int = 4,
@@ -176,7 +177,7 @@ def _watched(model: DiffusionModel) -> _Watched:
 
 def _norms_by_draw(
     model: DiffusionModel,
-    prompts: Sequence[str] | TextCond,
+    prompts: Sequence[Prompt] | TextCond,
     steps: list[int],
     draws: int,
     seed: int,
@@ -261,6 +262,6 @@ class TextNoise(Measure):
         }
         return [Result("text_noise", float(values.mean()), interval, False, facts, values)]
 
-    def _prompts(self, inputs: Inputs) -> list[str]:
+    def _prompts(self, inputs: Inputs) -> list[Prompt]:
         captions = [] if inputs.forget is None else inputs.forget.different_captions()
         return list(inputs.prompts or captions)[: self.num_prompts]

@@ -44,17 +44,6 @@ class DiffusionModel:
     guidance: float = 1.0
     shift: float = 1.0
 
-    @classmethod
-    def from_pipeline(cls, pipeline: Any, source: str = "pipeline") -> DiffusionModel:
-        """Wrap a pipeline that is already in memory.
-
-        Raises:
-            ValueError: If no adapter fits it.
-        """
-        from dataunlearn.models.families import wrap_pipeline
-
-        return wrap_pipeline(pipeline, source)
-
     @property
     def num_classes(self) -> int | None:
         """Number of class labels; None for an unconditional or text-to-image model."""

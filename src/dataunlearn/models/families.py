@@ -18,7 +18,9 @@ TEXT_TO_IMAGE: Mapping[str, Callable[[Any, str, int | None], DiffusionModel]] = 
 }
 
 
-def wrap_pipeline(pipeline: Any, source: str, image_size: int | None = None) -> DiffusionModel:
+def wrap_pipeline(
+    pipeline: Any, source: str = "pipeline", image_size: int | None = None
+) -> DiffusionModel:
     """Wrap a pipeline that is in memory.
 
     Args:

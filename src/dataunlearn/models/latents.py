@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dataunlearn.conditioning import TextCond
 from dataunlearn.data.base import ImageSet
+from dataunlearn.data.prompt import EmbeddedPrompt, Prompt
 from dataunlearn.models.base import DiffusionModel
 from dataunlearn.models.space import SampleSpace
 
@@ -82,13 +83,11 @@ class TextSpace(SampleSpace):
         coder: The VAE.
         encode_texts: Encodes prompts, ``(B, ...)``.
         encoders: The networks that it runs.
-        given: Conditioning of prompts that are not texts, by the name that captions call it.
     """
 
     coder: LatentCoder
     encode_texts: Encode
     encoders: Sequence[nn.Module] = ()
-    given: dict[str, TextCond] = field(default_factory=dict)
     _latents: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
     _prompts: dict[str, TextCond] = field(default_factory=dict, repr=False)
 
@@ -126,14 +125,14 @@ class TextSpace(SampleSpace):
         """The empty prompt."""
         return self.prompts([""])[torch.zeros(count, dtype=torch.int64)]
 
-    def drawn(self, indices: range, prompts: Sequence[str] = ()) -> TextCond:
+    def drawn(self, indices: range, prompts: Sequence[Prompt] = ()) -> TextCond:
         """The given prompts in turn; without any, the empty one."""
-        chosen = prompts or [""]
+        chosen: Sequence[Prompt] = prompts or [""]
         return self.prompts([chosen[index % len(chosen)] for index in indices])
 
-    def prompts(self, texts: Sequence[str]) -> TextCond:
+    def prompts(self, prompts: Sequence[Prompt]) -> TextCond:
         """Encoded prompts ``(B, ...)`` on the CPU."""
-        rows = [self._prompt(text) for text in texts]
+        rows = [self._prompt(prompt) for prompt in prompts]
         names = rows[0].fields
         return TextCond({name: torch.cat([row.fields[name] for row in rows]) for name in names})
 
@@ -146,12 +145,13 @@ class TextSpace(SampleSpace):
                 f"({images.name(missing[0])}): give all of them one, or none"
             )
 
-    def _prompt(self, text: str) -> TextCond:
-        if text in self.given:
-            return self.given[text]
-        if text not in self._prompts:
-            self._prompts[text] = self.encode_texts([text]).to("cpu")
-        return self._prompts[text]
+    def _prompt(self, prompt: Prompt) -> TextCond:
+        if isinstance(prompt, EmbeddedPrompt):
+            fields = self._prompt(prompt.text).fields
+            return TextCond({**fields, "prompt": prompt.embedding[None].float()})
+        if prompt not in self._prompts:
+            self._prompts[prompt] = self.encode_texts([prompt]).to("cpu")
+        return self._prompts[prompt]
 
     def _remember(self, images: ImageSet, indices: Sequence[int], digests: Sequence[str]) -> None:
         new = {d: i for d, i in zip(digests, indices, strict=True) if d not in self._latents}
@@ -174,7 +174,7 @@ def text_space(model: DiffusionModel) -> TextSpace:
     return model.space
 
 
-def encoded_prompts(model: DiffusionModel, prompts: Sequence[str] | TextCond) -> TextCond:
+def encoded_prompts(model: DiffusionModel, prompts: Sequence[Prompt] | TextCond) -> TextCond:
     """Prompts as a model is given them, ``(P, ...)``; encoded ones stay as they are.
 
     Raises:

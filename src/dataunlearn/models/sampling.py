@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dataunlearn.conditioning import Cond
+from dataunlearn.data.prompt import Prompt
 from dataunlearn.models.base import DiffusionModel
 from dataunlearn.prediction import noise_if_clean
 from dataunlearn.process import expand_to
@@ -91,7 +92,7 @@ def generate(
     seed: int = 0,
     num_steps: int = 25,
     batch_size: int = 64,
-    prompts: Sequence[str] = (),
+    prompts: Sequence[Prompt] = (),
     progress: Progress | None = None,
 ) -> Tensor:
     """Draw samples; picture i depends on (seed, i) alone, not on the batch it is drawn in.

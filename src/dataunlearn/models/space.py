@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dataunlearn.conditioning import Cond
 from dataunlearn.data.base import ImageSet
+from dataunlearn.data.prompt import Prompt
 
 
 class SampleSpace(ABC):
@@ -48,7 +49,7 @@ class SampleSpace(ABC):
         """What stands for "no prompt", ``count`` times; None where a model has no such thing."""
 
     @abstractmethod
-    def drawn(self, indices: range, prompts: Sequence[str] = ()) -> Cond | None:
+    def drawn(self, indices: range, prompts: Sequence[Prompt] = ()) -> Cond | None:
         """What samples number ``indices`` are drawn for: classes or the given prompts, in turn."""
 
     def to(self, device: torch.device | str) -> None:
@@ -95,7 +96,7 @@ class PixelSpace(SampleSpace):
     def nothing(self, count: int) -> None:
         """No such thing: class labels have no "no class"."""
 
-    def drawn(self, indices: range, prompts: Sequence[str] = ()) -> Tensor | None:
+    def drawn(self, indices: range, prompts: Sequence[Prompt] = ()) -> Tensor | None:
         """Classes 0, 1, 2, ... in turn; None for an unconditional model.
 
         Raises:

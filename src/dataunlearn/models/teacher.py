@@ -15,6 +15,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from dataunlearn.conditioning import Cond
+from dataunlearn.models.base import DiffusionModel
+from dataunlearn.models.lora import ADAPTER, network_of
+
+
+def frozen_model(model: DiffusionModel) -> nn.Module:
+    """The model as it is now, for training to ask: a copy, or with an adapter the model without."""
+    network = network_of(model)
+    if ADAPTER in getattr(network, "peft_config", {}):
+        return WithoutLora(model.denoiser, network)
+    return frozen_copy(model.denoiser)
 
 
 def frozen_copy(denoiser: nn.Module) -> nn.Module:

@@ -25,12 +25,14 @@ class Objective(ABC):
         keep_direction: Which way the update follows the keep gradient.
         forget_direction: Which way it follows the forget gradient.
         mixes_sides: Whether rows are meant to carry both sides, by importance weights.
+        asks: Whether rows carry questions to the frozen model; see :class:`Question`.
     """
 
     default_combination: ClassVar[Combination]
     keep_direction: ClassVar[Direction]
     forget_direction: ClassVar[Direction]
     mixes_sides: ClassVar[bool] = False
+    asks: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, process: ForwardProcess, pair: Pair, generator: torch.Generator) -> Rows:

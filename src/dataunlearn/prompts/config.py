@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from dataunlearn.runtime.checks import require
-from dataunlearn.unlearning.config import Unlearning
-from dataunlearn.unlearning.parsing import parse_unlearning
+from dataunlearn.unlearning.config import Settings
+from dataunlearn.unlearning.parsing import parse_settings
 
 SET_BY_WORKFLOW = ("model", "forget", "keep", "out", "image_size", "guidance", "device")
 DEFAULTS: dict[str, Any] = {
     "timesteps": "Last",
     "keep_towards": "data",
     "stop": {"every_steps": 10, "copies": 4},
-    "force": True,
 }
+# Settings of `unlearn` that are about pictures from files, or about its own measurements.
+MEANINGLESS = ("scheduler", "resize", "keep_from", "drop_overlap", "force", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -110,25 +112,28 @@ class PromptUnlearning:
             require(
                 name not in self.unlearning, f"unlearning must not give {name}: it is set already"
             )
-        self.run_config(self.out)
+        for name in MEANINGLESS:
+            require(
+                name not in self.unlearning,
+                f"unlearning must not give {name}: it has no meaning for samples of prompts",
+            )
+        _ = self.settings
 
-    def run_config(self, out: Path) -> Unlearning:
-        """The settings of one unlearning run into ``out``.
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings of each unlearning run.
 
         Raises:
             ValueError: If ``unlearning`` has a key or value that does not fit.
         """
-        settings = {
+        given = {
             **DEFAULTS,
             **self.unlearning,
-            "model": self.model,
-            "forget": "memorised samples",
-            "keep": "other samples",
-            "out": str(out),
             "image_size": self.image_size,
             "guidance": self.guidance,
+            "evaluation": {"batch_size": self.batch_size},
         }
         try:
-            return parse_unlearning(settings)
+            return parse_settings(Settings, given)
         except (ValueError, TypeError) as error:
             raise ValueError(f"unlearning: {error}") from error

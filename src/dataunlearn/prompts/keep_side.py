@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dataunlearn.data.prompt import Prompt
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.base import guided
 from dataunlearn.prompts.config import PromptUnlearning
@@ -52,21 +53,21 @@ class Keeping:
             most = 2 * self.config.images_per_prompt
             return self._joined(own, prompt, prompt.data.prompt, LESS_GUIDANCE_SEED, most)
 
-    def of(self, prompt: LabelledPrompt, caption: str | None) -> Tensor:
+    def of(self, prompt: LabelledPrompt, modified: Prompt | None) -> Tensor:
         """Samples ``(N, C, H, W)`` to keep of a prompt, N at least 1.
 
         Where its own are too few, as many as are missing are taken of those of its modified prompt,
-        ``caption``, that are not memorised, if there is one.
+        ``modified``, that are not memorised, if there is one.
 
         Raises:
             ValueError: If there are none.
         """
         found, enough = self.own(prompt), self.config.min_keep
-        if caption is not None and len(found) < enough:
+        if modified is not None and len(found) < enough:
             most = self.config.images_per_prompt
-            found = self._joined(found, prompt, caption, MODIFIED_SEED, most)[:enough]
+            found = self._joined(found, prompt, modified, MODIFIED_SEED, most)[:enough]
         if not len(found):
-            also = "" if caption is None else ", and so are those of its modified prompt"
+            also = "" if modified is None else ", and so are those of its modified prompt"
             raise ValueError(
                 f"all samples of prompt {prompt.name} are memorised{also}, so there is nothing to "
                 f"keep: {ADVICE}"
@@ -74,9 +75,9 @@ class Keeping:
         return found
 
     def _joined(
-        self, found: Tensor, prompt: LabelledPrompt, caption: str, seed: int, most: int
+        self, found: Tensor, prompt: LabelledPrompt, asked: Prompt, seed: int, most: int
     ) -> Tensor:
-        """What is found, and of at most so many samples of a caption those not memorised."""
+        """What is found, and of at most so many samples of what is asked those not memorised."""
         config, parts = self.config, [found]
         size = min(2 * config.min_keep, config.images_per_prompt)
         label = f"drawing what to keep of {prompt.name}"
@@ -85,8 +86,6 @@ class Keeping:
                 break
             with progress_bar(label, size, shown=self.shown) as advance:
                 place = (size, seed, number)
-                drawn = draw_once(
-                    self.kept, self.model, config, [caption], *place, progress=advance
-                )
+                drawn = draw_once(self.kept, self.model, config, [asked], *place, progress=advance)
             parts.append(drawn[~predict(prompt.labelling, drawn)])
         return torch.cat(parts)

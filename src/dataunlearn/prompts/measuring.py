@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dataunlearn.data.prompt import Prompt
 from dataunlearn.metrics.clip_iqa import clip_iqa, open_clip_iqa
 from dataunlearn.metrics.embedders import Embedder
 from dataunlearn.metrics.intervals import mean_interval
@@ -19,7 +20,7 @@ from dataunlearn.metrics.text_noise import text_noise_norms
 from dataunlearn.models import DiffusionModel
 from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.prompts.labels import predict
-from dataunlearn.prompts.modified_prompts import modified_caption
+from dataunlearn.prompts.modified_prompts import modified_prompt
 from dataunlearn.prompts.prompt_file import read_prompt_file
 from dataunlearn.prompts.sample_cache import KeptSamples, draw_once
 from dataunlearn.prompts.samples import LabelledPrompt
@@ -74,7 +75,7 @@ def measure_prompts(
         embedder: Compares samples with what was memorised; None leaves that out.
         shown: Whether to draw progress.
     """
-    kinds = asked_for(model, prompts)
+    kinds = asked_for(prompts)
     samples, results = {}, {}
     for kind, texts in kinds.items():
         title = f"{label}, {kind} prompts"
@@ -91,20 +92,18 @@ def measure_prompts(
     return PromptMeasurement(samples, results, unnamed)
 
 
-def asked_for(
-    model: DiffusionModel, prompts: Sequence[LabelledPrompt]
-) -> dict[str, list[str | None]]:
-    """The texts of each kind of prompt; modified ones only where there are any."""
-    kinds: dict[str, list[str | None]] = {"original": [prompt.data.prompt for prompt in prompts]}
-    modified = [modified_caption(model, prompt) for prompt in prompts]
-    if any(text is not None for text in modified):
+def asked_for(prompts: Sequence[LabelledPrompt]) -> dict[str, list[Prompt | None]]:
+    """The prompts of each kind; modified ones only where there are any."""
+    kinds: dict[str, list[Prompt | None]] = {"original": [each.data.prompt for each in prompts]}
+    modified = [modified_prompt(prompt) for prompt in prompts]
+    if any(prompt is not None for prompt in modified):
         kinds["modified"] = modified
     return kinds
 
 
 def fresh_samples(
     model: DiffusionModel,
-    texts: Sequence[str | None],
+    texts: Sequence[Prompt | None],
     config: PromptUnlearning,
     *,
     label: str,

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from dataunlearn.conditioning import TextCond
+from dataunlearn.data.prompt import EmbeddedPrompt, Prompt
 from dataunlearn.models import DiffusionModel
-from dataunlearn.models.latents import text_space
 from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.prompts.keep_side import Keeping
 from dataunlearn.prompts.prompt_optimiser import PromptOptimiser
@@ -70,12 +69,9 @@ def _always(config: PromptUnlearning) -> bool:
     return config.optimise == "always" or config.condition_on == "modified"
 
 
-def modified_caption(model: DiffusionModel, prompt: LabelledPrompt) -> str | None:
-    """The modified prompt's text, or the name under which the model knows its embedding."""
+def modified_prompt(prompt: LabelledPrompt) -> Prompt | None:
+    """The modified prompt, a text or an embedding; None where there is none."""
     modified = prompt.data.modified
     if not isinstance(modified, Tensor):
         return modified
-    name, space = f"modified prompt {prompt.data.name}", text_space(model)
-    fields = space.prompts([prompt.data.prompt]).fields
-    space.given[name] = TextCond({**fields, "prompt": modified[None].float()})
-    return name
+    return EmbeddedPrompt(f"modified prompt {prompt.data.name}", prompt.data.prompt, modified)

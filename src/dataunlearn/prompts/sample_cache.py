@@ -11,6 +11,7 @@ from pathlib import Path
 from safetensors.torch import load, save
 from torch import Tensor
 
+from dataunlearn.data.prompt import Prompt
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.latents import text_space
 from dataunlearn.models.sampling import Progress
@@ -40,8 +41,8 @@ class KeptSamples:
         origin = [config.model, weights, list(model.image_shape), *drawn_with]
         return cls(config.before or config.out / FOLDER, json.dumps(origin))
 
-    def file(self, model: DiffusionModel, prompts: Sequence[str], *place: int) -> Path:
-        """Where samples of prompts are, by their encodings: a name stands for what it encodes to.
+    def file(self, model: DiffusionModel, prompts: Sequence[Prompt], *place: int) -> Path:
+        """Where samples of prompts are, by their encodings: an embedding may be called anything.
 
         Args:
             model: The model, which encodes the prompts, with the guidance that they are drawn with.
@@ -58,7 +59,7 @@ def draw_once(
     kept: KeptSamples | None,
     model: DiffusionModel,
     config: PromptUnlearning,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     *place: int,
     progress: Progress,
 ) -> Tensor:

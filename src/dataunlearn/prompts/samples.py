@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dataunlearn.data import open_images
 from dataunlearn.data.pixels import to_uint8
+from dataunlearn.data.prompt import Prompt
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.sampling import Progress, generate
 from dataunlearn.prompts.config import PromptUnlearning
@@ -125,7 +126,7 @@ def draw_samples(
 def draw(
     model: DiffusionModel,
     config: PromptUnlearning,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     count: int,
     *stream: int,
     progress: Progress,

@@ -10,7 +10,7 @@ from dataunlearn.prompts.labels import LikeLabelled
 from dataunlearn.prompts.samples import LabelledPrompt
 from dataunlearn.runtime.seeding import mix_seed
 from dataunlearn.training.trainer import Callback, Trainer
-from dataunlearn.unlearning.config import StopRule
+from dataunlearn.unlearning.method import StopRule
 from dataunlearn.unlearning.stopping import look_callback
 
 LOOK_STEPS = 20

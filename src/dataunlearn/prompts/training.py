@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +12,21 @@ from torch import Tensor
 
 from dataunlearn.data import ArrayImages, ConcatImages, ImageSet
 from dataunlearn.data.pixels import to_uint8
+from dataunlearn.data.prompt import Prompt
 from dataunlearn.models import DiffusionModel
 from dataunlearn.objectives import NaiveDeletion
 from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.prompts.keep_side import Keeping
-from dataunlearn.prompts.modified_prompts import modified_caption
+from dataunlearn.prompts.modified_prompts import modified_prompt
 from dataunlearn.prompts.prompt_file import read_prompt_file
 from dataunlearn.prompts.sample_cache import KeptSamples, draw_once
 from dataunlearn.prompts.samples import LabelledPrompt
 from dataunlearn.prompts.stopping import prompt_stop_callback
 from dataunlearn.runtime.progress import progress_bar
-from dataunlearn.training.pairs import PairSampler
 from dataunlearn.training.phase import StepPart
 from dataunlearn.training.trainer import Trainer
-from dataunlearn.unlearning.job import Job, prepare
+from dataunlearn.unlearning.job import Job, Sources, check_job, set_up_model
+from dataunlearn.unlearning.run import make_trainer
 
 PRIOR_SEED = 2
 
@@ -38,21 +39,21 @@ class PromptSets:
     keep: ImageSet
 
 
-def caption_of(model: DiffusionModel, prompt: LabelledPrompt, config: PromptUnlearning) -> str:
-    """What a prompt's pictures are unlearned with: its text, or the name of its modified prompt.
+def prompt_to_unlearn(prompt: LabelledPrompt, config: PromptUnlearning) -> Prompt:
+    """What a prompt's pictures are unlearned with: its text, or its modified prompt.
 
     Raises:
         ValueError: If the modified prompt is asked for, and there is none.
     """
     if config.condition_on == "original":
         return prompt.data.prompt
-    caption = modified_caption(model, prompt)
-    if caption is None:
+    modified = modified_prompt(prompt)
+    if modified is None:
         raise ValueError(
             f"prompt {prompt.name} has no modified prompt to condition on: give one"
             " or leave out --optimise never"
         )
-    return caption
+    return modified
 
 
 def split_prompts(
@@ -72,18 +73,18 @@ def split_prompts(
     """
     keeping, forget, keep = Keeping(model, config, kept, shown), [], []
     for prompt in prompts:
-        caption = caption_of(model, prompt, config)
-        others = keeping.of(prompt, modified_caption(model, prompt))
+        caption = prompt_to_unlearn(prompt, config)
+        others = keeping.of(prompt, modified_prompt(prompt))
         memorised = prompt.images[prompt.labelling.labels]
         forget.append(captioned(memorised, [caption], f"{prompt.name} memorised"))
         keep.append(captioned(others, [caption], f"{prompt.name} other"))
     return PromptSets(ConcatImages(forget), ConcatImages(keep))
 
 
-def captioned(images: Tensor, texts: Sequence[str], source: str) -> ArrayImages:
-    """Pictures ``(N, C, H, W)`` in [-1, 1] as a set, captioned with the texts in turn."""
+def captioned(images: Tensor, prompts: Sequence[Prompt], source: str) -> ArrayImages:
+    """Pictures ``(N, C, H, W)`` in [-1, 1] as a set, captioned with the prompts in turn."""
     pixels = np.ascontiguousarray(np.moveaxis(to_uint8(images), 3, 1))
-    captions = [texts[index % len(texts)] for index in range(len(images))]
+    captions = [prompts[index % len(prompts)] for index in range(len(images))]
     return ArrayImages(pixels, source=source, captions=captions)
 
 
@@ -101,9 +102,16 @@ def prior_set(
     return captioned(samples, texts, "prior")
 
 
-def make_job(model: DiffusionModel, sets: PromptSets, config: PromptUnlearning, out: Path) -> Job:
-    """The unlearning run of some prompts, checked."""
-    return prepare(config.run_config(out), model=model, forget=sets.forget, keep=sets.keep)
+def make_job(model: DiffusionModel, sets: PromptSets, config: PromptUnlearning) -> Job:
+    """The unlearning run of some prompts, checked.
+
+    Raises:
+        ValueError: If settings and samples do not fit each other.
+    """
+    settings = config.settings
+    set_up_model(model, settings)
+    sources = Sources("memorised samples", "other samples")
+    return check_job(settings, model, sets.forget, sets.keep, sources)
 
 
 def train(
@@ -123,31 +131,15 @@ def train(
     Returns:
         The trainer, done.
     """
-    teacher = job.teacher()
-    phase, settling = job.forgetting(teacher), job.settling(teacher)
+    extra = []
     if prior is not None:
-        sampler = PairSampler(
-            prior,
-            None,
-            job.model.process,
-            batch_pairs=job.config.batch_pairs,
-            timesteps=job.config.timesteps,
-            seed=job.config.seed,
-            space=job.model.space,
-            prompt_dropout=job.config.prompt_dropout,
-        )
-        part = StepPart(sampler, NaiveDeletion(), config.prior_share)
-        phase = replace(phase, parts=[*phase.parts, part])
-        settling = [replace(each, parts=[*each.parts, part]) for each in settling]
-    trainer = Trainer(
-        job.model,
-        phase,
-        job.training,
-        run_dir=out,
-        accelerator=accelerator,
-        callbacks=[prompt_stop_callback(prompts, config, job.config.stop, job.config.seed)],
-        settling=settling,
-        description="unlearning",
+        extra = [StepPart(job.keep_sampler(prior), NaiveDeletion(), config.prior_share)]
+    trainer = make_trainer(
+        job,
+        out,
+        accelerator,
+        extra_parts=extra,
+        stop=prompt_stop_callback(prompts, config, job.config.stop, job.config.seed),
         shown=shown,
     )
     trainer.run()

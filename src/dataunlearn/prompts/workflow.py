@@ -177,7 +177,7 @@ def unlearn_group(
     before = measure(label="before", kept=kept)
     again = unnamed_samples(model, config, YARDSTICK_SEED, kept=kept, shown=shown)
     prior = prior_set(model, config, kept, shown=shown)
-    job = make_job(model, sets, config, out)
+    job = make_job(model, sets, config)
     with clock.running("unlearning"):
         trainer = train(
             job, prompts, config, prior, out, accelerator=around.accelerator, shown=shown

@@ -7,7 +7,8 @@ from pathlib import Path
 from dataunlearn.combine import NormFix
 from dataunlearn.objectives import SISS
 from dataunlearn.timesteps import Last
-from dataunlearn.unlearning.config import Evaluation, StopRule, Unlearning
+from dataunlearn.unlearning.config import Evaluation, Unlearning
+from dataunlearn.unlearning.method import StopRule
 
 
 def celeba_hq(forget: str = "forget", keep: str = "keep", out: Path = Path("run")) -> Unlearning:

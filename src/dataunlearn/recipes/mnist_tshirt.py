@@ -10,7 +10,8 @@ from dataunlearn.objectives import SISS
 from dataunlearn.recipes._small import small_base_model
 from dataunlearn.timesteps import Uniform
 from dataunlearn.training.config import Ema, Training
-from dataunlearn.unlearning.config import Evaluation, StopRule, Unlearning
+from dataunlearn.unlearning.config import Evaluation, Unlearning
+from dataunlearn.unlearning.method import StopRule
 
 NUM_IMAGES = 60_606  # 60,000 digits and 606 copies of Fashion-MNIST training image 1
 

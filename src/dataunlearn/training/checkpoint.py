@@ -35,6 +35,11 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     values: dict[str, Any]
 
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors named ``prefix.NAME``, by NAME."""
+        start = f"{prefix}."
+        return {k.removeprefix(start): v for k, v in self.tensors.items() if k.startswith(start)}
+
 
 class CheckpointStore:
     """The checkpoints of one run, in one folder.

@@ -36,41 +36,51 @@ class Ema:
         require(self.power > 0, f"power must be above 0, not {self.power}")
 
 
-@dataclass(frozen=True)
-class Training:
-    """How the loop updates the weights; the same for unlearning and for base training.
+@dataclass(frozen=True, kw_only=True)
+class Updates:
+    """How weights are updated, whatever is trained.
 
     Args:
-        steps: Optimizer steps.
-        batch_pairs: Pairs per step over all processes.
-        learning_rate: Peak learning rate.
-        optimizer: "adamw", "adam" (weight decay then acts through the gradient), or "adamw8bit".
+        optimizer: "adamw", "adam" (weight decay then acts through the gradient), or "adamw8bit"
+            (moments in 8 bits; needs bitsandbytes).
         betas: Decay rates of the optimizer's two moments.
         weight_decay: Weight decay.
         clip_norm: Largest length of the combined gradient.
         schedule: "constant" or "cosine" (to 0 at the last step) after the warm-up.
-        warmup_steps: Steps of linear warm-up.
+        ema: Moving average of the weights, which then becomes the result; None for none.
         micro_batch_rows: Most rows per forward pass; smaller saves memory and changes nothing else.
         precision: Autocast type of the forward pass.
         checkpoint_every_steps: Steps between checkpoints.
         seed: Names every random draw of the run.
-        ema: Moving average of the weights, which then becomes the result; None for none.
     """
 
-    steps: int
-    batch_pairs: int
-    learning_rate: float
     optimizer: Optimizer = "adamw"
     betas: tuple[float, float] = (0.95, 0.999)
     weight_decay: float = 1e-6
     clip_norm: float = 1.0
     schedule: Schedule = "constant"
-    warmup_steps: int = 0
+    ema: Ema | None = None
     micro_batch_rows: int = 64
     precision: Precision = "float32"
-    checkpoint_every_steps: int = 50
+    checkpoint_every_steps: int = 25
     seed: int = 0
-    ema: Ema | None = None
+
+
+@dataclass(frozen=True)
+class Training(Updates):
+    """How a loop updates the weights; the same for unlearning and for base training.
+
+    Args:
+        steps: Optimizer steps.
+        batch_pairs: Pairs per step over all processes.
+        learning_rate: Peak learning rate.
+        warmup_steps: Steps of linear warm-up.
+    """
+
+    steps: int
+    batch_pairs: int
+    learning_rate: float
+    warmup_steps: int = 0
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -10,17 +10,21 @@ instead of some for each of hundreds of parameters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from dataunlearn.questions import Question
 from dataunlearn.rows import Rows, Term
 from dataunlearn.runtime.seeding import mix_seed
 from dataunlearn.training.config import Precision
 from dataunlearn.training.two_gradients import PassCounts, TwoGradients, views_like
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 NEGLIGIBLE_WEIGHT = 1e-6
 
@@ -58,10 +62,10 @@ def micro_batches(rows: Rows, size: int, rank: int, num_processes: int) -> Itera
             yield from torch.split(own, size)
 
 
-def row_losses(prediction: Tensor, term: Term, num_pairs: int) -> Tensor:
-    """Weighted squared error of each row, summed over dimensions, over ``num_pairs``: ``(r,)``."""
+def row_losses(prediction: Tensor, term: Term) -> Tensor:
+    """Weighted squared error of each row, summed over dimensions: ``(r,)``."""
     squares = (prediction.float() - term.target.float()).square().flatten(1).sum(dim=1)
-    return term.weight * squares / num_pairs
+    return term.weight * squares
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -75,19 +79,52 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Networks:
-    """What the engine runs: the denoiser, its trainable parameters, and a teacher or None."""
+    """What the engine runs.
+
+    Attributes:
+        denoiser: The adapter ``(noisy, t, cond) -> prediction`` that is trained.
+        params: Its trainable parameters.
+        frozen: The model that questions go to; None where no row asks.
+    """
 
     denoiser: nn.Module
     params: Sequence[nn.Parameter]
-    teacher: nn.Module | None
+    frozen: nn.Module | None
 
     @torch.no_grad()
-    def with_keep_targets(self, rows: Rows) -> Rows:
-        """The rows with the teacher's predictions as the keep side's targets, if there is one."""
-        if self.teacher is None:
-            return rows
-        predicted = self.teacher(rows.inputs, rows.t, rows.cond).float()
-        return replace(rows, keep=replace(rows.keep, target=predicted))
+    def answered(self, term: Term, rows: Rows) -> Term:
+        """A side of ``rows`` with the frozen model's answers as targets where its rows ask."""
+        question = term.question
+        if question is None or not bool(question.asked.any()):
+            return term
+        if self.frozen is None:
+            raise ValueError("rows ask the frozen model, and there is none: give it to the engine")
+        if bool(question.asked.all()):
+            return replace(term, target=self._answer(self.frozen, question, rows))
+        chosen = question.asked.nonzero().flatten()
+        answer = self._answer(self.frozen, question.take(chosen), rows.take(chosen))
+        target = term.target.float().index_copy(0, chosen.to(answer.device), answer)
+        return replace(term, target=target)
+
+    @staticmethod
+    def _answer(frozen: nn.Module, question: Question, rows: Rows) -> Tensor:
+        """Predictions ``(R, *shape)`` float32 for rows that all ask."""
+        cond = rows.cond if question.cond is None else question.cond
+        found: Tensor = frozen(question.seen(rows.inputs), rows.t, cond).float()
+        return question.turned_back(found)
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One side of a micro-batch of r rows.
+
+    Attributes:
+        losses: What each row loses, weighted, ``(r,)``.
+        gradients: The gradient of their sum, one tensor a parameter.
+    """
+
+    losses: Tensor
+    gradients: tuple[Tensor, ...]
 
 
 @dataclass(eq=False)
@@ -105,11 +142,11 @@ class GradientEngine:
     micro_batch_rows: int = 64
     negligible_weight: float = NEGLIGIBLE_WEIGHT
     precision: Precision = "float32"
-    accelerator: Any = None
-    on_shrink: Any = field(default=None, repr=False)
+    accelerator: Accelerator | None = None
+    on_shrink: Callable[[int], None] | None = field(default=None, repr=False)
 
     def __call__(
-        self, denoiser: nn.Module, rows: Rows, seed: int = 0, teacher: nn.Module | None = None
+        self, denoiser: nn.Module, rows: Rows, seed: int = 0, frozen: nn.Module | None = None
     ) -> TwoGradients:
         """Gradients of both side losses.
 
@@ -120,23 +157,25 @@ class GradientEngine:
             denoiser: The adapter ``(noisy, t, cond) -> prediction``.
             rows: The step's rows; they may live on another device than the denoiser.
             seed: Seeds dropout inside the denoiser, together with the micro-batch's index.
-            teacher: A frozen denoiser whose predictions take the place of the keep side's
-                targets; None keeps them.
+            frozen: The denoiser that the rows' questions go to; None where they have none.
 
         Returns:
             The gradients, equal on every process.
+
+        Raises:
+            ValueError: If a row asks and there is nobody to ask.
         """
         params = trainable(denoiser)
         keep, dropped_keep = drop_negligible(rows.keep, self.negligible_weight)
         forget, dropped_forget = drop_negligible(rows.forget, self.negligible_weight)
-        rows = replace(rows, keep=keep, forget=forget)
+        rows = replace(rows, keep=keep, forget=forget).over_pairs()
         result = self._empty(params, rows)
         result.counts.terms_dropped = dropped_keep + dropped_forget
         rank, processes = self._place()
         for index, chunk in enumerate(micro_batches(rows, self.micro_batch_rows, rank, processes)):
             with torch.random.fork_rng():
                 torch.manual_seed(mix_seed(seed, rank, index))
-                self._run(Networks(denoiser, params, teacher), rows, chunk, result)
+                self._run(Networks(denoiser, params, frozen), rows, chunk, result)
         return self._reduce(result, rows)
 
     def _place(self) -> tuple[int, int]:
@@ -180,10 +219,8 @@ class GradientEngine:
             return
         self._run(networks, rows, chunk, result)
 
-    def _differentiate(
-        self, networks: Networks, rows: Rows
-    ) -> list[tuple[Tensor, tuple[Tensor, ...]] | None]:
-        """Per side the row losses and gradients, or None for a side without weight."""
+    def _differentiate(self, networks: Networks, rows: Rows) -> tuple[Side | None, Side | None]:
+        """The keep and the forget side; None for a side without weight."""
         # Asked where the rows were drawn, on the CPU, so that the device is not waited for.
         present = [bool((term.weight != 0).any()) for term in (rows.keep, rows.forget)]
         device = networks.params[0].device
@@ -191,43 +228,32 @@ class GradientEngine:
         with torch.autocast(
             device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
         ):
-            if present[0]:
-                rows = networks.with_keep_targets(rows)
-            prediction = networks.denoiser(rows.inputs, rows.t, rows.cond)
-        sides: list[tuple[Tensor, tuple[Tensor, ...]] | None] = []
-        for number, term in enumerate((rows.keep, rows.forget)):
-            if not present[number]:
-                sides.append(None)
-                continue
-            losses = row_losses(prediction, term, rows.num_pairs)
-            another_follows = number == 0 and present[1]
-            grads = torch.autograd.grad(
-                losses.sum(),
-                networks.params,
-                retain_graph=another_follows,
-                materialize_grads=True,
+            keep, forget = (
+                networks.answered(term, rows) if there else None
+                for term, there in zip((rows.keep, rows.forget), present, strict=True)
             )
-            sides.append((losses.detach(), grads))
-        return sides
+            prediction = networks.denoiser(rows.inputs, rows.t, rows.cond)
+        return (
+            _side(networks.params, prediction, keep, retain_graph=forget is not None),
+            _side(networks.params, prediction, forget),
+        )
 
     @staticmethod
-    def _add(
-        sides: list[tuple[Tensor, tuple[Tensor, ...]] | None], chunk: Tensor, result: TwoGradients
-    ) -> None:
+    def _add(sides: tuple[Side | None, Side | None], chunk: Tensor, result: TwoGradients) -> None:
         targets = ((result.keep, result.keep_losses), (result.forget, result.forget_losses))
         result.counts.forward_passes += 1
         result.counts.forward_rows += len(chunk)
         for side, (buffers, losses) in zip(sides, targets, strict=True):
             if side is None:
                 continue
-            torch._foreach_add_(buffers, [grad.float() for grad in side[1]])
-            losses[chunk.to(losses.device)] = side[0]
+            torch._foreach_add_(buffers, [grad.float() for grad in side.gradients])
+            losses[chunk.to(losses.device)] = side.losses
             result.counts.backward_passes += 1
             result.counts.backward_rows += len(chunk)
 
     def _reduce(self, result: TwoGradients, rows: Rows) -> TwoGradients:
         """Sum both sides over all processes: one all-reduce for each side that has rows."""
-        if self._place()[1] == 1:
+        if self.accelerator is None or self.accelerator.num_processes == 1:
             return result
         for buffer, losses, term in (
             (result.flat_keep, result.keep_losses, rows.keep),
@@ -239,3 +265,20 @@ class GradientEngine:
             buffer.copy_(summed[: len(buffer)])
             losses.copy_(summed[len(buffer) :])
         return result
+
+
+def _side(
+    params: Sequence[nn.Parameter],
+    prediction: Tensor,
+    term: Term | None,
+    *,
+    retain_graph: bool = False,
+) -> Side | None:
+    """Losses and gradient of one side, or None where it is absent."""
+    if term is None:
+        return None
+    losses = row_losses(prediction, term)
+    gradients = torch.autograd.grad(
+        losses.sum(), params, retain_graph=retain_graph, materialize_grads=True
+    )
+    return Side(losses.detach(), gradients)

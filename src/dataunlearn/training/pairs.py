@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dataunlearn.conditioning import Cond, choose_conds
 from dataunlearn.data.base import ImageSet
+from dataunlearn.data.prompt import Prompt
 from dataunlearn.models.space import PixelSpace, SampleSpace
 from dataunlearn.process import ForwardProcess
 from dataunlearn.rows import Pair
@@ -202,9 +203,9 @@ class _Turns:
         return self._rows[int(self._order.batch(turn, 1))]
 
 
-def rows_by_caption(images: ImageSet) -> dict[str, list[int]]:
+def rows_by_caption(images: ImageSet) -> dict[Prompt, list[int]]:
     """Positions of a set's pictures by caption, in index order; no caption is the empty one."""
-    found: dict[str, list[int]] = {}
+    found: dict[Prompt, list[int]] = {}
     for index in range(len(images)):
         found.setdefault(images.caption(index) or "", []).append(index)
     return found

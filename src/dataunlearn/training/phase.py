@@ -3,27 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-import torch
+from dataclasses import dataclass, replace
 
 from dataunlearn.combine import Combination, Direction
 from dataunlearn.objectives import Objective
+from dataunlearn.process import ForwardProcess
+from dataunlearn.rows import Rows, concatenate
 from dataunlearn.training.pairs import PairSampler
 
 
 @dataclass(frozen=True, eq=False)
 class StepPart:
-    """One source of rows: where pairs come from, what is made of them, and how much they count."""
+    """One source of rows: where pairs come from, what is made of them, and how much they count.
+
+    Attributes:
+        sampler: Gives the pairs of a step.
+        objective: Makes rows of them.
+        factor: How much they count beside those of other parts.
+        keep_predictions: Whether the keep side is regressed on what the frozen model predicts for
+            the same rows, in place of the objective's own targets.
+    """
 
     sampler: PairSampler
     objective: Objective
     factor: float = 1.0
+    keep_predictions: bool = False
 
     def __post_init__(self) -> None:
         """Check the factor: directions belong to the combination rule."""
         if not self.factor > 0:
             raise ValueError(f"a step part's factor must be above 0, not {self.factor}")
+
+    @property
+    def asks(self) -> bool:
+        """Whether its rows may ask the frozen model."""
+        return self.keep_predictions or self.objective.asks
+
+    def rows(self, process: ForwardProcess, number: int) -> Rows:
+        """The global rows of step ``number``, from 0, the same on every process.
+
+        Before the first step the model is the frozen one: a keep gradient towards its own
+        predictions would be rounding noise, and a forget gradient scaled to it a share of that. So
+        the first step keeps towards the objective's targets.
+        """
+        pair, generator = self.sampler(number), self.sampler.objective_stream(number)
+        rows = self.objective(process, pair, generator)
+        if self.keep_predictions and number > 0:
+            return replace(rows, keep=rows.keep.asking())
+        return rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,13 +60,10 @@ class Phase:
     Attributes:
         parts: Where the rows come from.
         combination: How the two gradients are weighed.
-        teacher: A frozen denoiser whose predictions are the keep side's targets; None for the
-            targets that the objectives give.
     """
 
     parts: Sequence[StepPart]
     combination: Combination
-    teacher: torch.nn.Module | None = None
 
     def __post_init__(self) -> None:
         """Refuse a rule that does not fit an objective; one side may come from some parts alone."""
@@ -47,3 +71,12 @@ class Phase:
         forgetting = [o for o in objectives if o.forget_direction is not Direction.ABSENT]
         for objective in forgetting or objectives:
             objective.check_combination(self.combination)
+
+    @property
+    def asks(self) -> bool:
+        """Whether rows may ask the frozen model."""
+        return any(part.asks for part in self.parts)
+
+    def rows(self, process: ForwardProcess, number: int) -> Rows:
+        """The global rows of step ``number``, from 0; every part's are divided by its pairs."""
+        return concatenate([(part.rows(process, number), part.factor) for part in self.parts])

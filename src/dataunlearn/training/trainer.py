@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,14 @@ from torch import Tensor
 
 from dataunlearn.combine import Gramian
 from dataunlearn.models import DiffusionModel
-from dataunlearn.rows import Rows, concatenate
-from dataunlearn.runtime.interrupt import InterruptedRunError, interrupt_flag
-from dataunlearn.runtime.progress import progress_bar
+from dataunlearn.models.teacher import frozen_model
+from dataunlearn.rows import Rows
 from dataunlearn.runtime.seeding import mix_seed
-from dataunlearn.training.checkpoint import (
-    Checkpoint,
-    CheckpointStore,
-    load_optimizer_tensors,
-    optimizer_tensors,
-)
+from dataunlearn.training.checkpoint import Checkpoint, load_optimizer_tensors, optimizer_tensors
 from dataunlearn.training.config import Training
 from dataunlearn.training.engine import GradientEngine, changing_state, trainable
 from dataunlearn.training.importance_weights import weight_record
+from dataunlearn.training.loop import Loop, Record
 from dataunlearn.training.optimizer import make_ema, make_optimizer
 from dataunlearn.training.phase import Phase
 from dataunlearn.training.step_log import StepLog
@@ -44,42 +39,42 @@ class Trainer:
 
     Args:
         model: The model; its denoiser is changed in place.
-        phase: What steps train on until a callback calls :meth:`settle`.
+        phases: What steps train on: the first one until a callback calls :meth:`settle`, then the
+            second one, after a second call the third one and so on, the last one for good. With
+            one alone, settling ends the run.
         config: Numbers of the loop.
         run_dir: Where the log and the checkpoints go; None keeps nothing.
         accelerator: Processes and device; a plain single process by default.
         callbacks: Called with (trainer, steps done) after every step; True ends the run.
-        settling: What to go on with when a callback calls :meth:`settle` for the first time, the
-            second time and so on, the last one for good; empty ends the run there.
         description: Label of the progress bar.
         shown: Whether to draw it.
+
+    Attributes:
+        frozen: The model as it is now, before the first step, where a phase asks it; else None.
     """
 
     def __init__(
         self,
         model: DiffusionModel,
-        phase: Phase,
+        phases: Sequence[Phase],
         config: Training,
         *,
         run_dir: Path | None = None,
         accelerator: Accelerator | None = None,
         callbacks: Sequence[Callback] = (),
-        settling: Sequence[Phase] = (),
         description: str = "training",
         shown: bool = True,
     ) -> None:
         self.model, self.config = model, config
-        self.forgetting, self.settling = phase, settling
+        self.forgetting, self.settling = phases[0], phases[1:]
+        self.frozen = frozen_model(model) if any(phase.asks for phase in phases) else None
         self.settled_after: int | None = None
-        self.times_settled = 0
+        self.times_settled = self.steps_done = 0
         self.ended = False  # by a callback
         self.went_back_to: int | None = None
         self.seconds = 0.0  # of training and all around it, those before a resume included
-        self.accelerator = accelerator
-        self.is_main = accelerator is None or accelerator.is_main_process
-        self.run_dir = run_dir
-        self.callbacks, self.description = callbacks, description
-        self.shown = shown and self.is_main
+        self.callbacks = callbacks
+        self.loop = Loop(config, run_dir, accelerator, description, shown)
         self.notes: list[str] = []
         self.params = trainable(model.denoiser)
         self.optimizer = make_optimizer(self.params, config)
@@ -90,13 +85,21 @@ class Trainer:
             accelerator=accelerator,
             on_shrink=self._note_shrink,
         )
-        self.store = CheckpointStore(run_dir / "checkpoints") if run_dir is not None else None
         self.remembered: dict[str, Tensor] | None = None
-        self.remembered_at = self.steps_done = 0
-        self.record: dict[str, Any] = {}  # of the last step; callbacks add what they saw
-        self.log = StepLog(None)
+        self.remembered_at = 0
+        self.record: Record = {}  # of the last step; callbacks add what they saw
 
-    def run(self) -> list[dict[str, Any]]:
+    @property
+    def log(self) -> StepLog:
+        """One record per step, those before a resume included."""
+        return self.loop.log
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the only process, or the one that writes."""
+        return self.loop.is_main
+
+    def run(self) -> list[Record]:
         """Train until the last step, a callback's stop, or an interrupt.
 
         Returns:
@@ -106,43 +109,24 @@ class Trainer:
             NonFiniteError: On a non-finite loss or gradient.
             InterruptedRunError: After Ctrl-C or a termination signal, with the state saved.
         """
-        self._start()
-        began = time.perf_counter() - self.seconds
-        with (
-            interrupt_flag(self.accelerator) as interrupted,
-            progress_bar(self.description, self.config.steps, shown=self.shown) as advance,
-        ):
-            advance(self.steps_done)
-            while self.steps_done < self.config.steps and not self.ended:
-                self.record = record = self.step(self.steps_done)
-                self.steps_done += 1
-                advance(1, f"keep {record['loss_keep']:.3g} forget {record['loss_forget']:.3g}")
+        self.loop.resume(self)
+        self._share_weights()
+        with closing(self.loop.steps(self)) as steps:
+            for record in steps:
+                self.record = record
                 self.model.denoiser.eval()  # callbacks draw samples: without dropout
-                try:
-                    stop = [callback(self, self.steps_done) for callback in self.callbacks]
-                finally:
-                    self.log.append(record)
+                stop = [callback(self, self.steps_done) for callback in self.callbacks]
                 self.ended = any(stop)
-                self.seconds = time.perf_counter() - began
-                due = self.steps_done % self.config.checkpoint_every_steps == 0
-                if due or interrupted.is_set():
-                    self.save()
-                if interrupted.is_set():
-                    raise InterruptedRunError(self.steps_done, self.run_dir)
-        self.save()
         self.model.denoiser.eval()
         return self.log.records
 
-    def step(self, number: int) -> dict[str, Any]:
+    def step(self, number: int) -> Record:
         """One update of the weights; returns its log record."""
         started = time.perf_counter()
         self.model.denoiser.train()
         rows = self.rows(number)
         seed = mix_seed(self.config.seed, number)
-        # Before the first step the model is its own teacher: the keep gradient would be rounding
-        # noise, and the forget gradient a share of that.
-        teacher = self.phase.teacher if number > 0 else None
-        gradients = self.engine(self.model.denoiser, rows, seed, teacher)
+        gradients = self.engine(self.model.denoiser, rows, seed, self.frozen)
         gramian = gradients.gramian()
         gradients.require_finite(gramian, rows, number + 1)
         u_keep, u_forget = self.phase.combination(gramian)
@@ -157,19 +141,13 @@ class Trainer:
         record |= {"u_keep": u_keep, "u_forget": u_forget}
         return record | {"seconds": time.perf_counter() - started}
 
+    def note(self, record: Record) -> str:
+        """Both losses, for the progress bar."""
+        return f"keep {record['loss_keep']:.3g} forget {record['loss_forget']:.3g}"
+
     def rows(self, number: int) -> Rows:
         """The global rows of step ``number``, the same on every process."""
-        process = self.model.process
-        built = [
-            (
-                part.objective(
-                    process, part.sampler(number), part.sampler.objective_stream(number)
-                ),
-                part.factor,
-            )
-            for part in self.phase.parts
-        ]
-        return concatenate(built)
+        return self.phase.rows(self.model.process, number)
 
     def settle(self) -> bool:
         """Go on with the next settling phase; true if there is none, which ends the run."""
@@ -226,8 +204,10 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint, if the run has a folder and this is the main process."""
-        if self.store is None or not self.is_main:
-            return
+        self.loop.save(self)
+
+    def state(self) -> Checkpoint:
+        """Weights, moments, averages, and where the run stands."""
         tensors = {f"model.{k}": v for k, v in changing_state(self.model.denoiser).items()}
         tensors |= optimizer_tensors(self.optimizer)
         values: dict[str, Any] = {name: getattr(self, name) for name in KEPT}
@@ -237,24 +217,25 @@ class Trainer:
         if self.remembered is not None:
             tensors |= {f"remembered.{k}": v for k, v in self.remembered.items()}
             values["remembered_at"] = self.remembered_at
-        self.store.save(Checkpoint(self.steps_done, tensors, values))
+        return Checkpoint(self.steps_done, tensors, values)
 
-    def _start(self) -> None:
-        """Resume from the newest checkpoint, then give all processes the same weights."""
-        checkpoint = self.store.latest() if self.store is not None else None
-        if checkpoint is not None:
-            self._load(checkpoint)
-        path = self.run_dir / "log.jsonl" if self.run_dir is not None and self.is_main else None
-        self.log = StepLog(path, self.steps_done)
-        if self.accelerator is not None and self.accelerator.num_processes > 1:
+    def _share_weights(self) -> None:
+        """Give all processes the main one's weights."""
+        accelerator = self.loop.accelerator
+        if accelerator is not None and accelerator.num_processes > 1:
             for value in self.model.denoiser.state_dict().values():
                 value.copy_(broadcast(value.clone()))
 
-    def _load(self, checkpoint: Checkpoint) -> None:
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Put back what :meth:`state` took out.
+
+        Raises:
+            ValueError: If the checkpoint is another network's.
+        """
         tensors = checkpoint.tensors
-        weights = {k.removeprefix("model."): v for k, v in tensors.items() if k[:6] == "model."}
+        weights = checkpoint.part("model")
         if changing_state(self.model.denoiser).keys() != weights.keys():
-            raise ValueError(f"the checkpoint in {self.run_dir} belongs to another network")
+            raise ValueError(f"the checkpoint in {self.loop.run_dir} belongs to another network")
         self._put(weights)
         if self.remembered is not None:
             for name, value in self.remembered.items():
@@ -274,9 +255,7 @@ class Trainer:
         for name, value in changing_state(self.model.denoiser).items():
             value.copy_(weights[name])
 
-    def _record(
-        self, number: int, rows: Rows, gradients: TwoGradients, gramian: Gramian
-    ) -> dict[str, Any]:
+    def _record(self, number: int, rows: Rows, gradients: TwoGradients, gramian: Gramian) -> Record:
         counts = gradients.counts
         return {
             "step": number + 1,

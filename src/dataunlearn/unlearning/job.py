@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dataunlearn.combine import Combination
 from dataunlearn.conditioning import Cond
 from dataunlearn.data import ImageSet, Split, open_images, split_sets
 from dataunlearn.data.opening import ImageSource
-from dataunlearn.metrics.copies import copy_threshold, distinct_indices
+from dataunlearn.metrics.copies import MOST_ORIGINALS, copy_threshold, distinct_indices
 from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.models.base import set_guidance
 from dataunlearn.models.latents import TextSpace
 from dataunlearn.models.lora import add_lora, network_of
-from dataunlearn.models.teacher import WithoutLora, frozen_copy
 from dataunlearn.objectives import NaiveDeletion
 from dataunlearn.timesteps import TimestepPolicy, Uniform
 from dataunlearn.training.config import Training
 from dataunlearn.training.pairs import PairSampler, PromptPairSampler, shares_prompts
 from dataunlearn.training.phase import Phase, StepPart
-from dataunlearn.unlearning.config import Unlearning
+from dataunlearn.unlearning.config import Settings, Unlearning
 from dataunlearn.unlearning.generated_keep import generated_count, generated_images
 from dataunlearn.unlearning.reference import Reference, open_reference
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """Where a run's pictures come from, in words for its report.
+
+    Attributes:
+        forget: The forget side's path, or words for pictures in memory.
+        keep: The keep side's.
+    """
+
+    forget: str
+    keep: str
+
+    @classmethod
+    def of(cls, forget: ImageSource, keep: ImageSource) -> Sources:
+        """The words for two sources."""
+        return cls(*map(_in_words, (forget, keep)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,18 +51,21 @@ class Job:
     """A run whose inputs were all checked.
 
     Attributes:
-        config: The settings.
+        config: The settings; of a run from files an ``Unlearning``, which also names these.
+        sources: Where the pictures come from.
         model: The model, which the run changes in place.
         split: Keep and forget images.
-        originals: The different forget images, ``(K, C, H, W)`` in [-1, 1].
-        cond: Their class labels, or None.
+        originals: The different forget images that are measured, ``(K, C, H, W)`` in [-1, 1], at
+            most 64.
+        cond: Their class labels or prompts, or None.
         threshold: Pixel distance below which an image counts as a copy.
         training: The loop's numbers.
         combination: The rule, with the data's counts filled in.
         reference: A model that never saw the forget images, or None.
     """
 
-    config: Unlearning
+    config: Settings
+    sources: Sources
     model: DiffusionModel
     split: Split
     originals: Tensor
@@ -71,89 +93,107 @@ class Job:
             prompt_dropout=self.config.prompt_dropout,
         )
 
-    @property
-    def parts(self) -> list[StepPart]:
-        """What every step trains on."""
-        return [StepPart(self.sampler(self.config.timesteps), self.config.objective)]
+    def keep_sampler(self, images: ImageSet) -> PairSampler:
+        """Further pictures to keep, drawn as the job's own are."""
+        return PairSampler(
+            images,
+            None,
+            self.model.process,
+            batch_pairs=self.config.batch_pairs,
+            timesteps=self.config.timesteps,
+            seed=self.config.seed,
+            space=self.model.space,
+            prompt_dropout=self.config.prompt_dropout,
+        )
 
-    def teacher(self) -> nn.Module | None:
-        """A frozen copy of the model as it is now for the keep side, if the settings want one."""
-        if not self.config.has_teacher:
-            return None
-        if self.config.lora is not None:
-            return WithoutLora(self.model.denoiser, network_of(self.model))
-        return frozen_copy(self.model.denoiser)
+    def phases(self, extra_parts: Sequence[StepPart] = ()) -> list[Phase]:
+        """What steps train on: forgetting first, then what the model settles on.
 
-    def forgetting(self, teacher: nn.Module | None) -> Phase:
-        """What steps train on until the images are forgotten: the objective's two sides."""
-        return Phase(self.parts, self.combination, teacher)
+        Settling is on the keep images alone, first towards the frozen model's predictions at all
+        noise levels, if the keep side is held to them: forgetting leaves its mark at levels that it
+        does not train on, too. Where those predictions bring a forget image back, the model forgets
+        again, and then settles towards the keep images themselves.
 
-    def settling(self, teacher: nn.Module | None) -> list[Phase]:
-        """What steps train on once the images are forgotten: the keep images alone.
-
-        First towards the teacher's predictions at all noise levels, if there is one: forgetting
-        leaves its mark at levels that it does not train on, too. Where those predictions bring a
-        forget image back, towards the keep images themselves.
+        Args:
+            extra_parts: What joins every step, whatever the phase.
         """
+        keeps = self.config.keeps_predictions
+        own = StepPart(
+            self.sampler(self.config.timesteps), self.config.objective, keep_predictions=keeps
+        )
+        forgetting = Phase(_parts(own, extra_parts, keeps), self.combination)
         if not self.config.stop.settles:
-            return []
-        on_data = self._keep_alone(self.config.timesteps)
-        if teacher is None:
-            return [on_data]
-        return [replace(self._keep_alone(Uniform()), teacher=teacher), on_data]
+            return [forgetting]
+        on_data = self._keep_alone(self.config.timesteps, extra_parts, predictions=False)
+        if not keeps:
+            return [forgetting, on_data]
+        return [forgetting, self._keep_alone(Uniform(), extra_parts, predictions=True), on_data]
 
-    def _keep_alone(self, timesteps: TimestepPolicy) -> Phase:
-        parts = [StepPart(self.sampler(timesteps), NaiveDeletion())]
-        return Phase(parts, NaiveDeletion.default_combination)
+    def _keep_alone(
+        self, timesteps: TimestepPolicy, extra_parts: Sequence[StepPart], *, predictions: bool
+    ) -> Phase:
+        own = StepPart(self.sampler(timesteps), NaiveDeletion())
+        return Phase(_parts(own, extra_parts, predictions), NaiveDeletion.default_combination)
 
 
-def prepare(
-    config: Unlearning,
-    *,
-    model: DiffusionModel | None = None,
-    forget: ImageSource | None = None,
-    keep: ImageSource | None = None,
-    device: str | torch.device = "cpu",
-    shown: bool = True,
-) -> Job:
-    """Load and check everything; nothing is trained or written.
+def _in_words(source: ImageSource) -> str:
+    return str(source) if isinstance(source, (str, Path)) else "in memory"
+
+
+def _parts(own: StepPart, extra: Sequence[StepPart], predictions: bool) -> list[StepPart]:
+    """A phase's parts, all of which keep to the same."""
+    return [replace(part, keep_predictions=predictions) for part in (own, *extra)]
+
+
+def prepare(config: Unlearning, *, device: str | torch.device = "cpu", shown: bool = True) -> Job:
+    """Load and check everything that the settings name; nothing is trained or written.
 
     Args:
         config: The settings.
-        model: A loaded model in place of ``config.model``.
-        forget: Images in memory in place of ``config.forget``.
-        keep: Likewise for ``config.keep``.
-        device: Where to put a model that is loaded here.
+        device: Where to put the model.
         shown: Whether to draw progress.
 
     Raises:
         ValueError: On anything that does not fit, before any work.
     """
-    count = generated_count(config.keep) if keep is None else None
-    if model is None:
-        model = load_model(
-            config.model, scheduler=config.scheduler, image_size=config.image_size, device=device
-        )
-    set_up_model(model, config)
-    forget_set = open_images(
-        config.forget if forget is None else forget,
-        model.image_shape,
-        resize=config.resize,
-        role="forget",
+    generated_count(config.keep)  # a slip in it is told before the model is loaded
+    model = load_model(
+        config.model, scheduler=config.scheduler, image_size=config.image_size, device=device
     )
+    return prepare_with(model, config, config.forget, config.keep, shown=shown)
+
+
+def prepare_with(
+    model: DiffusionModel,
+    config: Settings,
+    forget: ImageSource,
+    keep: ImageSource,
+    *,
+    shown: bool = True,
+) -> Job:
+    """Open and check the pictures of a run on a loaded model; nothing is trained or written.
+
+    Args:
+        model: The model, which gets what the settings say: guidance, an adapter.
+        config: The settings.
+        forget: Images to forget, in any form that ``open_images`` takes.
+        keep: Images to keep, likewise; or ``generated:2048``.
+        shown: Whether to draw progress.
+
+    Raises:
+        ValueError: On anything that does not fit, before any work.
+    """
+    count = generated_count(keep) if isinstance(keep, str) else None
+    set_up_model(model, config)
+    forget_set = open_images(forget, model.image_shape, resize=config.resize, role="forget")
     if count is None:
-        keep_set = open_images(
-            config.keep if keep is None else keep,
-            model.image_shape,
-            resize=config.resize,
-            role="keep",
-        )
+        keep_set = open_images(keep, model.image_shape, resize=config.resize, role="keep")
     else:
         keep_set = generated_images(model, forget_set, count, seed=config.seed, shown=shown)
-    return check_job(config, model, forget_set, keep_set)
+    return check_job(config, model, forget_set, keep_set, Sources.of(forget, keep))
 
 
-def set_up_model(model: DiffusionModel, config: Unlearning) -> None:
+def set_up_model(model: DiffusionModel, config: Settings) -> None:
     """Prepare a model for training and measuring as the settings say.
 
     Raises:
@@ -167,16 +207,23 @@ def set_up_model(model: DiffusionModel, config: Unlearning) -> None:
         network_of(model).enable_gradient_checkpointing()
 
 
-def check_job(config: Unlearning, model: DiffusionModel, forget: ImageSet, keep: ImageSet) -> Job:
-    """Check that data, model and settings fit each other."""
+def check_job(
+    config: Settings, model: DiffusionModel, forget: ImageSet, keep: ImageSet, sources: Sources
+) -> Job:
+    """Check that data, model and settings fit each other.
+
+    Raises:
+        ValueError: If they do not.
+    """
     split = split_sets(forget, keep, config.overlap)
     levels = config.evaluation.regeneration_timesteps
     model.process.check_timesteps(levels, "evaluation.regeneration_timesteps")
     if config.stop.timestep is not None:
         model.process.check_timesteps([config.stop.timestep], "stop.timestep")
-    picked = torch.tensor(distinct_indices(split.forget))
+    picked = torch.tensor(distinct_indices(split.forget, MOST_ORIGINALS))
     job = Job(
         config,
+        sources,
         model,
         split,
         split.forget.batch(picked),
@@ -186,5 +233,5 @@ def check_job(config: Unlearning, model: DiffusionModel, forget: ImageSet, keep:
         config.rule.with_counts(split.num_train, split.num_forget),
         open_reference(config.reference, model, model.device) if config.reference else None,
     )
-    job.parts[0].sampler(0)  # labels and timesteps are checked by drawing once
+    job.phases()  # samplers check labels, prompts and noise levels when they are made
     return job

@@ -8,14 +8,14 @@ from dataunlearn.metrics.regeneration import quarter_timesteps
 from dataunlearn.models.sampling import generate
 from dataunlearn.runtime.machine import peak_memory
 from dataunlearn.training.engine import GradientEngine, trainable
-from dataunlearn.training.trainer import Trainer
 from dataunlearn.training.two_gradients import PassCounts
+from dataunlearn.unlearning.config import Unlearning
 from dataunlearn.unlearning.job import Job
 
 MIB = 2**20
 # Weights, two gradient buffers, the combined gradient and the optimizer's two moments, as float32.
 BYTES_PER_PARAMETER = 6 * 4
-BYTES_PER_TEACHER_PARAMETER = 4
+BYTES_PER_COPIED_PARAMETER = 4
 TRIED_PICTURES = 8
 TRIED_CALLS = 2
 
@@ -32,9 +32,8 @@ def describe_plan(job: Job) -> str:
         "model": f"{model.source} ({model.num_parameters:,} parameters, "
         f"images {model.image_shape})",
         "trainable": f"{sum(param.numel() for param in trainable(model.denoiser)):,} parameters",
-        "forget": f"{len(job.split.forget)} image(s), {len(job.originals)} of them different, "
-        f"{config.forget}",
-        "keep": f"{len(job.split.keep)} images, {config.keep}",
+        "forget": f"{_forget_words(job)}, {job.sources.forget}",
+        "keep": f"{len(job.split.keep)} images, {job.sources.keep}",
         "objective": f"{config.objective}",
         "combination": f"{job.combination}",
         "timesteps": f"{config.timesteps}",
@@ -46,10 +45,16 @@ def describe_plan(job: Job) -> str:
         "memory": f"about {memory / MIB:,.0f} MiB on {model.device}",
         "time": f"about {training.steps * seconds:,.0f} s of training ({seconds:.2f} s a step) and "
         f"{_seconds_of_measuring(job):,.0f} s of measuring before and after",
-        "output": f"{config.out}",
+        "output": f"{config.out}" if isinstance(config, Unlearning) else "kept in memory",
     }
     width = max(map(len, lines))
     return "\n".join(f"{name:<{width}}  {text}" for name, text in lines.items())
+
+
+def _forget_words(job: Job) -> str:
+    different, measured = len(set(job.split.forget.digests())), len(job.originals)
+    words = f"{len(job.split.forget)} image(s), {different} of them different"
+    return words if measured == different else f"{words} (the first {measured} are measured)"
 
 
 def _seconds_of_measuring(job: Job) -> float:
@@ -68,14 +73,14 @@ def _seconds_of_measuring(job: Job) -> float:
 
 def _try_first_step(job: Job) -> tuple[PassCounts, float, float]:
     """Passes, seconds and bytes of one step's gradients, by taking them twice."""
-    trainer = Trainer(job.model, job.forgetting(None), job.training, shown=False)
-    teacher = job.model.denoiser if job.config.has_teacher else None
-    rows = trainer.rows(0)
+    model, forgetting = job.model, job.phases()[0]
+    rows = forgetting.rows(model.process, 1)  # the first step asks the frozen model nothing
     engine = GradientEngine(job.training.micro_batch_rows, precision=job.training.precision)
-    engine(job.model.denoiser, rows, teacher=teacher)  # the first pass pays for set-up
+    engine(model.denoiser, rows, frozen=model.denoiser)  # the first pass pays for set-up
     started = time.perf_counter()
-    gradients = engine(job.model.denoiser, rows, teacher=teacher)
+    gradients = engine(model.denoiser, rows, frozen=model.denoiser)
     seconds = time.perf_counter() - started
-    parameters = BYTES_PER_PARAMETER * job.model.num_parameters
-    copied = 0 if teacher is None else BYTES_PER_TEACHER_PARAMETER * job.model.num_parameters
-    return gradients.counts, seconds, peak_memory(job.model.device) + parameters / 2 + copied
+    parameters = BYTES_PER_PARAMETER * model.num_parameters
+    has_copy = forgetting.asks and job.config.lora is None  # an adapter is switched off instead
+    copied = BYTES_PER_COPIED_PARAMETER * model.num_parameters if has_copy else 0
+    return gradients.counts, seconds, peak_memory(model.device) + parameters / 2 + copied

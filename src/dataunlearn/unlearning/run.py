@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from dataunlearn.models.saving import hash_weights
 from dataunlearn.runtime.progress import Say
 from dataunlearn.runtime.run_folder import RunState, claim_run_dir, describe, finish_run_dir
 from dataunlearn.training.importance_weights import collapse_warning
+from dataunlearn.training.phase import StepPart
 from dataunlearn.training.trainer import Callback, Trainer
 from dataunlearn.unlearning.config import without_run_place
 from dataunlearn.unlearning.facts import Course, RunFacts, Timing, write_facts
@@ -101,7 +103,7 @@ def run_job(
         reference = measure_reference(job, shown)
     if accelerator is not None:
         accelerator.wait_for_everyone()
-    trainer = make_trainer(job, out, accelerator, shown)
+    trainer = make_trainer(job, out, accelerator, shown=shown)
     log = _trained(trainer, timing, say if before is not None else None)
     if job.config.lora is not None:
         finish_lora(job, out if before is not None else None)
@@ -157,23 +159,36 @@ def claim_for(job: Job, out: Path, overwrite: bool, say: Say) -> None:
 
 
 def make_trainer(
-    job: Job, out: Path | None, accelerator: Accelerator | None, shown: bool
+    job: Job,
+    out: Path | None,
+    accelerator: Accelerator | None,
+    *,
+    extra_parts: Sequence[StepPart] = (),
+    stop: Callback | None = None,
+    shown: bool = True,
 ) -> Trainer:
-    """The training loop of a job, with its stop rule and tracker."""
-    callbacks = [stop_callback(job)]
+    """The training loop of a job, with its stop rule, budget and tracker.
+
+    Args:
+        job: What to train on, and how.
+        out: The run's folder, for log and checkpoints; None keeps nothing.
+        accelerator: Processes and device; None is a single process where the model is.
+        extra_parts: What joins every step.
+        stop: The stop rule's look; None looks whether the forget images are restored.
+        shown: Whether to draw progress.
+    """
+    callbacks = [stop or stop_callback(job)]
     if job.config.budget is not None:
         callbacks.append(budget_callback(job, job.config.budget))
     if accelerator is not None and job.config.tracker is not None:
         callbacks.append(tracker_callback(accelerator))
-    teacher = job.teacher()
     trainer = Trainer(
         job.model,
-        job.forgetting(teacher),
+        job.phases(extra_parts),
         job.training,
         run_dir=out,
         accelerator=accelerator,
         callbacks=callbacks,
-        settling=job.settling(teacher),
         description="unlearning",
         shown=shown,
     )

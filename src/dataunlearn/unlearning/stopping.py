@@ -11,8 +11,8 @@ from dataunlearn.metrics.membership import denoising_losses
 from dataunlearn.metrics.regeneration import quarter_timesteps, regenerate
 from dataunlearn.runtime.seeding import mix_seed, random_stream
 from dataunlearn.training.trainer import Callback, Trainer
-from dataunlearn.unlearning.config import QualityBudget, StopRule
 from dataunlearn.unlearning.job import Job
+from dataunlearn.unlearning.method import QualityBudget, StopRule
 
 BUDGET_STREAM = 7
 SETTLED_LOOKS_ARE_RARER = 3

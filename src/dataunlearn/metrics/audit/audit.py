@@ -130,7 +130,7 @@ def audit_images(
     check_audit(model, chosen)
     if inputs is None:
         inputs = audit_inputs(model, images, keep, chosen, shown=shown)
-    rows = distinct_indices(images, len(images))
+    rows = distinct_indices(images)
     originals = images.batch(torch.tensor(rows))
     cond = model.space.conditions(images, torch.tensor(rows))
     digests = [images.digest(row) for row in rows]

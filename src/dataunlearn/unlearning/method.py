@@ -1,0 +1,181 @@
+"""How images are forgotten: objective, combination, strength, and when to stop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dataunlearn.combine import DEFAULT_RATIO, Combination, NormFix
+from dataunlearn.models.lora import Lora
+from dataunlearn.objectives import SISS, Objective
+from dataunlearn.runtime.checks import require
+from dataunlearn.timesteps import Above, TimestepPolicy
+
+WARMUP_DIVISOR = 4
+Strength = Literal["gentle", "default", "strong"]
+
+
+@dataclass(frozen=True)
+class Dial:
+    """What one strength means: steps, the forget gradient's relative length, a rate factor."""
+
+    steps: int
+    ratio: float
+    rate_factor: float
+
+
+DIALS: dict[Strength, Dial] = {
+    "gentle": Dial(steps=100, ratio=0.2, rate_factor=1.0),
+    "default": Dial(steps=180, ratio=DEFAULT_RATIO, rate_factor=1.0),
+    "strong": Dial(steps=400, ratio=0.6, rate_factor=1.5),
+}
+
+# An adapter takes a higher rate: at 1e-3 it forgets as the whole emoji_sd network does at 5e-5.
+LORA_RATE_FACTOR = 20
+
+
+def default_learning_rate(num_parameters: int) -> float:
+    """A rate for a model of this size: 1e-4 up to 1.5 M parameters, falling with the power 0.6.
+
+    Measured on the small MNIST model; within a factor of 2 of the published rates of larger ones:
+    2.5e-5 at 14.7 M parameters (published: 5e-5), 7e-6 at 114 M (published: 5e-6).
+    """
+    return float(1e-4 * min(1.0, (num_parameters / 1.5e6) ** -0.6))
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """Stop forgetting once the model no longer restores the forget images.
+
+    Ascending further would only harm the rest. What happens then is up to ``then``: "settle" spends
+    the remaining steps on the keep images alone, with the rate falling to 0, which mends what the
+    ascent broke; "end" ends the run. The looks go on while the model settles: should an image come
+    back, the model forgets again, and then settles towards the keep images themselves.
+
+    Args:
+        every_steps: Steps between looks, three times that while settling; 0 never looks.
+        then: "settle" or "end".
+        regeneration_below: Share of regenerations at which the images count as forgotten.
+        timestep: Noise level of the look; None for 45 % of the noise, a little below the half that
+            the verdict is about.
+        copies: Tries per look.
+    """
+
+    every_steps: int = 10
+    then: Literal["settle", "end"] = "settle"
+    regeneration_below: float = 0.0
+    timestep: int | None = None
+    copies: int = 16
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(self.every_steps >= 0, "every_steps must be at least 0")
+        require(0 <= self.regeneration_below < 1, "regeneration_below must lie in [0, 1)")
+        require(self.copies >= 1, "copies must be at least 1")
+
+    @property
+    def settles(self) -> bool:
+        """Whether a run can come to settle."""
+        return self.every_steps > 0 and self.then == "settle"
+
+
+@dataclass(frozen=True)
+class QualityBudget:
+    """End the run once it does more harm than this, so that methods compare at equal damage.
+
+    The model is then that of the last look within the budget. Harm often comes and goes within a
+    dozen steps, so a run ends only if it lasts.
+
+    Args:
+        loss_increase: Allowed rise of the keep images' denoising loss, as a share of what it was.
+        every_steps: Steps between looks.
+        patience: Steps that the run may stay above the budget.
+        num_images: Keep images looked at.
+    """
+
+    loss_increase: float
+    every_steps: int = 5
+    patience: int = 25
+    num_images: int = 128
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require(self.loss_increase > 0, f"loss_increase must be above 0, not {self.loss_increase}")
+        require(self.every_steps >= 1, "every_steps must be at least 1")
+        require(self.patience >= 0, "patience must be at least 0")
+        require(self.num_images >= 1, "num_images must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """How images are forgotten.
+
+    Args:
+        objective: The method, for example ``SISS`` with ``--objective.lam 0.5``.
+        combination: How the two gradients are weighed; None takes the objective's own rule.
+        strength: One dial over steps, forget ratio and rate.
+        steps: Optimizer steps; None takes the dial's.
+        learning_rate: None takes one that fits the model's size, 20 times as high for an adapter.
+        batch_pairs: Keep/forget pairs per step.
+        timesteps: Noise levels to train on: ``Above`` a share of them, ``Uniform``, ``Last``, or
+            ``Window`` with lo and hi.
+        keep_towards: What the keep side is regressed on: "data" is the method as published,
+            "predictions" is what the model predicted for the same noisy pictures before the run,
+            which keeps more of it with few steps and few keep images, and costs a forward pass
+            more per row and a copy of the model. None takes predictions where the method's own
+            rule scales the forget gradient (SISS and its ablations), else data.
+        stop: When to stop forgetting, and what to do with the steps that are left.
+        budget: End the run at this much harm to the keep images; None for no such limit.
+        warmup_steps: Steps of linear warm-up; None takes a quarter of the steps.
+        lora: Train a low-rank adapter instead of the network; the run's folder then holds it beside
+            the model that it is merged into. None trains the network itself.
+        prompt_dropout: Share of pairs that a text-to-image model sees without their prompts, for
+            classifier-free guidance.
+    """
+
+    objective: Objective = field(default_factory=SISS)
+    combination: Combination | None = None
+    strength: Strength = "default"
+    steps: int | None = None
+    learning_rate: float | None = None
+    batch_pairs: int = 24
+    timesteps: TimestepPolicy = field(default_factory=Above)
+    keep_towards: Literal["data", "predictions"] | None = None
+    stop: StopRule = field(default_factory=StopRule)
+    budget: QualityBudget | None = None
+    warmup_steps: int | None = None
+    lora: Lora | None = None
+    prompt_dropout: float = 0.0
+
+    @property
+    def rule(self) -> Combination:
+        """The combination rule: the given one, or the objective's own at the dial's strength."""
+        rule = self.combination or self.objective.default_combination
+        if self.combination is None and isinstance(rule, NormFix):
+            return NormFix(ratio=DIALS[self.strength].ratio)
+        return rule
+
+    @property
+    def keeps_predictions(self) -> bool:
+        """Whether the keep side is regressed on the model's own earlier predictions."""
+        if self.keep_towards is None:
+            return isinstance(self.objective.default_combination, NormFix)
+        return self.keep_towards == "predictions"
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps: the given number, or the dial's."""
+        return DIALS[self.strength].steps if self.steps is None else self.steps
+
+    @property
+    def num_warmup_steps(self) -> int:
+        """Steps of linear warm-up: the given number, or a quarter of all."""
+        given = self.warmup_steps
+        return self.num_steps // WARMUP_DIVISOR if given is None else given
+
+    def rate_for(self, num_parameters: int) -> float:
+        """The learning rate for a network of this size: the given one, or the dial's."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        rate = default_learning_rate(num_parameters) * DIALS[self.strength].rate_factor
+        return rate * (1 if self.lora is None else LORA_RATE_FACTOR)
