@@ -10,9 +10,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import subprocess
 from pathlib import Path
-
-from mnist_tshirt_small_results import REFERENCE, commit
 
 from dataunlearn.assets import asset
 from dataunlearn.recipes.demo import demo
@@ -22,13 +21,21 @@ from dataunlearn.runtime.run_folder import describe
 from dataunlearn.unlearning.job import prepare
 from dataunlearn.unlearning.reference import open_reference
 
+REFERENCE = "models/mnist_tshirt_small_without"
+
+
+def commit() -> str:
+    """The commit that the code is at."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
 
 def main() -> None:
     """Measure, and write the numbers with what they were made with."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     job = prepare(dataclasses.replace(demo(), reference=None))
     settings = job.config.evaluation
-    reference = open_reference(str(REFERENCE), job.model, job.model.device)
+    reference = open_reference(REFERENCE, job.model, job.model.device)
     content = {
         "command": "python scripts/measure_reference.py",
         "commit": commit(),

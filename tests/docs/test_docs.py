@@ -50,7 +50,24 @@ def test_the_readme_example_is_the_shipped_one() -> None:
 
 
 def test_links_in_the_docs_lead_somewhere() -> None:
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "experiments" / "README.md"]
+    pages += (ROOT / "docs").rglob("*.md")
     for page in pages:
         for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_files_that_are_named_exist() -> None:
+    """In pages, docstrings and comments; the changelog may name what has been renamed since."""
+    kinds = ("*.md", "*.py", "*.yaml", "*.toml")
+    folders = ("docs", "src", "tests", "experiments", "benchmarks", "scripts", "data", "models")
+    texts = [file for kind in kinds for name in folders for file in (ROOT / name).rglob(kind)]
+    texts += [file for kind in kinds for file in ROOT.glob(kind) if file.name != "CHANGELOG.md"]
+    path = re.compile(r"(?<![\w/])(?:experiments|benchmarks|scripts)/[\w/]+\.(?:py|yaml|txt)\b")
+    lost = {
+        f"{text.relative_to(ROOT)}: {name}"
+        for text in texts
+        for name in path.findall(text.read_text())
+        if not (ROOT / name).is_file()
+    }
+    assert lost == set()

@@ -1,6 +1,6 @@
 """Draw docs/results/emoji_sd_methods.png: samples of planted prompts before and after each method.
 
-    python scripts/emoji_sd_grid.py runs/bench_emoji_sd
+    python experiments/emoji_sd/grid.py runs/bench_emoji_sd
 
 A line for each prompt of the report half: the training picture, then samples from the same noise of
 the model before and of each method's model with seed 0.
@@ -27,7 +27,7 @@ from dataunlearn.prompts.prompt_file import PromptSpec, read_prompt_file
 from dataunlearn.report.plots import png
 from dataunlearn.runtime.files import write_atomically
 
-PROMPTS = Path("benchmarks/emoji_sd/planted_report.yaml")
+PROMPTS = Path("experiments/emoji_sd/planted_report.yaml")
 BASE = "models/emoji_sd"
 METHODS = (
     "defaults",

@@ -1,6 +1,6 @@
 """Make docs/results/emoji_gap.{json,png}: the gap between emoji seen often, once and never.
 
-    python scripts/emoji_gap.py
+    python experiments/emoji_unconditional/gap.py
 
 The denoising loss of the planted pictures, of the training pictures that were there once, and of
 those that were never there, at eight noise levels; at each, how well it tells the first two from
@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from mnist_tshirt_small_results import commit
-from results_page import refresh
 from torch import Tensor
 
 from dataunlearn.data import ImageSet, open_images
@@ -34,6 +33,9 @@ from dataunlearn.report.plots import png
 from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.machine import machine
 from dataunlearn.runtime.progress import progress_bar
+
+sys.path.append(str(Path(__file__).parents[1]))  # what experiments share
+from results_page import commit, refresh
 
 MODEL, EMOJI, SHAPE = "models/emoji32", "data/emoji32.npz", (3, 32, 32)
 SEED, NUM_DRAWS = 20265, 2
@@ -140,7 +142,7 @@ def main() -> None:
         numbers = {name: [r.value, r.interval] for name, r in found.items()}
         kept[label] = {"mean_loss": means, **numbers}
     facts = {
-        "command": "python scripts/emoji_gap.py",
+        "command": "python experiments/emoji_unconditional/gap.py",
         "commit": commit(),
         "machine": machine(torch.device("cpu")),
         "seed": SEED,

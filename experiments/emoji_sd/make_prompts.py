@@ -1,6 +1,6 @@
 """Make the prompt files of the emoji_sd experiment from data/emoji64.npz.
 
-    python scripts/make_emoji_sd_prompts.py
+    python experiments/emoji_sd/make_prompts.py
 
 ``planted_tuning.yaml`` and ``planted_report.yaml`` are the planted prompts, each with its training
 picture: settings are chosen on the first, numbers reported from the second. ``unnamed_tuning.txt``
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-OUT, DATA = Path("benchmarks/emoji_sd"), Path("data/emoji64.npz")
+OUT, DATA = Path("experiments/emoji_sd"), Path("data/emoji64.npz")
 SEED, NUM_UNNAMED = 0, 100
 
 

@@ -14,8 +14,8 @@ from PIL import Image
 
 from dataunlearn.report.plots import Curve, png, regeneration_curve
 from dataunlearn.runtime.files import write_atomically
+from results_page import refresh
 
-BEGIN, END = "<!-- table, written by the script -->", "<!-- end of table -->"
 COLOURS = (
     *("#0b6e99", "#3f93b8", "#7fbad4", "#1b3a4b"),
     *("#2d7d46", "#7a5195", "#c98a1b", "#b5402f", "#555555", "#000000"),
@@ -24,7 +24,7 @@ COLOURS = (
 
 def publish(facts: dict[str, Any], runs: Sequence[dict[str, Any]], out: Path, work: Path) -> None:
     """Write what there is so far: numbers, table, curve and samples."""
-    command = "python scripts/mnist_tshirt_small_results.py"
+    command = "python experiments/mnist_tshirt_small/results.py"
     content = {"command": command, **facts, "runs": runs}
     write_atomically(out / "mnist_tshirt_small.json", json.dumps(content, indent=1).encode())
     figure = regeneration_curve(curves(facts["numbers"], runs))
@@ -97,13 +97,6 @@ def row(name: str, numbers: dict[str, Any], found: dict[str, Any] | None) -> str
         f"{found['rows_forward']} / {found['rows_backward']}" if "seconds" in found else "–",
     ]
     return "| " + " | ".join(cells) + " |"
-
-
-def refresh(page: Path, text: str, begin: str = BEGIN) -> None:
-    """Put a table into the page, between its markers."""
-    head, rest = page.read_text().split(begin)
-    tail = rest.split(END, 1)[1]
-    write_atomically(page, f"{head}{begin}\n{text}\n{END}{tail}".encode())
 
 
 def strips(names: Sequence[str], work: Path) -> bytes:

@@ -1,6 +1,6 @@
 """Make docs/results/effective_sample_size.{md,png,json}: where SISS still mixes its two sides.
 
-    python scripts/effective_sample_size.py
+    python experiments/effective_sample_size/results.py
 
 For the data at hand the rows of SISS are drawn at 40 timesteps; beside them stands what
 Delta ~ N(mu, 2 mu) predicts from the mean squared distance alone, and that prediction for larger
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,6 @@ from typing import Any
 
 import torch
 from diffusers import DDPMScheduler
-from mnist_tshirt_small_results import commit
-from results_page import refresh
 from torch import Tensor
 
 from dataunlearn.assets import asset
@@ -33,6 +32,9 @@ from dataunlearn.rows import Pair
 from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.seeding import random_stream
 from dataunlearn.training.importance_weights import effective_sample_size, two_sided
+
+sys.path.append(str(Path(__file__).parents[1]))  # what experiments share
+from results_page import commit, refresh
 
 PAIRS, SEED, NEGLIGIBLE = 2048, 0, 1e-6
 TIMESTEPS = (*range(12, 1000, 25), 999)
@@ -148,7 +150,7 @@ def main() -> None:
     out = parser.parse_args().out
     curves = all_curves()
     content = {
-        "command": "python scripts/effective_sample_size.py",
+        "command": "python experiments/effective_sample_size/results.py",
         "commit": commit(),
         "seed": SEED,
         "pairs": PAIRS,

@@ -1,6 +1,6 @@
 """Put benchmarks' results into a results page: the columns that are read, all numbers beside it.
 
-    python scripts/bench_page.py docs/results/mnist_tshirt.md mnist_tshirt RUN/results.json ...
+    python experiments/bench_page.py docs/results/mnist_tshirt.md mnist_tshirt RUN/results.json ...
 
 The table goes between the lines ``<!-- table NAME -->`` and ``<!-- end of table -->`` of the page,
 and the numbers into ``NAME.json`` beside it. What that file holds already stays: rows of the same
@@ -17,11 +17,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from results_page import refresh
-
 from dataunlearn.bench.table import combine, pareto_points
 from dataunlearn.report.pareto import pareto
 from dataunlearn.runtime.files import write_atomically
+from results_page import refresh
 
 # Measures by heading, and how they are written.
 COLUMNS: Mapping[str, tuple[str, str]] = {

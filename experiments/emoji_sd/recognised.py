@@ -1,6 +1,6 @@
 """Do samples of unlearned prompts still show what the prompt names?
 
-    python scripts/emoji_sd_recognised.py --name recognised before=models/emoji_sd after=MODEL
+    python experiments/emoji_sd/recognised.py --name recognised before=models/emoji_sd after=MODEL
 
 Each sample is looked up among all 1,909 names of data/emoji64.npz: a name is as near as the nearer
 of its two pictures, by the ImageNet encoder. Counted is how often the prompt's own name comes first
@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from emoji_sd_grid import PROMPTS, SEED, STEPS
-from mnist_tshirt_small_results import commit
-from results_page import refresh
 from torch import Tensor
 
 from dataunlearn.data import open_images
@@ -32,6 +30,10 @@ from dataunlearn.prompts.prompt_file import read_prompt_file
 from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.machine import machine
 from dataunlearn.runtime.progress import progress_bar
+
+sys.path.append(str(Path(__file__).parents[1]))  # what experiments share
+from emoji_sd.grid import PROMPTS, SEED, STEPS
+from results_page import commit, refresh
 
 EMOJI, STYLES = "data/emoji64.npz", ("google", "twitter")
 SAMPLES, NEAR = 8, 10

@@ -1,6 +1,6 @@
 """Make docs/results/mnist_tshirt_small.{md,json} and its pictures: every method, equal steps.
 
-    python scripts/mnist_tshirt_small_results.py --out docs/results
+    python experiments/mnist_tshirt_small/results.py --out docs/results
 
 Each finished run is kept in --work, and a second call goes on from there. Seeds: training 0, 1, 2;
 evaluation 20271, which nothing was tuned on.
@@ -11,14 +11,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import subprocess
+import sys
 import time
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from results_page import publish, slug, table
 
 from dataunlearn import (
     BernoulliSubscore,
@@ -41,6 +40,10 @@ from dataunlearn.unlearning.job import Job, prepare
 from dataunlearn.unlearning.measuring import Measurement, compare_quality, measure
 from dataunlearn.unlearning.method import StopRule
 from dataunlearn.unlearning.run import make_trainer
+
+sys.path.append(str(Path(__file__).parents[1]))  # what experiments share
+from mnist_tshirt_small.page import publish, slug, table
+from results_page import commit
 
 EVALUATION_SEED = 20271
 TIMESTEPS = (100, 200, 250, 300, 400, 500, 600, 700, 800, 900, 999)
@@ -124,12 +127,6 @@ def run_reference(settings: Evaluation, base: Baseline, work: Path) -> dict[str,
     save_grid(to_uint8(found.samples[:16]), work / f"{slug(NEVER_SAW_IT)}.png", columns=16, scale=2)
     change = describe(compare_quality(base.measurement, found))
     return {"name": NEVER_SAW_IT, "after": found.numbers, "change": change}
-
-
-def commit() -> str:
-    """The commit that the code is at."""
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def cached(path: Path, make: Any) -> Any:
