@@ -22,7 +22,7 @@ from dataunlearn.data import open_images
 from dataunlearn.data.pixels import to_uint8
 from dataunlearn.models import load_model
 from dataunlearn.models.base import set_guidance
-from dataunlearn.models.sampling import generate
+from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.prompts.prompt_file import PromptSpec, read_prompt_file
 from dataunlearn.report.plots import png
 from dataunlearn.runtime.files import write_atomically
@@ -47,7 +47,7 @@ def samples_of(model_path: str, specs: list[PromptSpec]) -> list[Tensor]:
     model.denoiser.eval()
     set_guidance(model, None)
     return [
-        generate(model, SAMPLES, seed=SEED, num_steps=STEPS, prompts=[spec.prompt])
+        generate(model, SAMPLES, Drawing(seed=SEED, num_steps=STEPS, prompts=[spec.prompt]))
         for spec in specs
     ]
 

@@ -25,7 +25,7 @@ from dataunlearn.metrics.embedders import Embedder, RememberingEmbedder, open_em
 from dataunlearn.metrics.intervals import mean_interval
 from dataunlearn.metrics.similarity import similarities
 from dataunlearn.models import load_model
-from dataunlearn.models.sampling import generate
+from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.prompts.prompt_file import read_prompt_file
 from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.machine import machine
@@ -66,7 +66,9 @@ def measure(
     with progress_bar(source, SAMPLES * len(prompts), shown=True) as advance:
         for prompt in prompts:
             samples = generate(
-                model, SAMPLES, seed=SEED, num_steps=STEPS, prompts=[prompt], progress=advance
+                model,
+                SAMPLES,
+                Drawing(seed=SEED, num_steps=STEPS, prompts=[prompt], progress=advance),
             )
             found[prompt] = ranks(embedder, samples, known, names.index(prompt)).tolist()
     return found

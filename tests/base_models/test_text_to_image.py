@@ -32,7 +32,7 @@ from dataunlearn.conditioning import TextCond
 from dataunlearn.data import ArrayImages
 from dataunlearn.models import DiffusionModel, load_model, save_model
 from dataunlearn.models.families import wrap_pipeline
-from dataunlearn.models.sampling import generate
+from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.models.saving import hash_model
 from dataunlearn.recipes.emoji_sd import emoji_sd
 from dataunlearn.runtime.files import read_log
@@ -220,7 +220,8 @@ class TestModel:
         plain = wrap_pipeline(model.pipeline)
         model.denoiser.eval()
         pictures = [
-            generate(wrapped, 2, num_steps=2, prompts=NAMES, seed=3) for wrapped in (model, plain)
+            generate(wrapped, 2, Drawing(num_steps=2, prompts=NAMES, seed=3))
+            for wrapped in (model, plain)
         ]
         torch.testing.assert_close(*pictures)
         assert (pictures[0][0] - pictures[0][1]).abs().max() > 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from dataunlearn.metrics.copy_frequency import copy_frequency
 from dataunlearn.metrics.intervals import wilson
 from dataunlearn.metrics.regeneration import quarter_timesteps, regenerate
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.sampling import Drawing
 from dataunlearn.unlearning.generated_keep import far_from, generated_count, generated_images
 
 
@@ -92,12 +94,16 @@ def test_regeneration_tells_a_model_that_knows_from_one_that_does_not(
     known, unknown = torch.full((1, 1, 8, 8), 0.5), torch.full((1, 1, 8, 8), -0.5)
     model = make_model()
     model.denoiser = Memory(model, known)  # type: ignore[assignment]
-    settings = {"copies": 6, "threshold": 1.0, "num_steps": 4}
-    found = regenerate(model, known, 500, **settings)  # type: ignore[arg-type]
+    settings: dict[str, Any] = {
+        "copies": 6,
+        "threshold": 1.0,
+        "drawing": Drawing(num_steps=4),
+    }
+    found = regenerate(model, known, 500, **settings)
     assert found.share == 1.0 and len(found.images) == 6
     assert found.interval == wilson(6, 6)
-    assert regenerate(model, unknown, 500, **settings).share == 0.0  # type: ignore[arg-type]
-    both = regenerate(model, torch.cat([known, unknown]), 500, **settings)  # type: ignore[arg-type]
+    assert regenerate(model, unknown, 500, **settings).share == 0.0
+    both = regenerate(model, torch.cat([known, unknown]), 500, **settings)
     assert both.share == 0.5  # each try counts against its own original only
 
 

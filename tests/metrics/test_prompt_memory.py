@@ -20,7 +20,7 @@ from dataunlearn.metrics.prompt_memory import (
 )
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.families import wrap_pipeline
-from dataunlearn.models.sampling import generate, noise_for
+from dataunlearn.models.sampling import Drawing, generate, noise_for
 from dataunlearn.prompts.labels import LikeLabelled, label_memorised
 from tiny_pipelines import CAPTIONS, stable_diffusion
 
@@ -84,9 +84,7 @@ def test_shares_are_the_known_ones(model: DiffusionModel) -> None:
         originals(model),
         threshold=close_enough(model),
         samples_per_prompt=10,
-        seed=3,
-        num_steps=1,
-        batch_size=4,
+        drawing=Drawing(seed=3, num_steps=1, batch_size=4),
     )
     share = expected.double().mean().item()
     assert found.per_item is not None
@@ -103,10 +101,18 @@ def test_a_sample_does_not_depend_on_other_prompts_or_the_batch(model: Diffusion
     judges = near_originals(originals(model), close_enough(model))
     counts: list[int] = []
     together = memorised_samples(
-        model, CAPTIONS, judges, samples_per_prompt=6, num_steps=1, progress=counts.append
+        model,
+        CAPTIONS,
+        judges,
+        samples_per_prompt=6,
+        drawing=Drawing(num_steps=1, progress=counts.append),
     )
     alone = memorised_samples(
-        model, CAPTIONS[1:2], judges[1:2], samples_per_prompt=6, num_steps=1, batch_size=1
+        model,
+        CAPTIONS[1:2],
+        judges[1:2],
+        samples_per_prompt=6,
+        drawing=Drawing(num_steps=1, batch_size=1),
     )
     assert counts == [6, 6, 6]
     assert torch.equal(together[1:2], alone)
@@ -114,12 +120,12 @@ def test_a_sample_does_not_depend_on_other_prompts_or_the_batch(model: Diffusion
 
 
 def test_labels_of_the_original_models_samples_judge_fresh_ones(model: DiffusionModel) -> None:
-    first = generate(model, 32, seed=1, num_steps=1, prompts=["red"])
+    first = generate(model, 32, Drawing(seed=1, num_steps=1, prompts=["red"]))
     labelling = label_memorised(first, training_image=originals(model)[0])
     assert labelling.verdict == "mixed"
     judges: list[Judge] = [LikeLabelled(labelling), LikeLabelled(labelling)]
     found = memorised_samples(
-        model, ["red", "green"], judges, samples_per_prompt=12, seed=2, num_steps=1
+        model, ["red", "green"], judges, samples_per_prompt=12, drawing=Drawing(seed=2, num_steps=1)
     )
     assert torch.equal(found[0], starts_positive(12, 2))
     assert not found[1].any()
@@ -158,11 +164,13 @@ def test_errors_say_what_to_do(model: DiffusionModel) -> None:
     picture = torch.zeros(3, 16, 16)
     judge = NearOriginal(picture, 1.0)
     with pytest.raises(ValueError, match="1 judges for the prompts"):
-        memorised_samples(model, CAPTIONS, [judge])
+        memorised_samples(model, CAPTIONS, [judge], drawing=Drawing(num_steps=50))
     with pytest.raises(ValueError, match="give one for each"):
-        memorised_samples(model, "red", [judge] * 3)
+        memorised_samples(model, "red", [judge] * 3, drawing=Drawing(num_steps=50))
     with pytest.raises(ValueError, match="give at least 1"):
-        memorised_samples(model, ["red"], [judge], samples_per_prompt=0)
+        memorised_samples(
+            model, ["red"], [judge], samples_per_prompt=0, drawing=Drawing(num_steps=50)
+        )
     with pytest.raises(ValueError, match="bring the original to the samples' shape"):
         judge(torch.zeros(1, 3, 8, 8))
     with pytest.raises(ValueError, match="2 originals with thresholds"):

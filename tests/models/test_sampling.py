@@ -11,7 +11,7 @@ from torch import nn
 
 from dataunlearn.data.pixels import to_uint8
 from dataunlearn.models import DiffusionModel
-from dataunlearn.models.sampling import generate, noise_and_denoise, sampling_timesteps
+from dataunlearn.models.sampling import Drawing, generate, noise_and_denoise, sampling_timesteps
 from dataunlearn.models.space import PixelSpace
 
 SHAPE = (1, 4, 4)
@@ -78,18 +78,18 @@ def test_sampling_timesteps_fall_from_start_without_repeats(first, num_steps):
 @pytest.mark.parametrize("num_classes", [None, 3])
 def test_a_sample_does_not_depend_on_the_batch(num_classes, make_process):
     model = perfect_model(make_process("epsilon"), num_classes)
-    together = generate(model, 7, seed=5, num_steps=6, batch_size=7)
+    together = generate(model, 7, Drawing(seed=5, num_steps=6, batch_size=7))
     for batch_size in (1, 3, 64):
-        apart = generate(model, 7, seed=5, num_steps=6, batch_size=batch_size)
+        apart = generate(model, 7, Drawing(seed=5, num_steps=6, batch_size=batch_size))
         torch.testing.assert_close(apart, together, rtol=1e-5, atol=1e-5)
-    fewer = generate(model, 2, seed=5, num_steps=6)
+    fewer = generate(model, 2, Drawing(seed=5, num_steps=6))
     torch.testing.assert_close(fewer, together[:2], rtol=1e-5, atol=1e-5)
 
 
 def test_generate_reports_progress_and_leaves_the_global_stream_alone(make_process):
     model, finished = perfect_model(make_process("epsilon")), []
     state = torch.get_rng_state()
-    samples = generate(model, 5, num_steps=2, batch_size=2, progress=finished.append)
+    samples = generate(model, 5, Drawing(num_steps=2, batch_size=2, progress=finished.append))
     assert finished == [2, 2, 1]
     assert samples.shape == (5, *SHAPE) and samples.dtype == torch.float32
     torch.testing.assert_close(torch.get_rng_state(), state, rtol=0, atol=0)
@@ -100,7 +100,7 @@ def test_generate_reports_progress_and_leaves_the_global_stream_alone(make_proce
 def test_samples_of_a_perfect_denoiser_are_its_pictures(name, make_process):
     """The posterior mean at the last timesteps is the nearest picture, so the sampler must end on
     one of the data set's pictures."""
-    samples = generate(perfect_model(make_process(name)), 12, num_steps=40)
+    samples = generate(perfect_model(make_process(name)), 12, Drawing(num_steps=40))
     nearest = torch.cdist(samples.flatten(1), pictures().flatten(1)).min(dim=1)
     torch.testing.assert_close(nearest.values, torch.zeros(12), rtol=0, atol=1e-3)
     assert len(nearest.indices.unique()) > 1
@@ -113,7 +113,7 @@ def test_noise_and_denoise_at_small_t_returns_the_input(name, batch_size, make_p
     of a data set restores each of its members."""
     clean = pictures()
     restored = noise_and_denoise(
-        perfect_model(make_process(name)), clean, 20, num_steps=5, batch_size=batch_size
+        perfect_model(make_process(name)), clean, 20, Drawing(num_steps=5, batch_size=batch_size)
     )
     torch.testing.assert_close(restored, clean, rtol=0, atol=1e-3)
 
@@ -121,7 +121,9 @@ def test_noise_and_denoise_at_small_t_returns_the_input(name, batch_size, make_p
 def test_noise_and_denoise_of_foreign_pictures_moves_to_the_data(make_process):
     """A picture outside the data set is not restored: what comes back is a member."""
     foreign = -pictures()
-    restored = noise_and_denoise(perfect_model(make_process("epsilon")), foreign, 300, num_steps=20)
+    restored = noise_and_denoise(
+        perfect_model(make_process("epsilon")), foreign, 300, Drawing(num_steps=20)
+    )
     nearest = torch.cdist(restored.flatten(1), pictures().flatten(1)).min(dim=1).values
     torch.testing.assert_close(nearest, torch.zeros(3), rtol=0, atol=1e-3)
 
@@ -130,7 +132,7 @@ def test_noise_and_denoise_passes_the_conditioning(make_process):
     """The toy adds a hundredth of the label to its clean estimate, which shows at the end."""
     model, clean = perfect_model(make_process("sample"), 3), pictures()
     labels = torch.tensor([0, 1, 2])
-    restored = noise_and_denoise(model, clean, 10, num_steps=3, batch_size=2, cond=labels)
+    restored = noise_and_denoise(model, clean, 10, Drawing(num_steps=3, batch_size=2, cond=labels))
     shifted = clean + 0.01 * labels.reshape(-1, 1, 1, 1)
     torch.testing.assert_close(restored, shifted, rtol=0, atol=1e-3)
 

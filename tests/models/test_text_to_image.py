@@ -16,6 +16,7 @@ from dataunlearn.models import DiffusionModel
 from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.flow_transformers import from_patches, patch_positions, to_patches
 from dataunlearn.models.sampling import (
+    Drawing,
     generate,
     model_timesteps,
     noise_and_denoise,
@@ -75,8 +76,8 @@ class TestFamilies:
         torch.testing.assert_close(pair.keep, sampler(0).keep)
 
     def test_samples_are_pictures_and_depend_on_the_seed_alone(self, model: DiffusionModel) -> None:
-        alone = generate(model, 2, num_steps=2, batch_size=1, prompts=CAPTIONS, seed=5)
-        together = generate(model, 2, num_steps=2, batch_size=2, prompts=CAPTIONS, seed=5)
+        alone = generate(model, 2, Drawing(num_steps=2, batch_size=1, prompts=CAPTIONS, seed=5))
+        together = generate(model, 2, Drawing(num_steps=2, batch_size=2, prompts=CAPTIONS, seed=5))
         assert alone.shape == (2, *model.image_shape)
         assert alone.abs().max() <= 1
         torch.testing.assert_close(alone, together, atol=1e-4, rtol=0)
@@ -99,7 +100,9 @@ class TestFamilies:
 
         model.denoiser = Perfect()
         cond = model.space.drawn(range(2), CAPTIONS)
-        back = noise_and_denoise(model, pictures, process.last_timestep // 2, cond=cond)
+        back = noise_and_denoise(
+            model, pictures, process.last_timestep // 2, Drawing(cond=cond, num_steps=20)
+        )
         torch.testing.assert_close(back, model.space.decode(latents), atol=2e-3, rtol=0)
 
 
@@ -113,7 +116,7 @@ class TestAgainstDiffusers:
         )
         model = wrap_pipeline(pipeline)
         model.denoiser.eval()
-        ours = generate(model, 1, num_steps=4, prompts=["red"], seed=1)
+        ours = generate(model, 1, Drawing(num_steps=4, prompts=["red"], seed=1))
         theirs = pipeline(
             "red",
             latents=noise_for(model.shape, 1, range(1)),

@@ -24,7 +24,7 @@ from dataunlearn import SISS, NormFix
 from dataunlearn.assets import asset
 from dataunlearn.cli import main as cli
 from dataunlearn.models import DiffusionModel, load_model, save_model
-from dataunlearn.models.sampling import generate
+from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.process import ForwardProcess
 from dataunlearn.unlearning.config import Settings
 from dataunlearn.unlearning.job import prepare_with
@@ -74,7 +74,8 @@ def test_command_makes_model_report_and_log(inputs: dict[str, Path]) -> None:
     pipeline = DiffusionPipeline.from_pretrained(str(out / "model"))
     changed = load_model(out / "model")
     base = load_model(inputs["base"])
-    assert not torch.equal(generate(changed, 2, num_steps=2), generate(base, 2, num_steps=2))
+    drawing = Drawing(num_steps=2)
+    assert not torch.equal(generate(changed, 2, drawing), generate(base, 2, drawing))
     assert type(pipeline).__name__ == "DDPMPipeline"
 
 

@@ -18,6 +18,7 @@ from dataunlearn.metrics.copies import NEAREST_KEEP_SHARE, copy_threshold, pixel
 from dataunlearn.metrics.prompt_memory import prompt_memory
 from dataunlearn.metrics.result import Result
 from dataunlearn.models import DiffusionModel, load_model
+from dataunlearn.models.sampling import Drawing
 from dataunlearn.models.saving import hash_model
 from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.progress import progress_bar
@@ -167,7 +168,5 @@ def memorised_fraction(
             originals,
             threshold=threshold,
             samples_per_prompt=check.samples_per_prompt,
-            seed=check.seed,
-            num_steps=check.num_steps,
-            progress=advance,
+            drawing=Drawing(seed=check.seed, num_steps=check.num_steps, progress=advance),
         )

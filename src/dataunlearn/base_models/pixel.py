@@ -16,7 +16,7 @@ from dataunlearn.data import ConcatImages, ImageSet, SubsetImages, open_images
 from dataunlearn.data.pixels import to_uint8
 from dataunlearn.models import DiffusionModel, save_model
 from dataunlearn.models.families import wrap_pipeline
-from dataunlearn.models.sampling import generate
+from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.objectives import NaiveDeletion
 from dataunlearn.report.grids import save_grid
 from dataunlearn.runtime.run_folder import check_run_dir, claim_run_dir, finish_run_dir
@@ -151,7 +151,7 @@ def grid_callback(out: Path, every_steps: int, prompts: Sequence[str] = ()) -> C
     def draw(trainer: Trainer, steps_done: int) -> bool:
         if trainer.is_main and steps_done % every_steps == 0:
             with trainer.averaged():
-                samples = generate(trainer.model, count, seed=0, prompts=prompts)
+                samples = generate(trainer.model, count, Drawing(seed=0, prompts=prompts))
             (out / "samples").mkdir(exist_ok=True)
             save_grid(to_uint8(samples), out / "samples" / f"step_{steps_done:06d}.png")
         return False

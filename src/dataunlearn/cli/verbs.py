@@ -12,6 +12,7 @@ from accelerate.utils import InitProcessGroupKwargs
 from rich.console import Console
 
 from dataunlearn.base_models.config import BaseModel
+from dataunlearn.models.sampling import Drawing
 from dataunlearn.runtime.exit_codes import NOT_FORGOTTEN
 from dataunlearn.unlearning.config import Unlearning
 
@@ -200,11 +201,13 @@ def sample(
         samples = generate(
             loaded,
             num_samples,
-            seed=seed,
-            num_steps=num_steps,
-            batch_size=batch_size,
-            prompts=texts_of(prompts),
-            progress=advance,
+            Drawing(
+                seed=seed,
+                num_steps=num_steps,
+                batch_size=batch_size,
+                prompts=texts_of(prompts),
+                progress=advance,
+            ),
         )
     out.parent.mkdir(parents=True, exist_ok=True)
     save_grid(to_uint8(samples), out, columns=columns)

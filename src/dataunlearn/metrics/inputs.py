@@ -19,7 +19,7 @@ from dataunlearn.data.prompt import Prompt
 from dataunlearn.metrics.copies import MOST_ORIGINALS, copy_threshold, distinct_indices
 from dataunlearn.metrics.embedders import Embedder
 from dataunlearn.models import DiffusionModel
-from dataunlearn.models.sampling import generate
+from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.progress import progress_bar
 from dataunlearn.runtime.seeding import random_stream
@@ -88,11 +88,13 @@ class Inputs:
             samples = generate(
                 model,
                 self.num_samples,
-                seed=self.seed,
-                num_steps=self.sampling_steps,
-                batch_size=self.batch_size,
-                prompts=self.asked_for(),
-                progress=advance,
+                Drawing(
+                    seed=self.seed,
+                    num_steps=self.sampling_steps,
+                    batch_size=self.batch_size,
+                    prompts=self.asked_for(),
+                    progress=advance,
+                ),
             )
         if file is not None:
             write_atomically(file, save({"samples": samples}))

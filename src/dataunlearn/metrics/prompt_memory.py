@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from dataunlearn.data.prompt import Prompt
 from dataunlearn.metrics.copies import are_copies
 from dataunlearn.metrics.intervals import mean_interval, wilson
 from dataunlearn.metrics.result import Result
 from dataunlearn.models.base import DiffusionModel
-from dataunlearn.models.sampling import Progress, generate
+from dataunlearn.models.sampling import DEFAULT_DRAWING, Drawing, generate
 
 
 class Judge(ABC):
@@ -78,14 +79,11 @@ def near_originals(originals: Tensor, threshold: float | Tensor) -> list[NearOri
 
 def memorised_samples(
     model: DiffusionModel,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     judges: Sequence[Judge],
     *,
     samples_per_prompt: int = 16,
-    seed: int = 0,
-    num_steps: int = 50,
-    batch_size: int = 64,
-    progress: Progress | None = None,
+    drawing: Drawing = DEFAULT_DRAWING,
 ) -> Tensor:
     """Draw fresh samples of prompts and ask which are memorised.
 
@@ -94,13 +92,11 @@ def memorised_samples(
 
     Args:
         model: A text-to-image model, in eval mode.
-        prompts: P texts, or names of conditioning in the ``given`` of the model's space.
+        prompts: P prompts.
         judges: One for each prompt.
         samples_per_prompt: S.
-        seed: Names the noise; not that of the samples that a labelling was fitted on.
-        num_steps: Denoiser steps per sample.
-        batch_size: Samples per call.
-        progress: Called with the number of samples finished by each batch.
+        drawing: How they are drawn; with another seed than the samples that a labelling was fitted
+            on. What for is up to ``prompts``.
 
     Returns:
         ``(P, S)`` bool.
@@ -114,15 +110,7 @@ def memorised_samples(
         raise ValueError(f"samples_per_prompt is {samples_per_prompt}: give at least 1")
     found = []
     for prompt, judge in zip(prompts, judges, strict=True):
-        samples = generate(
-            model,
-            samples_per_prompt,
-            seed=seed,
-            num_steps=num_steps,
-            batch_size=batch_size,
-            prompts=[prompt],
-            progress=progress,
-        )
+        samples = generate(model, samples_per_prompt, replace(drawing, prompts=[prompt]))
         found.append(judge(samples))
     return torch.stack(found)
 
@@ -187,10 +175,7 @@ def prompt_memory(
     *,
     threshold: float | Tensor,
     samples_per_prompt: int = 16,
-    seed: int = 0,
-    num_steps: int = 50,
-    batch_size: int = 64,
-    progress: Progress | None = None,
+    drawing: Drawing = DEFAULT_DRAWING,
 ) -> Result:
     """Share of fresh samples of each prompt that are copies of its original.
 
@@ -204,10 +189,7 @@ def prompt_memory(
         threshold: Pixel distance, in [0, 1] pixels, below which a sample is a copy; one, or
             ``(P,)``.
         samples_per_prompt: Samples of each.
-        seed: Names the noise.
-        num_steps: Denoiser steps per sample.
-        batch_size: Samples per call.
-        progress: Called with the number of samples finished by each batch.
+        drawing: How they are drawn; what for is up to ``prompts``.
 
     Returns:
         As :func:`memorised_share`.
@@ -220,13 +202,15 @@ def prompt_memory(
         prompts,
         near_originals(originals, threshold),
         samples_per_prompt=samples_per_prompt,
-        seed=seed,
-        num_steps=num_steps,
-        batch_size=batch_size,
-        progress=progress,
+        drawing=drawing,
     )
     result, limits = memorised_share(found), torch.as_tensor(threshold).tolist()
-    facts = {"threshold": limits, "seed": seed, "num_steps": num_steps, "guidance": model.guidance}
+    facts = {
+        "threshold": limits,
+        "seed": drawing.seed,
+        "num_steps": drawing.num_steps,
+        "guidance": model.guidance,
+    }
     return replace(result, settings={**result.settings, **facts})
 
 

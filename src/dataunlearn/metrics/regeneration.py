@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from dataunlearn.conditioning import Cond
 from dataunlearn.metrics.copies import pixel_distances
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.intervals import wilson
 from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.result import Result
 from dataunlearn.models import DiffusionModel
-from dataunlearn.models.sampling import noise_and_denoise
+from dataunlearn.models.sampling import DEFAULT_DRAWING, Drawing, noise_and_denoise
 from dataunlearn.process import ForwardProcess
 from dataunlearn.runtime.progress import progress_bar
 from dataunlearn.runtime.seeding import mix_seed
@@ -55,10 +53,7 @@ def regenerate(
     *,
     copies: int,
     threshold: float,
-    seed: int = 0,
-    num_steps: int = 20,
-    batch_size: int = 64,
-    cond: Cond | None = None,
+    drawing: Drawing = DEFAULT_DRAWING,
 ) -> Regeneration:
     """Noise originals to ``timestep``, denoise, and count what comes back.
 
@@ -68,33 +63,16 @@ def regenerate(
         timestep: Noise level.
         copies: Tries in all, dealt out evenly to the originals (at least one each).
         threshold: Pixel distance, in [0, 1] pixels, below which a try counts.
-        seed: Names the noise; the same for two models makes their tries comparable one by one.
-        num_steps: Most denoiser calls per try.
-        batch_size: Tries per call.
-        cond: Class labels of the originals ``(K,)``, or None.
+        drawing: How they are restored: the same seed for two models makes their tries comparable
+            one by one; its conditioning ``(K, ...)`` is that of the originals.
     """
     tries = max(copies, len(originals))
     which = torch.arange(tries) % len(originals)
-    clean = originals[which]
-    restored = noise_and_denoise(
-        model,
-        clean,
-        timestep,
-        seed=mix_seed(seed, timestep),
-        num_steps=num_steps,
-        batch_size=batch_size,
-        cond=None if cond is None else cond[which],
-    )
+    own = replace(drawing, seed=mix_seed(drawing.seed, timestep))
+    restored = noise_and_denoise(model, originals[which], timestep, own)
     distances = pixel_distances(restored, originals).gather(1, which[:, None])[:, 0]
     count = int((distances < threshold).sum())
     return Regeneration(timestep, count / tries, wilson(count, tries), distances, restored)
-
-
-def regeneration_curve(
-    model: DiffusionModel, originals: Tensor, timesteps: Sequence[int], **settings: object
-) -> list[Regeneration]:
-    """:func:`regenerate` at several noise levels, with the same settings."""
-    return [regenerate(model, originals, t, **settings) for t in timesteps]  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -135,10 +113,12 @@ class RegenerationShare(Measure):
                     timestep,
                     copies=self.copies,
                     threshold=threshold,
-                    seed=inputs.seed,
-                    num_steps=self.num_steps,
-                    batch_size=inputs.batch_size,
-                    cond=inputs.conditions("forget"),
+                    drawing=Drawing(
+                        seed=inputs.seed,
+                        num_steps=self.num_steps,
+                        batch_size=inputs.batch_size,
+                        cond=inputs.conditions("forget"),
+                    ),
                 )
                 advance(self.copies)
                 settings = {

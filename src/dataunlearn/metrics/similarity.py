@@ -24,7 +24,7 @@ from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.intervals import mean_interval, wilson
 from dataunlearn.metrics.regeneration import quarter_timesteps
 from dataunlearn.metrics.result import Result
-from dataunlearn.models.sampling import noise_and_denoise
+from dataunlearn.models.sampling import Drawing, noise_and_denoise
 
 CALIBRATION_QUANTILE = 0.99
 DISTANCE = 0.2  # root mean square in [-1, 1]: a tenth of the range
@@ -230,10 +230,12 @@ class CopySimilarity(EmbeddedMeasure):
             inputs.model,
             inputs.originals[which],
             timestep,
-            seed=inputs.seed,
-            num_steps=self.num_steps,
-            batch_size=inputs.batch_size,
-            cond=None if labels is None else labels[which],
+            Drawing(
+                seed=inputs.seed,
+                num_steps=self.num_steps,
+                batch_size=inputs.batch_size,
+                cond=None if labels is None else labels[which],
+            ),
         )
         return restored, which
 

@@ -7,7 +7,8 @@ For DDPM-like models this is DDIM with eta = 0 (Song et al. 2021), for flow matc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,6 +21,59 @@ from dataunlearn.process import expand_to
 from dataunlearn.runtime.seeding import random_stream
 
 Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """How pictures are drawn, and what for.
+
+    Attributes:
+        seed: Names the noise.
+        num_steps: Most denoiser calls per picture.
+        batch_size: Pictures per call.
+        cond: Labels or encoded prompts ``(K, ...)`` that pictures take in turn; None for
+            ``prompts``.
+        prompts: What a text-to-image model is asked for, in turn; empty for the empty prompt. Of a
+            class-conditional model, without ``cond``, the classes take turns.
+        progress: Called with the number of pictures finished by each batch.
+    """
+
+    seed: int = 0
+    num_steps: int = 25
+    batch_size: int = 64
+    cond: Cond | None = None
+    prompts: Sequence[Prompt] = ()
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        """Check that there is one answer to what is drawn.
+
+        Raises:
+            ValueError: If both ``cond`` and ``prompts`` are given.
+        """
+        if self.cond is not None and self.prompts:
+            raise ValueError("give cond or prompts, not both")
+
+    def batches(self, count: int) -> Iterator[range]:
+        """The numbers of ``count`` pictures, a batch at a time."""
+        for begin in range(0, count, self.batch_size):
+            yield range(begin, min(begin + self.batch_size, count))
+
+    def conditions(self, model: DiffusionModel, indices: range) -> Cond | None:
+        """What pictures ``indices`` are drawn for, on the model's device; None for nothing."""
+        if self.cond is None:
+            found = model.space.drawn(indices, self.prompts)
+        else:
+            found = self.cond[torch.tensor([index % len(self.cond) for index in indices])]
+        return None if found is None else found.to(model.device)
+
+    def report(self, count: int) -> None:
+        """Tell whoever watches that so many pictures more are finished."""
+        if self.progress is not None:
+            self.progress(count)
+
+
+DEFAULT_DRAWING = Drawing()
 
 
 def sampling_timesteps(start: int, first: int, num_steps: int) -> list[int]:
@@ -85,53 +139,28 @@ def noise_for(shape: tuple[int, int, int], seed: int, indices: range) -> Tensor:
     return torch.stack([torch.randn(shape, generator=random_stream(seed, i)) for i in indices])
 
 
-def generate(
-    model: DiffusionModel,
-    num_samples: int,
-    *,
-    seed: int = 0,
-    num_steps: int = 25,
-    batch_size: int = 64,
-    prompts: Sequence[Prompt] = (),
-    progress: Progress | None = None,
-) -> Tensor:
+def generate(model: DiffusionModel, num_samples: int, drawing: Drawing = DEFAULT_DRAWING) -> Tensor:
     """Draw samples; picture i depends on (seed, i) alone, not on the batch it is drawn in.
 
     Args:
-        model: The model; a class-conditional one is given its classes in turn.
+        model: The model.
         num_samples: How many.
-        seed: Names the noise.
-        num_steps: Denoiser calls per sample.
-        batch_size: Samples per call.
-        prompts: What a text-to-image model is given, in turn; without any, the empty prompt.
-        progress: Called with the number of samples finished by each batch.
+        drawing: How they are drawn, and what for.
 
     Returns:
         ``(num_samples, C, H, W)`` float32 in [-1, 1] on the CPU.
     """
-    process = model.process
-    timesteps = model_timesteps(model, process.last_timestep, num_steps)
+    timesteps = model_timesteps(model, model.process.last_timestep, drawing.num_steps)
     done = []
-    for begin in range(0, num_samples, batch_size):
-        indices = range(begin, min(begin + batch_size, num_samples))
-        noise = noise_for(model.shape, seed, indices).to(model.device)
-        cond = model.space.drawn(indices, prompts)
-        cond = None if cond is None else cond.to(model.device)
-        done.append(denoise(model, noise, timesteps, cond).cpu())
-        if progress is not None:
-            progress(len(indices))
+    for indices in drawing.batches(num_samples):
+        noise = noise_for(model.shape, drawing.seed, indices).to(model.device)
+        done.append(denoise(model, noise, timesteps, drawing.conditions(model, indices)).cpu())
+        drawing.report(len(indices))
     return torch.cat(done).contiguous() if done else torch.empty(0, *model.image_shape)
 
 
 def noise_and_denoise(
-    model: DiffusionModel,
-    clean: Tensor,
-    t: int,
-    *,
-    seed: int = 0,
-    num_steps: int = 20,
-    batch_size: int = 64,
-    cond: Cond | None = None,
+    model: DiffusionModel, clean: Tensor, t: int, drawing: Drawing = DEFAULT_DRAWING
 ) -> Tensor:
     """Noise pictures to timestep ``t`` and let the model restore them.
 
@@ -139,22 +168,18 @@ def noise_and_denoise(
         model: The model.
         clean: Pictures ``(N, C, H, W)`` in [-1, 1]; picture i's noise is the stream (seed, i).
         t: Timestep to noise to.
-        seed: Names the noise.
-        num_steps: Most denoiser calls.
-        batch_size: Pictures per call.
-        cond: Labels or prompts ``(N, ...)``, or None.
+        drawing: How they are restored, and what for.
 
     Returns:
         Restored pictures ``(N, C, H, W)`` float32 in [-1, 1] on the CPU.
     """
     process = model.process
-    timesteps = model_timesteps(model, t, num_steps)
+    timesteps = model_timesteps(model, t, drawing.num_steps)
     done = []
-    for begin in range(0, len(clean), batch_size):
-        indices = range(begin, min(begin + batch_size, len(clean)))
-        batch = model.space.encode(clean[begin : indices.stop].to(model.device))
-        noise = noise_for(model.shape, seed, indices).to(model.device)
+    for indices in drawing.batches(len(clean)):
+        batch = model.space.encode(clean[indices.start : indices.stop].to(model.device))
+        noise = noise_for(model.shape, drawing.seed, indices).to(model.device)
         noisy = process.add_noise(batch, noise, torch.full((len(batch),), t, device=batch.device))
-        labels = None if cond is None else cond[begin : indices.stop].to(model.device)
-        done.append(denoise(model, noisy, timesteps, labels).cpu())
+        done.append(denoise(model, noisy, timesteps, drawing.conditions(model, indices)).cpu())
+        drawing.report(len(indices))
     return torch.cat(done)

@@ -15,7 +15,7 @@ from dataunlearn.data import open_images
 from dataunlearn.data.pixels import to_uint8
 from dataunlearn.data.prompt import Prompt
 from dataunlearn.models import DiffusionModel
-from dataunlearn.models.sampling import Progress, generate
+from dataunlearn.models.sampling import Drawing, Progress, generate
 from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.prompts.gallery import render_gallery
 from dataunlearn.prompts.labels import Labelling, label_memorised, take_labels
@@ -144,11 +144,13 @@ def draw(
     return generate(
         model,
         count,
-        seed=mix_seed(config.evaluation_seed, *stream),
-        num_steps=config.sampling_steps,
-        batch_size=config.batch_size,
-        prompts=prompts,
-        progress=progress,
+        Drawing(
+            seed=mix_seed(config.evaluation_seed, *stream),
+            num_steps=config.sampling_steps,
+            batch_size=config.batch_size,
+            prompts=prompts,
+            progress=progress,
+        ),
     )
 
 

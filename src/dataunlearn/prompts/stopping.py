@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dataunlearn.models.sampling import generate
+from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.prompts.labels import LikeLabelled
 from dataunlearn.prompts.samples import LabelledPrompt
@@ -38,10 +38,12 @@ def prompt_stop_callback(
             samples = generate(
                 trainer.model,
                 rule.copies,
-                seed=mix_seed(seed, steps_done),
-                num_steps=min(LOOK_STEPS, config.sampling_steps),
-                batch_size=config.batch_size,
-                prompts=[prompt.data.prompt],
+                Drawing(
+                    seed=mix_seed(seed, steps_done),
+                    num_steps=min(LOOK_STEPS, config.sampling_steps),
+                    batch_size=config.batch_size,
+                    prompts=[prompt.data.prompt],
+                ),
             )
             share = float(LikeLabelled(prompt.labelling)(samples).float().mean())
             trainer.record["memorised"] = max(trainer.record["memorised"], share)

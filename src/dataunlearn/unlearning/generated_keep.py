@@ -11,7 +11,7 @@ from dataunlearn.data.base import ImageSet
 from dataunlearn.data.pixels import to_uint8
 from dataunlearn.metrics.copies import distinct_images, pixel_distances
 from dataunlearn.models import DiffusionModel
-from dataunlearn.models.sampling import generate
+from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.runtime.progress import progress_bar
 
 NEAR_SHARE = 0.75
@@ -57,7 +57,7 @@ def generated_images(
     """
     prompts = forget.different_captions()
     with progress_bar("drawing keep images", count, shown=shown) as advance:
-        samples = generate(model, count, seed=seed, prompts=prompts, progress=advance)
+        samples = generate(model, count, Drawing(seed=seed, prompts=prompts, progress=advance))
     pixels = to_uint8(samples).transpose(0, 3, 1, 2)  # (N, C, H, W)
     far = far_from(samples, distinct_images(forget))
     if not bool(far.any()):

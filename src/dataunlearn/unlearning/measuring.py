@@ -23,7 +23,7 @@ from dataunlearn.metrics.inception import score_interval, single_score
 from dataunlearn.metrics.intervals import paired_bootstrap
 from dataunlearn.metrics.regeneration import Regeneration, quarter_timesteps, regenerate
 from dataunlearn.models import DiffusionModel
-from dataunlearn.models.sampling import generate
+from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.runtime.progress import progress_bar
 from dataunlearn.unlearning.config import Evaluation
 
@@ -77,10 +77,12 @@ def measure(
         samples = generate(
             model,
             settings.num_samples,
-            seed=settings.seed,
-            num_steps=settings.sampling_steps,
-            batch_size=settings.batch_size,
-            progress=advance,
+            Drawing(
+                seed=settings.seed,
+                num_steps=settings.sampling_steps,
+                batch_size=settings.batch_size,
+                progress=advance,
+            ),
         )
         regenerations = []
         for timestep in timesteps:
@@ -91,10 +93,12 @@ def measure(
                     timestep,
                     copies=settings.regeneration_copies,
                     threshold=threshold,
-                    seed=settings.seed,
-                    num_steps=settings.regeneration_steps,
-                    batch_size=settings.batch_size,
-                    cond=cond,
+                    drawing=Drawing(
+                        seed=settings.seed,
+                        num_steps=settings.regeneration_steps,
+                        batch_size=settings.batch_size,
+                        cond=cond,
+                    ),
                 )
             )
             advance(settings.regeneration_copies)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from dataunlearn.metrics.regeneration import quarter_timesteps
-from dataunlearn.models.sampling import generate
+from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.runtime.machine import peak_memory
 from dataunlearn.training.engine import GradientEngine, trainable
 from dataunlearn.training.two_gradients import PassCounts
@@ -63,7 +63,7 @@ def _seconds_of_measuring(job: Job) -> float:
     few = min(TRIED_PICTURES, settings.batch_size)
     for _ in range(2):  # the first draw pays for set-up
         started = time.perf_counter()
-        generate(model, few, num_steps=TRIED_CALLS, batch_size=few)
+        generate(model, few, Drawing(num_steps=TRIED_CALLS, batch_size=few))
         seconds = (time.perf_counter() - started) / (few * TRIED_CALLS)
     levels = settings.regeneration_timesteps or quarter_timesteps(model.process)
     tries = max(settings.regeneration_copies, len(job.originals)) * len(levels)

@@ -8,6 +8,7 @@ import torch
 
 from dataunlearn.metrics.copies import known_distances, pixel_distances
 from dataunlearn.metrics.regeneration import RESTORED_SHARE, regenerate
+from dataunlearn.models.sampling import Drawing
 from dataunlearn.runtime.progress import Say
 from dataunlearn.runtime.seeding import random_stream
 from dataunlearn.unlearning.job import Job
@@ -41,10 +42,12 @@ def quick_look(job: Job) -> QuickLook:
         job.model.process.num_train_timesteps // 2,
         copies=QUICK_LOOK_COPIES,
         threshold=job.threshold,
-        seed=settings.seed + 1,
-        num_steps=settings.regeneration_steps,
-        batch_size=settings.batch_size,
-        cond=job.cond,
+        drawing=Drawing(
+            seed=settings.seed + 1,
+            num_steps=settings.regeneration_steps,
+            batch_size=settings.batch_size,
+            cond=job.cond,
+        ),
     )
     keep = job.split.keep
     rows = torch.randperm(len(keep), generator=random_stream(settings.seed))[:CALIBRATION_IMAGES]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dataunlearn.metrics.membership import denoising_losses
 from dataunlearn.metrics.regeneration import quarter_timesteps, regenerate
+from dataunlearn.models.sampling import Drawing
 from dataunlearn.runtime.seeding import mix_seed, random_stream
 from dataunlearn.training.trainer import Callback, Trainer
 from dataunlearn.unlearning.job import Job
@@ -30,9 +31,11 @@ def stop_callback(job: Job) -> Callback:
             timestep if rule.timestep is None else rule.timestep,
             copies=rule.copies,
             threshold=job.threshold,
-            seed=mix_seed(job.config.seed, steps_done),
-            num_steps=job.config.evaluation.regeneration_steps,
-            cond=job.cond,
+            drawing=Drawing(
+                seed=mix_seed(job.config.seed, steps_done),
+                num_steps=job.config.evaluation.regeneration_steps,
+                cond=job.cond,
+            ),
         )
         trainer.record["restored"] = found.share
         return found.share <= rule.regeneration_below

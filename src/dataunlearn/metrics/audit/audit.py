@@ -32,6 +32,7 @@ from dataunlearn.metrics.regeneration import (
     regenerate,
 )
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.sampling import Drawing
 from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.progress import progress_bar
 
@@ -274,11 +275,13 @@ def _regenerate(
                     originals,
                     timestep,
                     copies=tries,
-                    threshold=1.0,  # each image has its own; distances are judged later
-                    seed=settings.seed,
-                    num_steps=settings.num_steps,
-                    batch_size=settings.batch_size,
-                    cond=cond,
+                    threshold=1.0,
+                    drawing=Drawing(
+                        seed=settings.seed,
+                        num_steps=settings.num_steps,
+                        batch_size=settings.batch_size,
+                        cond=cond,
+                    ),
                 )
             )
             advance(tries)
