@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from safetensors.torch import load_file
 import dataunlearn
 from dataunlearn.assets import asset
 from dataunlearn.data import ArrayImages
-from dataunlearn.models import load_model
+from dataunlearn.models import DiffusionModel, load_model
+from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.lora import Lora
+from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.objectives import SISSNoIS
 from dataunlearn.training.trainer import Trainer
 from dataunlearn.unlearning.config import Evaluation
@@ -38,6 +41,7 @@ QUICK: dict[str, Any] = {
     "force": True,
     "shown": False,
 }
+MEASURED: Evaluation = QUICK["evaluation"]
 
 
 def make_images(count: int, seed: int, captions: list[str] | None) -> ArrayImages:
@@ -46,7 +50,7 @@ def make_images(count: int, seed: int, captions: list[str] | None) -> ArrayImage
     return ArrayImages(pixels, captions=captions)
 
 
-def unlearn(pipeline: Any, out: Path, **settings: Any) -> UnlearnResult:
+def unlearn(pipeline: Any, out: Path | None, **settings: Any) -> UnlearnResult:
     return dataunlearn.unlearn(
         pipeline,
         forget=make_images(1, 1, ["red"]),
@@ -95,6 +99,33 @@ class TestFamilies:
         fresh.unload_lora_weights()
         np.testing.assert_allclose(draw(fresh), before, atol=1e-5)
         assert result.facts["model"]["before"]["sha256"] != result.facts["model"]["after"]["sha256"]
+
+
+def test_samples_are_measured_with_the_prompts_to_forget() -> None:
+    """Copies are looked for among pictures of what was memorised, not of the empty prompt."""
+    pipeline = stable_diffusion()
+    result = unlearn(pipeline, None, learning_rate=1e-12, evaluation=MEASURED)
+    model = wrap_pipeline(stable_diffusion())
+    model.denoiser.eval()
+    wanted, empty = (
+        generate(model, 2, Drawing(seed=MEASURED.seed, num_steps=2, prompts=prompts))
+        for prompts in (["red"], [])
+    )
+    assert not torch.allclose(wanted, empty, atol=1e-2)
+    torch.testing.assert_close(result.before.samples, wanted)
+    torch.testing.assert_close(result.after.samples, wanted, atol=1e-3, rtol=0)
+
+
+def test_captions_concern_no_pixel_model(
+    make_model: Callable[..., DiffusionModel], make_images: Callable[..., ArrayImages]
+) -> None:
+    """Pictures with captions are unlearned from a model that takes no prompts as any others."""
+    forget = ArrayImages(make_images(1, 1)._pixels, captions=["a word"])
+    settings = {**QUICK, "evaluation": MEASURED}
+    result = dataunlearn.unlearn(
+        make_model().pipeline, forget=forget, keep=make_images(3), **settings
+    )
+    assert len(result.after.samples) == 2
 
 
 def test_a_safety_checker_is_not_trained_and_comes_back(tmp_path: Path) -> None:

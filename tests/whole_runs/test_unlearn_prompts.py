@@ -8,18 +8,22 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker
 from diffusers import DiffusionPipeline
 from PIL import Image
 
 from dataunlearn.cli import main as cli
 from dataunlearn.metrics.copies import pixel_distances
 from dataunlearn.prompts.config import PromptUnlearning
-from dataunlearn.prompts.keep_side import LESS_GUIDANCE_SEED, Keeping
+from dataunlearn.prompts.keep_side import KeepSide
 from dataunlearn.prompts.published_layout import read_prompts, write_labels, write_prompts
-from dataunlearn.prompts.sample_cache import KeptSamples
+from dataunlearn.prompts.sample_cache import SampleCache
 from dataunlearn.prompts.samples import draw, label_prompts
 from dataunlearn.prompts.workflow import open_model, unlearn_prompts
 from dataunlearn.recipes.stable_diffusion import stable_diffusion as stable_diffusion_recipe
+from dataunlearn.runtime.files import read_log
+from dataunlearn.runtime.seeding import LESS_GUIDANCE_STREAM
 from tiny_pipelines import stable_diffusion
 
 
@@ -132,13 +136,13 @@ class TestFromPublishedData:
         opened = open_model(config, torch.device("cpu"))
         prompt = label_prompts(opened, config, lambda text: None, shown=False)[1]
         assert prompt.labelling.verdict == "all memorised"
-        kept = KeptSamples.of(opened, config, "weights")
-        found = Keeping(opened, config, kept, shown=False).own(prompt)
+        cache = SampleCache.of(opened, config, "weights")
+        found = KeepSide(opened, config, cache, shown=False).own(prompt)
         assert opened.guidance == 7.5
         drawn = []
         for guidance in (1.0, 7.5):
             opened.guidance = guidance
-            place = (6, LESS_GUIDANCE_SEED, 0)
+            place = (6, LESS_GUIDANCE_STREAM, 0)
             drawn.append(draw(opened, config, ["blue"], *place, progress=lambda done: None))
         torch.testing.assert_close(found, drawn[0])
         assert (drawn[0] - drawn[1]).abs().max() > 1e-3
@@ -212,19 +216,19 @@ class TestFromPublishedData:
         others.write_text("green\nred bird\n")
         settings: dict[str, Any] = {"unnamed": others, "one_run_each": True}
         first = run(make_config(model, published, tmp_path / "out", **settings))
-        kept = tmp_path / "out" / "before"
-        ages = {file: file.stat().st_mtime_ns for file in kept.iterdir()}
+        cache = tmp_path / "out" / "before"
+        ages = {file: file.stat().st_mtime_ns for file in cache.iterdir()}
         # of each prompt, of a modified one to judge and to keep, and twice of the others
         assert len(ages) == 6
-        again = run(make_config(model, published, tmp_path / "again", before=kept, **settings))
-        assert ages == {file: file.stat().st_mtime_ns for file in kept.iterdir()}
+        again = run(make_config(model, published, tmp_path / "again", before=cache, **settings))
+        assert ages == {file: file.stat().st_mtime_ns for file in cache.iterdir()}
         assert first is not None
         assert again is not None
         for one, other in zip(first["runs"], again["runs"], strict=True):
             assert one["results"] == other["results"]
-        longer = {**settings, "sampling_steps": 3, "before": kept}
+        longer = {**settings, "sampling_steps": 3, "before": cache}
         run(make_config(model, published, tmp_path / "longer", **longer))
-        assert len(list(kept.iterdir())) == 12
+        assert len(list(cache.iterdir())) == 12
 
     def test_drift_is_the_mean_pixel_distance(self) -> None:
         from dataunlearn.prompts.drift import drift
@@ -235,12 +239,110 @@ class TestFromPublishedData:
         assert float(expected) == pytest.approx(1.5)  # nine pixels that differ by one half
 
 
+QUICK_RUN = {"steps": 4, "batch_pairs": 2, "stop": {"every_steps": 0}}
+
+
+class Recorder(GeneralTracker):
+    """A tracker that keeps what it is told."""
+
+    name, requires_logging_directory = "recorder", False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logged: list[tuple[int | None, dict[str, Any]]] = []
+        self.finished = 0
+
+    @property
+    def tracker(self) -> None:
+        return None
+
+    def store_init_configuration(self, values: dict[str, Any]) -> None:
+        pass
+
+    def log(self, values: dict[str, Any], step: int | None = None, **_: Any) -> None:
+        self.logged.append((step, values))
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+class TestUnlearningIsThatOfUnlearn:
+    """Settings under ``unlearning`` do what they do for ``dataunlearn unlearn``."""
+
+    def test_a_quality_budget_ends_the_run(
+        self, model: Path, published: Path, tmp_path: Path
+    ) -> None:
+        budget = {"loss_increase": 1e-9, "every_steps": 1, "patience": 0}
+        unlearning = {**QUICK_RUN, "learning_rate": 1e-2, "objective": "NegGrad", "budget": budget}
+        facts = run(make_config(model, published, tmp_path / "out", unlearning=unlearning))
+        assert facts is not None
+        log = read_log(tmp_path / "out" / "run" / "log.jsonl")
+        assert log[0]["damage"] > 0
+        assert len(log) == facts["runs"][0]["steps"] == 1
+        assert facts["runs"][0]["model"]["before"] == facts["runs"][0]["model"]["after"]
+
+    def test_steps_go_to_the_tracker(self, model: Path, published: Path, tmp_path: Path) -> None:
+        recorder = Recorder()
+        accelerator = Accelerator(cpu=True, log_with=recorder)
+        config = make_config(
+            model, published, tmp_path / "out", unlearning={**QUICK_RUN, "tracker": "recorder"}
+        )
+        unlearn_prompts(config, accelerator=accelerator, say=lambda text: None, shown=False)
+        assert [step for step, _ in recorder.logged] == [1, 2, 3, 4]
+        assert all(values["loss_keep"] > 0 for _, values in recorder.logged)
+        assert recorder.finished == 1
+
+    def test_a_missing_tracker_is_named(
+        self,
+        model: Path,
+        published: Path,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        arguments = [
+            "--model",
+            str(model),
+            "--prompts",
+            str(published),
+            "--out",
+            str(tmp_path / "o"),
+        ]
+        settings = ["--unlearning", '{"tracker": "nonesuch"}']
+        assert cli.run(["unlearn-prompts", *arguments, *settings]) == 1
+        assert "no tracker 'nonesuch'" in capsys.readouterr().err
+
+    def test_the_reference_is_measured_and_shown(
+        self, model: Path, published: Path, tmp_path: Path
+    ) -> None:
+        """The model before as its own reference: its numbers are those from before."""
+        unlearning = {**QUICK_RUN, "reference": str(model)}
+        facts = run(make_config(model, published, tmp_path / "out", unlearning=unlearning))
+        assert facts is not None
+        (only,) = facts["runs"]
+        assert only["reference"] == only["results"]["before"]
+        assert "never saw the pictures" in (tmp_path / "out" / "report.html").read_text()
+
+    def test_measurements_are_no_reference_for_prompts(
+        self, model: Path, published: Path, tmp_path: Path
+    ) -> None:
+        numbers = {"regeneration": {}, "regeneration_interval": {}}
+        (tmp_path / "reference.json").write_text(json.dumps(numbers))
+        unlearning = {**QUICK_RUN, "reference": str(tmp_path / "reference.json")}
+        with pytest.raises(ValueError, match="give the model's folder"):
+            run(make_config(model, published, tmp_path / "out", unlearning=unlearning))
+
+
 class TestSettings:
     def test_settings_of_the_unlearning_are_checked_first(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"unlearning: .*stepz"):
             make_config(tmp_path, tmp_path, tmp_path, unlearning={"stepz": 3})
         with pytest.raises(ValueError, match="must not give model"):
             make_config(tmp_path, tmp_path, tmp_path, unlearning={"model": "x"})
+
+    def test_settings_without_a_meaning_here_are_refused(self, tmp_path: Path) -> None:
+        for name, value in (("force", True), ("evaluation", {"num_samples": 3}), ("resize", True)):
+            with pytest.raises(ValueError, match=f"must not give {name}: it has no meaning"):
+                make_config(tmp_path, tmp_path, tmp_path, unlearning={name: value})
 
     def test_the_published_recipe(self) -> None:
         config = stable_diffusion_recipe()

@@ -27,14 +27,12 @@ from dataunlearn.runtime.run_folder import (
     differences,
     finish_run_dir,
 )
-from dataunlearn.runtime.seeding import mix_seed, random_stream
+from dataunlearn.runtime.seeding import ORDER_STREAM, POSTERIOR_STREAM, mix_seed, random_stream
 from dataunlearn.training.checkpoint import Checkpoint, load_optimizer_tensors, optimizer_tensors
 from dataunlearn.training.loop import Loop, Record
 from dataunlearn.training.optimizer import make_optimizer
 from dataunlearn.training.pairs import EpochOrder
 from dataunlearn.training.two_gradients import NonFiniteError
-
-ORDER_STREAM, POSTERIOR_STREAM = range(2)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from dataunlearn.base_models.tokenizer import MIN_MAX_LENGTH, MIN_VOCAB_SIZE
 from dataunlearn.runtime.checks import require
+from dataunlearn.runtime.seeding import EVALUATION_SEED
 from dataunlearn.training.config import Training
 
 LINEAR_SCHEDULE: dict[str, Any] = {
@@ -49,7 +50,7 @@ class MemoryCheck:
     num_steps: int = 25
     guidance: float = 7.5
     num_others: int = 24
-    seed: int = 1234
+    seed: int = EVALUATION_SEED
 
     def __post_init__(self) -> None:
         """Check ranges."""

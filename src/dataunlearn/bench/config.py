@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dataunlearn.runtime.checks import require
-
-DEFAULT_EVALUATION_SEED = 1234
+from dataunlearn.runtime.seeding import EVALUATION_SEED
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ def baselines(benchmark: Benchmark) -> list[Baseline]:
     """The reference if there is one, with two evaluation seeds, and the model before unlearning."""
     found = []
     if benchmark.reference is not None:
-        seed = benchmark.evaluate.get("seed", DEFAULT_EVALUATION_SEED)
+        seed = benchmark.evaluate.get("seed", EVALUATION_SEED)
         first = {"metrics": benchmark.metrics, "reference_samples": None}
         own = (("never saw it", first), ("never saw it, other seed", {"seed": seed + 1}))
         found = [

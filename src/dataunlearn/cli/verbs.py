@@ -82,8 +82,6 @@ def run_unlearning(config: Unlearning, *, overwrite: bool = False, dry_run: bool
         if accelerator.is_main_process:
             Console(highlight=False).print(describe_plan(job), markup=False, soft_wrap=True)
         return 0
-    if config.tracker is not None:
-        accelerator.init_trackers("dataunlearn")
     result = run_job(
         job, out=config.out, accelerator=accelerator, overwrite=overwrite, say=say, shown=True
     )
@@ -230,7 +228,7 @@ def unlearn_prompts(*, recipe: str | None, overwrite: bool, **settings: Any) -> 
     from dataunlearn.prompts.workflow import unlearn_prompts as run_workflow
 
     config = PromptUnlearning(**settings)
-    accelerator = make_accelerator(config.device)
+    accelerator = make_accelerator(config.device, config.settings.tracker, config.out.parent)
     facts = run_workflow(config, accelerator=accelerator, say=say, overwrite=overwrite)
     if facts is None:
         say("Stopped after the labels; the same command without --stop_after goes on.")

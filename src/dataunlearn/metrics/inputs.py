@@ -22,10 +22,9 @@ from dataunlearn.models import DiffusionModel
 from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.progress import progress_bar
-from dataunlearn.runtime.seeding import random_stream
+from dataunlearn.runtime.seeding import EVALUATION_SEED, REFERENCE_STREAM, random_stream
 
 Side = Literal["forget", "keep", "held_out"]
-REFERENCE_STREAM = 1
 
 
 @dataclass(eq=False)
@@ -63,7 +62,7 @@ class Inputs:
     sampling_steps: int = 25
     max_images: int = 2000
     batch_size: int = 64
-    seed: int = 1234
+    seed: int = EVALUATION_SEED
     cache: Path | None = field(default=None, repr=False)
     shown: bool = True
     embedders: dict[tuple[str, int | None], Embedder] = field(default_factory=dict, repr=False)
@@ -104,7 +103,7 @@ class Inputs:
         """What a text-to-image model is asked for when samples are drawn."""
         if self.prompts or self.forget is None:
             return self.prompts
-        return self.forget.different_captions()
+        return self.model.space.asked_for(self.forget)
 
     @cached_property
     def samples_of_reference(self) -> Tensor:

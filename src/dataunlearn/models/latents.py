@@ -130,6 +130,10 @@ class TextSpace(SampleSpace):
         chosen: Sequence[Prompt] = prompts or [""]
         return self.prompts([chosen[index % len(chosen)] for index in indices])
 
+    def asked_for(self, images: ImageSet) -> list[Prompt]:
+        """The captions there are, each once."""
+        return images.different_captions()
+
     def prompts(self, prompts: Sequence[Prompt]) -> TextCond:
         """Encoded prompts ``(B, ...)`` on the CPU."""
         rows = [self._prompt(prompt) for prompt in prompts]

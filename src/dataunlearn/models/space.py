@@ -52,6 +52,10 @@ class SampleSpace(ABC):
     def drawn(self, indices: range, prompts: Sequence[Prompt] = ()) -> Cond | None:
         """What samples number ``indices`` are drawn for: classes or the given prompts, in turn."""
 
+    @abstractmethod
+    def asked_for(self, images: ImageSet) -> list[Prompt]:
+        """What a model is asked for to draw pictures such as these; empty where it takes none."""
+
     def to(self, device: torch.device | str) -> None:
         """Move what encodes and decodes to a device."""
         del device
@@ -107,6 +111,10 @@ class PixelSpace(SampleSpace):
         if self.num_classes is None:
             return None
         return torch.tensor([index % self.num_classes for index in indices])
+
+    def asked_for(self, images: ImageSet) -> list[Prompt]:
+        """Nothing: captions that pictures may have concern no pixel model."""
+        return []
 
     def check(self, images: ImageSet, role: str) -> None:
         """Refuse data without usable labels for a class-conditional model."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dataunlearn.runtime.checks import require
+from dataunlearn.runtime.seeding import EVALUATION_SEED
 from dataunlearn.unlearning.config import Settings
 from dataunlearn.unlearning.parsing import parse_settings
 
@@ -94,7 +95,7 @@ class PromptUnlearning:
     guidance: float | None = None
     image_size: int | None = None
     batch_size: int = 16
-    evaluation_seed: int = 1234
+    evaluation_seed: int = EVALUATION_SEED
     device: Literal["cpu", "cuda", "mps"] | None = None
 
     def __post_init__(self) -> None:

@@ -12,11 +12,11 @@ from dataunlearn.models import DiffusionModel
 from dataunlearn.models.base import guided
 from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.prompts.labels import predict
-from dataunlearn.prompts.sample_cache import KeptSamples, draw_once
+from dataunlearn.prompts.sample_cache import SampleCache, draw_once
 from dataunlearn.prompts.samples import LabelledPrompt
 from dataunlearn.runtime.progress import progress_bar
+from dataunlearn.runtime.seeding import LESS_GUIDANCE_STREAM, MODIFIED_STREAM
 
-MODIFIED_SEED, LESS_GUIDANCE_SEED = 1, 3
 ADVICE = (
     "give another modified prompt for it, draw more samples, leave it out, "
     "or do not give --optimise never"
@@ -24,19 +24,19 @@ ADVICE = (
 
 
 @dataclass(frozen=True, eq=False)
-class Keeping:
+class KeepSide:
     """Finds what to keep of prompts.
 
     Attributes:
         model: The model before unlearning, in eval mode.
         config: How many pictures are enough, and how samples are drawn.
-        kept: Where drawn samples are kept, so that a second look costs nothing.
+        cache: Where drawn samples are kept, so that a second look costs nothing.
         shown: Whether to draw progress.
     """
 
     model: DiffusionModel
     config: PromptUnlearning
-    kept: KeptSamples
+    cache: SampleCache
     shown: bool = True
 
     def own(self, prompt: LabelledPrompt) -> Tensor:
@@ -51,7 +51,7 @@ class Keeping:
             return own
         with guided(self.model, self.config.keep_guidance):
             most = 2 * self.config.images_per_prompt
-            return self._joined(own, prompt, prompt.data.prompt, LESS_GUIDANCE_SEED, most)
+            return self._joined(own, prompt, prompt.data.prompt, LESS_GUIDANCE_STREAM, most)
 
     def of(self, prompt: LabelledPrompt, modified: Prompt | None) -> Tensor:
         """Samples ``(N, C, H, W)`` to keep of a prompt, N at least 1.
@@ -65,7 +65,7 @@ class Keeping:
         found, enough = self.own(prompt), self.config.min_keep
         if modified is not None and len(found) < enough:
             most = self.config.images_per_prompt
-            found = self._joined(found, prompt, modified, MODIFIED_SEED, most)[:enough]
+            found = self._joined(found, prompt, modified, MODIFIED_STREAM, most)[:enough]
         if not len(found):
             also = "" if modified is None else ", and so are those of its modified prompt"
             raise ValueError(
@@ -86,6 +86,6 @@ class Keeping:
                 break
             with progress_bar(label, size, shown=self.shown) as advance:
                 place = (size, seed, number)
-                drawn = draw_once(self.kept, self.model, config, [asked], *place, progress=advance)
+                drawn = draw_once(self.cache, self.model, config, [asked], *place, progress=advance)
             parts.append(drawn[~predict(prompt.labelling, drawn)])
         return torch.cat(parts)

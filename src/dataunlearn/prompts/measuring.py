@@ -22,11 +22,11 @@ from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.prompts.labels import predict
 from dataunlearn.prompts.modified_prompts import modified_prompt
 from dataunlearn.prompts.prompt_file import read_prompt_file
-from dataunlearn.prompts.sample_cache import KeptSamples, draw_once
+from dataunlearn.prompts.sample_cache import SampleCache, draw_once
 from dataunlearn.prompts.samples import LabelledPrompt
 from dataunlearn.runtime.progress import progress_bar
+from dataunlearn.runtime.seeding import FRESH_STREAM, TEXT_NOISE_STREAM, UNNAMED_STREAM
 
-FRESH_SEED, UNNAMED_SEED, NOISE_SEED = 11, 12, 14
 PUBLISHED_SAMPLES = 8
 NOISE_DRAWS, NOISE_STEPS = 4, 10
 
@@ -57,7 +57,7 @@ def measure_prompts(
     config: PromptUnlearning,
     *,
     label: str,
-    kept: KeptSamples | None = None,
+    cache: SampleCache | None = None,
     embedder: Embedder | None = None,
     shown: bool = True,
 ) -> PromptMeasurement:
@@ -71,7 +71,7 @@ def measure_prompts(
         prompts: The prompts with their labelled samples, which judge fresh ones.
         config: How many samples, and of what else.
         label: Label of the progress bar.
-        kept: The model's samples, if they are kept, so that each is drawn once.
+        cache: The model's samples, if they are kept, so that each is drawn once.
         embedder: Compares samples with what was memorised; None leaves that out.
         shown: Whether to draw progress.
     """
@@ -79,7 +79,7 @@ def measure_prompts(
     samples, results = {}, {}
     for kind, texts in kinds.items():
         title = f"{label}, {kind} prompts"
-        drawn = fresh_samples(model, texts, config, label=title, kept=kept, shown=shown)
+        drawn = fresh_samples(model, texts, config, label=title, cache=cache, shown=shown)
         found = [prompt for prompt, text in zip(prompts, texts, strict=True) if text is not None]
         samples[kind] = drawn
         for result in judged(found, drawn, embedder):
@@ -88,7 +88,7 @@ def measure_prompts(
     if config.clip_iqa is not None:
         judge = open_clip_iqa(config.clip_iqa, model.device)
         results["clip_iqa"] = clip_iqa(samples["original"].flatten(0, 1), judge)
-    unnamed = unnamed_samples(model, config, UNNAMED_SEED, kept=kept, shown=shown)
+    unnamed = unnamed_samples(model, config, UNNAMED_STREAM, cache=cache, shown=shown)
     return PromptMeasurement(samples, results, unnamed)
 
 
@@ -107,7 +107,7 @@ def fresh_samples(
     config: PromptUnlearning,
     *,
     label: str,
-    kept: KeptSamples | None = None,
+    cache: SampleCache | None = None,
     shown: bool,
 ) -> Tensor:
     """Fresh samples ``(P, S, C, H, W)`` of the texts that are not None."""
@@ -115,8 +115,8 @@ def fresh_samples(
     drawn = []
     with progress_bar(label, count * len(given), shown=shown) as advance:
         for number, text in enumerate(given):
-            place = (count, FRESH_SEED, number)
-            drawn.append(draw_once(kept, model, config, [text], *place, progress=advance))
+            place = (count, FRESH_STREAM, number)
+            drawn.append(draw_once(cache, model, config, [text], *place, progress=advance))
     return torch.stack(drawn)
 
 
@@ -170,7 +170,7 @@ def memorised_picture(prompt: LabelledPrompt) -> Tensor:
 def text_noise(model: DiffusionModel, texts: Sequence[str]) -> Result:
     """Text-noise norm at the first step, mean over prompts; those of later steps in settings."""
     norms = text_noise_norms(
-        model, texts, num_steps=NOISE_STEPS, draws=NOISE_DRAWS, seed=NOISE_SEED
+        model, texts, num_steps=NOISE_STEPS, draws=NOISE_DRAWS, seed=TEXT_NOISE_STREAM
     )
     first = norms[:, 0]
     interval = mean_interval(first.numpy())
@@ -183,7 +183,7 @@ def unnamed_samples(
     config: PromptUnlearning,
     seed: int,
     *,
-    kept: KeptSamples | None = None,
+    cache: SampleCache | None = None,
     shown: bool,
 ) -> Tensor:
     """Samples ``(N, C, H, W)`` of prompts that were not named, in turn; empty without any."""
@@ -192,7 +192,7 @@ def unnamed_samples(
     texts = [spec.prompt for spec in read_prompt_file(config.unnamed)]
     total = config.unnamed_samples * len(texts)
     with progress_bar("drawing other prompts", total, shown=shown) as advance:
-        return draw_once(kept, model, config, texts, total, seed, progress=advance)
+        return draw_once(cache, model, config, texts, total, seed, progress=advance)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,10 +10,10 @@ from torch import Tensor
 from dataunlearn.data.prompt import EmbeddedPrompt, Prompt
 from dataunlearn.models import DiffusionModel
 from dataunlearn.prompts.config import PromptUnlearning
-from dataunlearn.prompts.keep_side import Keeping
+from dataunlearn.prompts.keep_side import KeepSide
 from dataunlearn.prompts.prompt_optimiser import PromptOptimiser
 from dataunlearn.prompts.published_layout import write_prompts
-from dataunlearn.prompts.sample_cache import KeptSamples
+from dataunlearn.prompts.sample_cache import SampleCache
 from dataunlearn.prompts.samples import DATA_FOLDER, LabelledPrompt
 from dataunlearn.runtime.progress import progress_bar
 
@@ -22,7 +22,7 @@ def find_modified(
     model: DiffusionModel,
     prompts: Sequence[LabelledPrompt],
     config: PromptUnlearning,
-    kept: KeptSamples,
+    cache: SampleCache,
     *,
     shown: bool = True,
 ) -> list[LabelledPrompt]:
@@ -35,10 +35,10 @@ def find_modified(
         prompts: The labelled prompts.
         config: Whether modified prompts are looked for always, never, or where they are needed: to
             condition on, or because a prompt has fewer samples to keep than there are to be.
-        kept: Where samples of the model before unlearning are.
+        cache: Where samples of the model before unlearning are.
         shown: Whether to draw progress.
     """
-    keeping = Keeping(model, config, kept, shown)
+    keeping = KeepSide(model, config, cache, shown)
     wanted = [
         prompt
         for prompt in prompts

@@ -131,8 +131,14 @@ def shown(images: Tensor) -> Picture:
 def table(run: PromptRun) -> dict[str, Any]:
     """The numbers of a run, in words."""
     facts, results = run.facts, run.facts["results"]
+    reference = facts["reference"] or {}
     lines = [
-        {"name": title, "before": words(results["before"][name]), "after": words(after)}
+        {
+            "name": title,
+            "before": words(results["before"][name]),
+            "after": words(after),
+            "reference": words(reference[name]) if name in reference else None,
+        }
         for name, title in NAMES.items()
         if (after := results["after"].get(name)) is not None
     ]
@@ -140,6 +146,7 @@ def table(run: PromptRun) -> dict[str, Any]:
     return {
         "title": title,
         "lines": lines,
+        "has_reference": bool(reference),
         "steps": facts["steps"],
         "seconds": facts["seconds"]["unlearning"],
         "path": facts["model"]["path"],

@@ -23,7 +23,7 @@ FOLDER = "before"
 
 
 @dataclass(frozen=True)
-class KeptSamples:
+class SampleCache:
     """A folder of samples, each set in a file that is named after all that it depends on.
 
     Attributes:
@@ -35,7 +35,7 @@ class KeptSamples:
     origin: str
 
     @classmethod
-    def of(cls, model: DiffusionModel, config: PromptUnlearning, weights: str) -> KeptSamples:
+    def of(cls, model: DiffusionModel, config: PromptUnlearning, weights: str) -> SampleCache:
         """The samples of a model with these weights, in the folder that the settings name."""
         drawn_with = [config.evaluation_seed, config.sampling_steps]
         origin = [config.model, weights, list(model.image_shape), *drawn_with]
@@ -56,7 +56,7 @@ class KeptSamples:
 
 
 def draw_once(
-    kept: KeptSamples | None,
+    cache: SampleCache | None,
     model: DiffusionModel,
     config: PromptUnlearning,
     prompts: Sequence[Prompt],
@@ -66,21 +66,21 @@ def draw_once(
     """Samples ``(N, C, H, W)``: kept ones if they are there, else drawn, and kept from then on.
 
     Args:
-        kept: Where they are kept; None draws them anew.
+        cache: Where they are kept; None draws them anew.
         model: The model, in eval mode.
         config: Steps, batch and evaluation seed.
         prompts: What it is asked for, in turn.
         *place: N, and what names their noise, together with the evaluation seed.
         progress: Called with the number of samples finished by each batch.
     """
-    if kept is None:
+    if cache is None:
         return draw(model, config, prompts, *place, progress=progress)
-    file = kept.file(model, prompts, *place)
+    file = cache.file(model, prompts, *place)
     if file.is_file():
         found: Tensor = load(file.read_bytes())["samples"]
         progress(len(found))
         return found
     samples = draw(model, config, prompts, *place, progress=progress)
-    kept.folder.mkdir(parents=True, exist_ok=True)
+    cache.folder.mkdir(parents=True, exist_ok=True)
     write_atomically(file, save({"samples": samples.contiguous()}))
     return samples

@@ -16,19 +16,18 @@ from dataunlearn.data.prompt import Prompt
 from dataunlearn.models import DiffusionModel
 from dataunlearn.objectives import NaiveDeletion
 from dataunlearn.prompts.config import PromptUnlearning
-from dataunlearn.prompts.keep_side import Keeping
+from dataunlearn.prompts.keep_side import KeepSide
 from dataunlearn.prompts.modified_prompts import modified_prompt
 from dataunlearn.prompts.prompt_file import read_prompt_file
-from dataunlearn.prompts.sample_cache import KeptSamples, draw_once
+from dataunlearn.prompts.sample_cache import SampleCache, draw_once
 from dataunlearn.prompts.samples import LabelledPrompt
 from dataunlearn.prompts.stopping import prompt_stop_callback
 from dataunlearn.runtime.progress import progress_bar
+from dataunlearn.runtime.seeding import PRIOR_STREAM
 from dataunlearn.training.phase import StepPart
 from dataunlearn.training.trainer import Trainer
 from dataunlearn.unlearning.job import Job, Sources, check_job, set_up_model
 from dataunlearn.unlearning.run import make_trainer
-
-PRIOR_SEED = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +59,7 @@ def split_prompts(
     model: DiffusionModel,
     prompts: Sequence[LabelledPrompt],
     config: PromptUnlearning,
-    kept: KeptSamples,
+    cache: SampleCache,
     *,
     shown: bool = True,
 ) -> PromptSets:
@@ -71,7 +70,7 @@ def split_prompts(
     Raises:
         ValueError: If a prompt then still has nothing to keep.
     """
-    keeping, forget, keep = Keeping(model, config, kept, shown), [], []
+    keeping, forget, keep = KeepSide(model, config, cache, shown), [], []
     for prompt in prompts:
         caption = prompt_to_unlearn(prompt, config)
         others = keeping.of(prompt, modified_prompt(prompt))
@@ -89,7 +88,7 @@ def captioned(images: Tensor, prompts: Sequence[Prompt], source: str) -> ArrayIm
 
 
 def prior_set(
-    model: DiffusionModel, config: PromptUnlearning, kept: KeptSamples, *, shown: bool
+    model: DiffusionModel, config: PromptUnlearning, cache: SampleCache, *, shown: bool
 ) -> ImageSet | None:
     """Samples of the prompts that are to stay as they are, or None."""
     if config.prior is None:
@@ -97,8 +96,8 @@ def prior_set(
     texts = [spec.prompt for spec in read_prompt_file(config.prior)]
     total = config.prior_images * len(texts)
     with progress_bar("drawing what stays", total, shown=shown) as advance:
-        place = (total, PRIOR_SEED)
-        samples = draw_once(kept, model, config, texts, *place, progress=advance)
+        place = (total, PRIOR_STREAM)
+        samples = draw_once(cache, model, config, texts, *place, progress=advance)
     return captioned(samples, texts, "prior")
 
 

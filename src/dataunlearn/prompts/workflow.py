@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 
 from dataunlearn.metrics.embedders import Embedder, RememberingEmbedder, embedder_for
 from dataunlearn.models import DiffusionModel, save_model
@@ -22,7 +21,7 @@ from dataunlearn.models.latents import TextSpace
 from dataunlearn.models.loading import ModelSource
 from dataunlearn.models.saving import hash_weights
 from dataunlearn.prompts.config import PromptUnlearning
-from dataunlearn.prompts.drift import compare_unnamed
+from dataunlearn.prompts.facts import collect, results_of, training_facts
 from dataunlearn.prompts.measuring import (
     PromptMeasurement,
     PromptRun,
@@ -32,17 +31,15 @@ from dataunlearn.prompts.measuring import (
 from dataunlearn.prompts.modified_prompts import find_modified
 from dataunlearn.prompts.prompt_file import read_prompt_file
 from dataunlearn.prompts.report import write_report
-from dataunlearn.prompts.sample_cache import KeptSamples
+from dataunlearn.prompts.sample_cache import SampleCache
 from dataunlearn.prompts.samples import LabelledPrompt, label_prompts
 from dataunlearn.prompts.training import make_job, prior_set, split_prompts, train
 from dataunlearn.runtime.files import write_atomically
-from dataunlearn.runtime.machine import machine, peak_memory, versions
 from dataunlearn.runtime.run_folder import check_run_dir, claim_run_dir, describe, finish_run_dir
-from dataunlearn.training.trainer import Trainer
+from dataunlearn.runtime.seeding import YARDSTICK_STREAM
 from dataunlearn.unlearning.job import Job
-from dataunlearn.unlearning.run import finish_lora, say_what_happened
+from dataunlearn.unlearning.run import finish_lora, say_what_happened, tracked
 
-YARDSTICK_SEED = 13
 FACTS_FILE = "report.json"
 # What may change between a call that labels and the one that goes on.
 FREE = ("out", "stop_after", "device", "batch_size", "before")
@@ -93,8 +90,8 @@ def unlearn_prompts(
     settings = {k: v for k, v in describe(config).items() if k not in FREE}
     claim_run_dir(config.out, settings, overwrite=overwrite)
     prompts = label_prompts(model, config, say, shown=shown)
-    kept = KeptSamples.of(model, config, hash_weights(model))
-    prompts = find_modified(model, prompts, config, kept, shown=shown)
+    cache = SampleCache.of(model, config, hash_weights(model))
+    prompts = find_modified(model, prompts, config, cache, shown=shown)
     for prompt in prompts:
         share, verdict = prompt.labelling.share, prompt.labelling.verdict
         say(f"{prompt.name}: {share:.0%} of {len(prompt.images)} samples memorised ({verdict})")
@@ -104,7 +101,7 @@ def unlearn_prompts(
     if not named:
         raise ValueError("no prompt has memorised samples: there is nothing to unlearn")
     embedder = opened_embedder(model, config, say)
-    around = Surroundings(config, accelerator, embedder, kept, say, shown)
+    around = Surroundings(config, accelerator, embedder, cache, say, shown)
     runs: list[PromptRun] = []
     for name, group in groups(named, config):
         if runs:
@@ -161,7 +158,7 @@ class Surroundings:
     config: PromptUnlearning
     accelerator: Accelerator | None
     embedder: Embedder | None
-    kept: KeptSamples
+    cache: SampleCache
     say: Say
     shown: bool
 
@@ -170,15 +167,19 @@ def unlearn_group(
     model: DiffusionModel, prompts: Sequence[LabelledPrompt], out: Path, around: Surroundings
 ) -> PromptRun:
     """Measure, unlearn some prompts, measure again, save the model; ``model`` is changed."""
-    config, embedder, kept, shown = around.config, around.embedder, around.kept, around.shown
+    config, embedder, cache, shown = around.config, around.embedder, around.cache, around.shown
     hash_before, clock = hash_weights(model), Clock()
-    sets = split_prompts(model, prompts, config, kept, shown=shown)
+    sets = split_prompts(model, prompts, config, cache, shown=shown)
     measure = partial(measure_prompts, model, prompts, config, embedder=embedder, shown=shown)
-    before = measure(label="before", kept=kept)
-    again = unnamed_samples(model, config, YARDSTICK_SEED, kept=kept, shown=shown)
-    prior = prior_set(model, config, kept, shown=shown)
+    before = measure(label="before", cache=cache)
+    again = unnamed_samples(model, config, YARDSTICK_STREAM, cache=cache, shown=shown)
+    prior = prior_set(model, config, cache, shown=shown)
     job = make_job(model, sets, config)
-    with clock.running("unlearning"):
+    reference = measured_reference(job, prompts, around)
+    with (
+        clock.running("unlearning"),
+        tracked(around.accelerator, job.config.tracker, project_of(out, config)),
+    ):
         trainer = train(
             job, prompts, config, prior, out, accelerator=around.accelerator, shown=shown
         )
@@ -194,32 +195,30 @@ def unlearn_group(
         **training_facts(job, trainer),
         "seconds": clock.seconds,
         "results": results_of(before, after, again, embedder),
+        "reference": None if reference is None else reference.as_json(),
     }
     return PromptRun(prompts, before, after, facts)
 
 
-def training_facts(job: Job, trainer: Trainer) -> dict[str, Any]:
-    """What was trained how, and what it took."""
-    return {
-        "steps": len(trainer.log.records),
-        "settled_after": trainer.settled_after,
-        "settings": describe(job.config) | {"training": describe(job.training)},
-        "peak_memory_bytes": peak_memory(job.model.device),
-    }
+def measured_reference(
+    job: Job, prompts: Sequence[LabelledPrompt], around: Surroundings
+) -> PromptMeasurement | None:
+    """What a model that never saw the pictures draws for the prompts; None without one."""
+    if job.reference is None:
+        return None
+    return measure_prompts(
+        job.reference.opened,
+        prompts,
+        around.config,
+        label="reference",
+        embedder=around.embedder,
+        shown=around.shown,
+    )
 
 
-def results_of(
-    before: PromptMeasurement,
-    after: PromptMeasurement,
-    another_seed: Tensor,
-    embedder: Embedder | None,
-) -> dict[str, Any]:
-    """All results as JSON values: before, after, and how far other prompts moved."""
-    results: dict[str, Any] = {"before": before.as_json(), "after": after.as_json()}
-    if len(before.unnamed):
-        found = compare_unnamed(before.unnamed, after.unnamed, another_seed, embedder)
-        results |= {result.name: result.as_json() for result in found}
-    return results
+def project_of(out: Path, config: PromptUnlearning) -> str:
+    """What an experiment tracker calls a run."""
+    return f"dataunlearn-{out.name}" if config.one_run_each else "dataunlearn"
 
 
 def opened_embedder(model: DiffusionModel, config: PromptUnlearning, say: Say) -> Embedder | None:
@@ -233,40 +232,3 @@ def opened_embedder(model: DiffusionModel, config: PromptUnlearning, say: Say) -
         )
         return None
     return RememberingEmbedder(found)
-
-
-def collect(
-    config: PromptUnlearning,
-    prompts: Sequence[LabelledPrompt],
-    runs: Sequence[PromptRun],
-    model: DiffusionModel,
-) -> dict[str, Any]:
-    """Everything that stands in the report, as JSON values."""
-    return {
-        "settings": describe(config),
-        "versions": versions(),
-        "machine": machine(model.device),
-        "prompts": [
-            {
-                "folder": prompt.data.name,
-                "name": prompt.name,
-                "prompt": prompt.data.prompt,
-                "share_memorised": prompt.labelling.share,
-                "verdict": prompt.labelling.verdict,
-                "decided_by": prompt.labelling.decided_by,
-            }
-            for prompt in prompts
-        ],
-        "runs": [run.facts for run in runs],
-        "mitigated": mitigated(runs),
-    }
-
-
-def mitigated(runs: Sequence[PromptRun]) -> dict[str, Any]:
-    """Over all runs: how many prompts give no memorised sample any more."""
-    clean = [
-        bool(share == 0)
-        for run in runs
-        for share in run.after.results["original_memorised_fraction"].per_item.tolist()  # type: ignore[union-attr]
-    ]
-    return {"prompts": len(clean), "without_memorised_samples": sum(clean)}

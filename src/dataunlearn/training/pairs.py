@@ -15,14 +15,22 @@ from dataunlearn.data.prompt import Prompt
 from dataunlearn.models.space import PixelSpace, SampleSpace
 from dataunlearn.process import ForwardProcess
 from dataunlearn.rows import Pair
-from dataunlearn.runtime.seeding import mix_seed, random_stream
+from dataunlearn.runtime.seeding import (
+    DROPOUT_STREAM,
+    ENCODING_STREAM,
+    FORGET_STREAM,
+    KEEP_STREAM,
+    NOISE_STREAM,
+    OBJECTIVE_STREAM,
+    PROMPT_STREAM,
+    mix_seed,
+    random_stream,
+)
 from dataunlearn.timesteps import TimestepPolicy, Uniform
 
 Rows = Sequence[int]
 
 PIXELS = PixelSpace()
-KEEP_STREAM, FORGET_STREAM, NOISE_STREAM, OBJECTIVE_STREAM = range(4)
-ENCODING_STREAM, DROPOUT_STREAM, PROMPT_STREAM = range(4, 7)
 
 
 @dataclass(eq=False)

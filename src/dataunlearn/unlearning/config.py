@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dataunlearn.runtime.checks import require, with_inherited_types
+from dataunlearn.runtime.seeding import EVALUATION_SEED
 from dataunlearn.training.config import Training, Updates
 from dataunlearn.unlearning.method import Method
 
@@ -39,7 +40,7 @@ class Evaluation:
     digits: bool = False
     frequency_name: str = "copy_frequency"
     batch_size: int = 64
-    seed: int = 1234
+    seed: int = EVALUATION_SEED
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,8 +73,9 @@ class RunFacts:
     course: Course
     reference: dict[str, Any] | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        """The content of ``report.json``."""
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """The content of ``report.json``, as of the first time that it is asked for."""
         job, config = self.job, self.job.config
         change = compare_quality(self.before, self.after)
         return {
@@ -130,7 +132,7 @@ def write_facts(facts: RunFacts, out: Path) -> None:
     from dataunlearn.report.run_page import write_report
 
     save_arrays(out / "images.npz", **facts.images())
-    write_atomically(out / "report.json", json.dumps(facts.as_json(), indent=1).encode())
+    write_atomically(out / "report.json", json.dumps(facts.content, indent=1).encode())
     write_report(out)
 
 

@@ -55,7 +55,7 @@ def generated_images(
     Raises:
         ValueError: If nothing is left.
     """
-    prompts = forget.different_captions()
+    prompts = model.space.asked_for(forget)
     with progress_bar("drawing keep images", count, shown=shown) as advance:
         samples = generate(model, count, Drawing(seed=seed, prompts=prompts, progress=advance))
     pixels = to_uint8(samples).transpose(0, 3, 1, 2)  # (N, C, H, W)

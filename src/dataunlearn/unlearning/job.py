@@ -13,6 +13,7 @@ from dataunlearn.combine import Combination
 from dataunlearn.conditioning import Cond
 from dataunlearn.data import ImageSet, Split, open_images, split_sets
 from dataunlearn.data.opening import ImageSource
+from dataunlearn.data.prompt import Prompt
 from dataunlearn.metrics.copies import MOST_ORIGINALS, copy_threshold, distinct_indices
 from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.models.base import set_guidance
@@ -74,6 +75,11 @@ class Job:
     training: Training
     combination: Combination
     reference: Reference | None = None
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        """What samples are asked for: the forget images' prompts; empty without any."""
+        return self.model.space.asked_for(self.split.forget)
 
     def sampler(self, timesteps: TimestepPolicy) -> PairSampler:
         """Pairs of keep and forget images at noise levels of this policy.
@@ -231,7 +237,7 @@ def check_job(
         config.evaluation.threshold or copy_threshold(split.forget, split.keep),
         config.training(model.num_parameters),
         config.rule.with_counts(split.num_train, split.num_forget),
-        open_reference(config.reference, model, model.device) if config.reference else None,
+        open_reference(config.reference, model) if config.reference else None,
     )
     job.phases()  # samplers check labels, prompts and noise levels when they are made
     return job

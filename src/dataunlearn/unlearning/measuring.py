@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dataunlearn.conditioning import Cond
+from dataunlearn.data.prompt import Prompt
 from dataunlearn.metrics.copies import are_copies
 from dataunlearn.metrics.copy_frequency import copy_frequency
 from dataunlearn.metrics.digits import (
@@ -57,6 +59,7 @@ def measure(
     settings: Evaluation,
     *,
     cond: Cond | None = None,
+    prompts: Sequence[Prompt] = (),
     label: str = "measuring",
     shown: bool = True,
 ) -> Measurement:
@@ -67,7 +70,8 @@ def measure(
         originals: Forgotten images ``(K, C, H, W)`` in [-1, 1].
         threshold: Pixel distance below which an image counts as a copy.
         settings: How much to measure.
-        cond: Class labels of the originals, or None.
+        cond: Class labels or prompts of the originals, or None.
+        prompts: What samples of a text-to-image model are asked for, in turn.
         label: Label of the progress bar.
         shown: Whether to draw it.
     """
@@ -81,6 +85,7 @@ def measure(
                 seed=settings.seed,
                 num_steps=settings.sampling_steps,
                 batch_size=settings.batch_size,
+                prompts=prompts,
                 progress=advance,
             ),
         )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from dataunlearn.conditioning import Cond
+from dataunlearn.data.prompt import Prompt
 from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.runtime.run_folder import describe
 from dataunlearn.unlearning.config import Evaluation
@@ -32,6 +33,17 @@ class Reference:
     model: DiffusionModel | None = None
     numbers: dict[str, Any] | None = None
 
+    @property
+    def opened(self) -> DiffusionModel:
+        """The model.
+
+        Raises:
+            ValueError: If there are only measurements.
+        """
+        if self.model is None:
+            raise ValueError("earlier measurements are no reference here: give the model's folder")
+        return self.model
+
     def measured(
         self,
         originals: Tensor,
@@ -39,6 +51,7 @@ class Reference:
         settings: Evaluation,
         *,
         cond: Cond | None = None,
+        prompts: Sequence[Prompt] = (),
         shown: bool = True,
     ) -> dict[str, Any]:
         """The numbers for a report, with a label; see :func:`.measuring.measure`."""
@@ -46,26 +59,25 @@ class Reference:
             same = self.numbers.get("evaluation", describe(settings)) == describe(settings)
             label = LABEL if same else f"{LABEL}, measured with other settings"
             return {**self.numbers, "label": label}
-        assert self.model is not None
         found = measure(
-            self.model,
+            self.opened,
             originals,
             threshold,
             settings,
             cond=cond,
+            prompts=prompts,
             label="measuring the reference",
             shown=shown,
         )
         return {"label": LABEL, **found.numbers}
 
 
-def open_reference(source: str, like: DiffusionModel, device: torch.device) -> Reference:
+def open_reference(source: str, like: DiffusionModel) -> Reference:
     """Open a model folder, a hub id, or a JSON file of earlier measurements.
 
     Args:
         source: Where it is.
-        like: The model it is compared with.
-        device: Where to put a model.
+        like: The model it is compared with, which says how it is sampled and where it is put.
 
     Raises:
         ValueError: If it is neither, or its pictures have another shape.
@@ -73,13 +85,16 @@ def open_reference(source: str, like: DiffusionModel, device: torch.device) -> R
     path = Path(source)
     if path.suffix == ".json":
         return Reference(numbers=read_numbers(path))
-    model = load_model(source, device=device)
+    takes_prompts = like.space.nothing(1) is not None
+    image_size = like.image_shape[1] if takes_prompts else None  # a pixel model has its own
+    model = load_model(source, image_size=image_size, device=like.device)
     if model.image_shape != like.image_shape or model.num_classes != like.num_classes:
         raise ValueError(
             f"the reference {source} draws {model.image_shape} with {model.num_classes} classes, "
             f"the model {like.image_shape} with {like.num_classes}: they cannot be compared"
         )
     model.denoiser.eval()
+    model.guidance = like.guidance
     return Reference(model)
 
 

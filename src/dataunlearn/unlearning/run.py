@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,22 @@ class UnlearnResult:
     def forgotten(self) -> bool:
         """The report's verdict."""
         return bool(self.facts["verdict"]["forgotten"])
+
+
+@contextmanager
+def tracked(
+    accelerator: Accelerator | None, tracker: str | None, project: str = "dataunlearn"
+) -> Iterator[None]:
+    """Accelerate's trackers for the time of a run, if one is asked for."""
+    if accelerator is None or tracker is None:
+        yield
+        return
+    accelerator.init_trackers(project)
+    try:
+        yield
+    finally:
+        for each in accelerator.trackers:
+            each.finish()
 
 
 def tracker_callback(accelerator: Accelerator) -> Callback:
@@ -104,7 +121,8 @@ def run_job(
     if accelerator is not None:
         accelerator.wait_for_everyone()
     trainer = make_trainer(job, out, accelerator, shown=shown)
-    log = _trained(trainer, timing, say if before is not None else None)
+    with tracked(accelerator, job.config.tracker):
+        log = _trained(trainer, timing, say if before is not None else None)
     if job.config.lora is not None:
         finish_lora(job, out if before is not None else None)
     if before is None:
@@ -117,7 +135,7 @@ def run_job(
         save_model(job.model, out / "model", getattr(torch, job.config.save_dtype))
         write_facts(facts, out)
         finish_run_dir(out)
-    return UnlearnResult(job.model.pipeline, before, after, facts.as_json(), log, out)
+    return UnlearnResult(job.model.pipeline, before, after, facts.content, log, out)
 
 
 def begin(job: Job, out: Path | None, overwrite: bool, say: Say) -> None:
@@ -203,7 +221,7 @@ def measure_reference(job: Job, shown: bool) -> dict[str, Any] | None:
         return None
     settings = job.config.evaluation
     return job.reference.measured(
-        job.originals, job.threshold, settings, cond=job.cond, shown=shown
+        job.originals, job.threshold, settings, cond=job.cond, prompts=job.prompts, shown=shown
     )
 
 
@@ -230,6 +248,7 @@ def _measured(job: Job, when: str, timing: Timing, shown: bool) -> Measurement:
         job.threshold,
         job.config.evaluation,
         cond=job.cond,
+        prompts=job.prompts,
         label=f"measuring {when}",
         shown=shown,
     )

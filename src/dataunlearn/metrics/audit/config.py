@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dataunlearn.runtime.checks import require
+from dataunlearn.runtime.seeding import EVALUATION_SEED
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class AuditSettings:
     embedder: str = "auto"
     num_neighbours: int = 8
     batch_size: int = 64
-    seed: int = 1234
+    seed: int = EVALUATION_SEED
 
     def __post_init__(self) -> None:
         """Check ranges."""
