@@ -1,22 +1,29 @@
-"""Remove chosen training images from a diffusion model, and show that they are gone."""
+"""Remove chosen training images from a diffusion model, and show that they are gone.
+
+Importing this package costs next to nothing: each name is imported when it is first used.
+"""
 
 from __future__ import annotations
 
-from dataunlearn.api import audit, unlearn
-from dataunlearn.combine import BoundedDescent, Combination, Fixed, NormFix, Superfactor
-from dataunlearn.objectives import (
-    SISS,
-    BernoulliSubscore,
-    EraseDiff,
-    NaiveDeletion,
-    NegGrad,
-    Objective,
-    SISSNoIS,
-)
-from dataunlearn.process import ForwardProcess
-from dataunlearn.rows import Pair, Rows, Term
-from dataunlearn.timesteps import Above, Last, TimestepPolicy, Uniform, Window
-from dataunlearn.unlearning.config import Evaluation
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dataunlearn.api import audit, unlearn
+    from dataunlearn.combine import BoundedDescent, Combination, Fixed, NormFix, Superfactor
+    from dataunlearn.objectives import (
+        SISS,
+        BernoulliSubscore,
+        EraseDiff,
+        NaiveDeletion,
+        NegGrad,
+        Objective,
+        SISSNoIS,
+    )
+    from dataunlearn.process import ForwardProcess
+    from dataunlearn.rows import Pair, Rows, Term
+    from dataunlearn.timesteps import Above, Last, TimestepPolicy, Uniform, Window
+    from dataunlearn.unlearning.config import Evaluation
 
 __version__ = "0.1.0"
 
@@ -46,3 +53,44 @@ __all__ = [
     "audit",
     "unlearn",
 ]
+
+_MODULES = {
+    "SISS": "dataunlearn.objectives",
+    "Above": "dataunlearn.timesteps",
+    "BernoulliSubscore": "dataunlearn.objectives",
+    "BoundedDescent": "dataunlearn.combine",
+    "Combination": "dataunlearn.combine",
+    "EraseDiff": "dataunlearn.objectives",
+    "Evaluation": "dataunlearn.unlearning.config",
+    "Fixed": "dataunlearn.combine",
+    "ForwardProcess": "dataunlearn.process",
+    "Last": "dataunlearn.timesteps",
+    "NaiveDeletion": "dataunlearn.objectives",
+    "NegGrad": "dataunlearn.objectives",
+    "NormFix": "dataunlearn.combine",
+    "Objective": "dataunlearn.objectives",
+    "Pair": "dataunlearn.rows",
+    "Rows": "dataunlearn.rows",
+    "SISSNoIS": "dataunlearn.objectives",
+    "Superfactor": "dataunlearn.combine",
+    "Term": "dataunlearn.rows",
+    "TimestepPolicy": "dataunlearn.timesteps",
+    "Uniform": "dataunlearn.timesteps",
+    "Window": "dataunlearn.timesteps",
+    "audit": "dataunlearn.api",
+    "unlearn": "dataunlearn.api",
+}
+
+if not TYPE_CHECKING:  # a type checker takes a module with `__getattr__` to have every name
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name when it is first used."""
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not, and whatever else there is."""
+    return sorted({*globals(), *__all__})

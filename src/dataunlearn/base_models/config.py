@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from diffusers import AutoencoderKL, UNet2DConditionModel
-
 from dataunlearn.base_models.tokenizer import MIN_MAX_LENGTH, MIN_VOCAB_SIZE
 from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.seeding import EVALUATION_SEED
@@ -132,6 +130,8 @@ class TextToImageModel:
         return vae.get("latent_channels", 4), size, size
 
     def _check_networks(self) -> None:
+        from diffusers import UNet2DConditionModel
+
         unknown = set(self.unet) - set(inspect.signature(UNet2DConditionModel.__init__).parameters)
         require(not unknown, f"UNet2DConditionModel has no {sorted(unknown)}: correct unet")
         channels, size, _ = self.latent_shape
@@ -208,6 +208,8 @@ class Autoencoder:
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        from diffusers import AutoencoderKL
+
         require(self.batch_images >= 1, "batch_images must be at least 1")
         require(
             math.isfinite(self.kl_weight) and self.kl_weight >= 0,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tokenizers import Tokenizer, pre_tokenizers, trainers
-from tokenizers.models import BPE
-from transformers import CLIPTokenizer
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
 
 END_OF_WORD = "</w>"
 START_OF_TEXT, END_OF_TEXT = "<|startoftext|>", "<|endoftext|>"
@@ -49,6 +48,8 @@ def train_tokenizer(
             f"model_max_length must be at least {MIN_MAX_LENGTH} (start, one token, end), "
             f"not {model_max_length}"
         )
+    from transformers import CLIPTokenizer
+
     trained = _train_bpe(captions, vocab_size - 2)
     vocab: dict[str, int] = trained["vocab"]
     vocab |= {START_OF_TEXT: len(vocab), END_OF_TEXT: len(vocab) + 1}
@@ -63,6 +64,10 @@ def _train_bpe(captions: Sequence[str], vocab_size: int) -> dict[str, Any]:
     differs from run to run and breaks ties between merges. Handing them over as special tokens
     numbers them beforehand.
     """
+    from tokenizers import Tokenizer, pre_tokenizers, trainers
+    from tokenizers.models import BPE
+    from transformers import CLIPTokenizer
+
     clip = CLIPTokenizer().backend_tokenizer
     tokenizer = Tokenizer(BPE(continuing_subword_prefix="", end_of_word_suffix=END_OF_WORD))
     tokenizer.normalizer, tokenizer.pre_tokenizer = clip.normalizer, clip.pre_tokenizer

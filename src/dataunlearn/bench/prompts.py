@@ -12,6 +12,7 @@ import numpy as np
 
 from dataunlearn.bench.config import Benchmark, Cell
 from dataunlearn.metrics.intervals import mean_interval, wilson
+from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.runtime.files import read_log, write_atomically
 from dataunlearn.unlearning.parsing import parse_settings
 
@@ -31,8 +32,6 @@ def check_prompt_settings(cell: Cell) -> None:
     Raises:
         ValueError: If they are not settings of ``dataunlearn unlearn-prompts``.
     """
-    from dataunlearn.prompts.config import PromptUnlearning
-
     try:
         parse_settings(PromptUnlearning, prompt_settings(cell))
     except (ValueError, TypeError) as error:

@@ -20,6 +20,7 @@ from dataunlearn.bench.table import publish, results_file
 from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.progress import progress_bar
 from dataunlearn.runtime.run_folder import FINISHED_FILE, claim_run_dir, describe
+from dataunlearn.unlearning.parsing import parse_unlearning
 
 # The measurements come from `evaluate`; the run's own report needs next to none.
 LITTLE_EVALUATION = {"num_samples": 0, "regeneration_copies": 1}
@@ -106,8 +107,6 @@ def check_settings(cell: Cell) -> None:
     Raises:
         ValueError: If they are not settings of ``dataunlearn unlearn`` (or ``unlearn-prompts``).
     """
-    from dataunlearn.unlearning.parsing import parse_unlearning
-
     if "prompts" in cell.settings:
         check_prompt_settings(cell)
         return

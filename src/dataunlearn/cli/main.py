@@ -12,6 +12,8 @@ from rich.console import Console
 
 from dataunlearn.cli import measuring_verbs, options, verbs
 from dataunlearn.runtime.exit_codes import INTERRUPTED
+from dataunlearn.runtime.interrupt import InterruptedRunError
+from dataunlearn.unlearning.parsing import CommandParser
 
 console = Console(stderr=True, highlight=False)
 
@@ -20,11 +22,9 @@ def build_parser(verb: str | None = None, recipe: str | None = None) -> Any:
     """The command's parser.
 
     Args:
-        verb: The verb that ``recipe`` is for: ``train`` or ``unlearn``.
+        verb: The verb that is asked for; it alone gets its options, which take seconds to import.
         recipe: Name of the recipe whose values are that verb's defaults.
     """
-    from dataunlearn.unlearning.parsing import CommandParser
-
     parser = CommandParser(
         prog="dataunlearn",
         description="Remove chosen training images from a diffusion model and show that they are "
@@ -33,8 +33,11 @@ def build_parser(verb: str | None = None, recipe: str | None = None) -> Any:
     subcommands = parser.add_subcommands(dest="verb", metavar="VERB")
     for name, (build, _, summary) in VERBS.items():
         sub = CommandParser(description=summary, usage=f"dataunlearn {name} {USAGE[name]}")
-        sub.add_argument("--config", action="config", help="YAML file with any of these settings")
-        build(sub, recipe if name == verb else None)
+        if name == verb:
+            sub.add_argument(
+                "--config", action="config", help="YAML file with any of these settings"
+            )
+            build(sub, recipe)
         subcommands.add_subcommand(name, sub, help=summary)
     return parser
 
@@ -136,15 +139,8 @@ def chosen_recipe(arguments: Sequence[str]) -> str | None:
     Raises:
         ValueError: If the verb has no such recipe.
     """
-    from dataunlearn.recipes import PROMPT_RECIPES, TRAINING_RECIPES, UNLEARNING_RECIPES
-
     verb = arguments[0] if arguments else ""
-    known: dict[str, Any] = {
-        "train": TRAINING_RECIPES,
-        "unlearn": UNLEARNING_RECIPES,
-        "unlearn-prompts": PROMPT_RECIPES,
-    }
-    recipes = known.get(verb, {})
+    recipes = recipes_for(verb)
     options = {argument.partition("=")[0] for argument in arguments}
     if verb == "train" and len(arguments) > 1 and not options & NEED_NO_RECIPE:
         raise ValueError(f"give --recipe NAME; there are {', '.join(recipes)}")
@@ -159,17 +155,31 @@ def chosen_recipe(arguments: Sequence[str]) -> str | None:
     return None
 
 
+def recipes_for(verb: str) -> Mapping[str, Any]:
+    """The recipes of a verb; most have none."""
+    if verb not in ("train", "unlearn", "unlearn-prompts"):
+        return {}
+    from dataunlearn.recipes import PROMPT_RECIPES, TRAINING_RECIPES, UNLEARNING_RECIPES
+
+    known: dict[str, Mapping[str, Any]] = {
+        "train": TRAINING_RECIPES,
+        "unlearn": UNLEARNING_RECIPES,
+        "unlearn-prompts": PROMPT_RECIPES,
+    }
+    return known[verb]
+
+
 def run(arguments: Sequence[str]) -> int:
     """Parse and call a verb; returns the exit code."""
-    from dataunlearn.runtime.interrupt import InterruptedRunError
-
     try:
         normal = normalise(arguments)
-        parser = build_parser(normal[0] if normal else None, chosen_recipe(normal))
+        asked = next((argument for argument in normal if argument in VERBS), None)
+        parser = build_parser(asked, chosen_recipe(normal))
         config = parser.parse_args(normal)
         verb = config.verb
         settings = parser.instantiate_classes(config)[verb].as_dict()
         settings.pop("config", None)
+        quieten_libraries()
         return VERBS[verb][1](**settings)
     except InterruptedRunError as stop:
         again = shlex.join(["dataunlearn", *arguments])
@@ -194,8 +204,8 @@ def escape(text: str) -> str:
     return rich_escape(text)
 
 
-def main() -> None:
-    """Entry point of the command."""
+def quieten_libraries() -> None:
+    """No progress bars and no advice of the model libraries; importing them takes seconds."""
     from diffusers.utils import logging
     from transformers.utils import logging as transformers_logging
 
@@ -203,4 +213,8 @@ def main() -> None:
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
+
+
+def main() -> None:
+    """Entry point of the command."""
     sys.exit(run(sys.argv[1:]))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dataunlearn.cli.verbs import make_accelerator, model_source, say
+from dataunlearn.cli.accelerator import make_accelerator
+from dataunlearn.cli.verbs import model_source, say
 from dataunlearn.runtime.exit_codes import MEMORISED
 
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
 from rich.console import Console
 
-from dataunlearn.base_models.config import BaseModel
-from dataunlearn.models.sampling import Drawing
+from dataunlearn.cli.accelerator import make_accelerator
 from dataunlearn.runtime.exit_codes import NOT_FORGOTTEN
-from dataunlearn.unlearning.config import Unlearning
 
 if TYPE_CHECKING:
     from dataunlearn.models.loading import ModelSource
+    from dataunlearn.unlearning.config import Unlearning
 
 Device = Literal["cpu", "cuda", "mps"]
 console = Console(stderr=True, highlight=False)
@@ -26,46 +22,6 @@ console = Console(stderr=True, highlight=False)
 def say(text: str) -> None:
     """A line for the person at the terminal."""
     console.print(text, markup=False, soft_wrap=True)
-
-
-def make_accelerator(
-    device: str | None, tracker: str | None = None, out: Path | None = None
-) -> Accelerator:
-    """Processes and device of this run.
-
-    Raises:
-        ValueError: If the device is not there, or the tracker's package is not installed.
-    """
-    import torch
-    from accelerate.tracking import get_available_trackers
-
-    from dataunlearn.models.loading import best_device
-
-    trackers = [str(name) for name in get_available_trackers()]
-    if tracker is not None and tracker not in trackers:
-        raise ValueError(
-            f"no tracker {tracker!r} here; installed: {', '.join(trackers) or 'none'}. "
-            "pip install 'dataunlearn[trackers]' brings tensorboard; wandb, trackio and others are "
-            "packages of their own"
-        )
-
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if device is not None and not available.get(device, False):
-        usable = ", ".join(name for name, there in available.items() if there)
-        raise ValueError(f"no device {device!r} here; there is {usable}")
-    cpu = (device or best_device()) == "cpu"
-    patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))  # the main process measures
-    return Accelerator(
-        cpu=cpu,
-        mixed_precision="no",
-        log_with=tracker,
-        project_dir=str(out) if out is not None else None,
-        kwargs_handlers=[patience],
-    )
 
 
 def run_unlearning(config: Unlearning, *, overwrite: bool = False, dry_run: bool = False) -> int:
@@ -129,6 +85,8 @@ def demo(
 
 def unlearn(*, recipe: str | None, overwrite: bool, dry_run: bool, **settings: Any) -> int:
     """Run the settings of ``dataunlearn unlearn``."""
+    from dataunlearn.unlearning.config import Unlearning
+
     return run_unlearning(Unlearning(**settings), overwrite=overwrite, dry_run=dry_run)
 
 
@@ -136,7 +94,7 @@ def train(
     *, recipe: str | None, out: Path, device: str | None, overwrite: bool, **settings: Any
 ) -> int:
     """Train a base model of the kind that the recipe is for."""
-    from dataunlearn.base_models.config import TextToImageModel
+    from dataunlearn.base_models.config import BaseModel, TextToImageModel
     from dataunlearn.base_models.pixel import train_base
     from dataunlearn.base_models.text_to_image import train_text_to_image
     from dataunlearn.recipes import TRAINING_RECIPES
@@ -184,7 +142,7 @@ def sample(
         **model: The fields of :class:`dataunlearn.models.opening.ModelSource`.
     """
     from dataunlearn.data.pixels import to_uint8
-    from dataunlearn.models.sampling import generate
+    from dataunlearn.models.sampling import Drawing, generate
     from dataunlearn.prompts.prompt_file import texts_of
     from dataunlearn.report.grids import save_grid
     from dataunlearn.runtime.checks import require

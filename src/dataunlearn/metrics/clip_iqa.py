@@ -8,7 +8,7 @@ networks are not comparable.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,6 @@ from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.intervals import mean_interval
 from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.result import Result
-
-if TYPE_CHECKING:
-    from torchmetrics.multimodal.clip_iqa import CLIPImageQualityAssessment
 
 CPU = torch.device("cpu")
 PAPER_CLIP = "clip_iqa"
@@ -45,10 +42,8 @@ class _ClipFeatures(nn.Module):
         return features
 
 
-def open_clip_iqa(
-    clip: str = DEFAULT_CLIP, device: torch.device = CPU
-) -> CLIPImageQualityAssessment:
-    """The metric with a network of choice.
+def open_clip_iqa(clip: str = DEFAULT_CLIP, device: torch.device = CPU) -> Any:
+    """The metric, a ``CLIPImageQualityAssessment`` of torchmetrics, with a network of choice.
 
     Args:
         clip: A transformers CLIP, by name or folder; or ``clip_iqa``, the network of the paper,
@@ -93,7 +88,7 @@ def _advice(clip: str) -> str:
 
 def clip_iqa(
     images: Tensor,
-    metric: CLIPImageQualityAssessment,
+    metric: Any,
     *,
     name: str = "clip_iqa",
     batch_size: int = 64,

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 
 def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -116,6 +115,8 @@ def two_sample_bootstrap(
 
 def student_interval(mean: float, standard_error: float, degrees: int) -> tuple[float, float]:
     """95 % interval of a mean whose standard error was estimated from ``degrees`` + 1 values."""
+    from scipy.special import stdtrit
+
     half_width = float(stdtrit(degrees, 0.975)) * standard_error
     return mean - half_width, mean + half_width
 

@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torchdiffeq import odeint
 
 from dataunlearn.conditioning import Cond
 from dataunlearn.metrics.inputs import Inputs, Side
@@ -125,6 +124,8 @@ def solve(
     model: DiffusionModel, batch: Tensor, signs: Tensor, tolerance: float, cond: Cond | None
 ) -> Solved:
     """Follow images ``(N, C, H, W)`` to noise, once for each of their probes ``(N, P, ...)``."""
+    from torchdiffeq import odeint
+
     num_images, num_probes = signs.shape[:2]
     device, dtype = model.device, next(model.denoiser.parameters()).dtype
     probes = signs.flatten(0, 1).to(device, dtype)  # (N P, C, H, W)

@@ -17,6 +17,7 @@ from dataunlearn.data.prompt import Prompt
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.sampling import Drawing, Progress, generate
 from dataunlearn.prompts.config import PromptUnlearning
+from dataunlearn.prompts.embeddings import read_embedding
 from dataunlearn.prompts.gallery import render_gallery
 from dataunlearn.prompts.labels import Labelling, label_memorised, take_labels
 from dataunlearn.prompts.prompt_file import PromptSpec, read_prompt_file
@@ -156,8 +157,6 @@ def draw(
 
 def modified_prompts(root: Path, specs: Sequence[PromptSpec]) -> Mapping[str, str | Tensor]:
     """The modified prompts that are given, or that an earlier call found, by folder."""
-    from dataunlearn.prompts.embeddings import read_embedding
-
     known: dict[str, str | Tensor] = {}
     if (root / "original_prompts.json").is_file():  # an earlier call got this far
         known = {d.name: d.modified for d in _with_labels(root, specs) if d.modified is not None}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
-from dataunlearn.base_models.config import BaseModel
+from dataunlearn.base_models.config import BaseModel, TextToImageModel
 from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.recipes.celeba_hq import celeba_hq, celeba_hq_ours
 from dataunlearn.recipes.emoji import emoji32
+from dataunlearn.recipes.emoji_sd import emoji_sd
 from dataunlearn.recipes.mnist_tshirt import (
     mnist_tshirt,
     mnist_tshirt_small,
@@ -16,17 +16,6 @@ from dataunlearn.recipes.mnist_tshirt import (
 )
 from dataunlearn.recipes.stable_diffusion import stable_diffusion
 from dataunlearn.unlearning.config import Unlearning
-
-if TYPE_CHECKING:
-    from dataunlearn.base_models.config import TextToImageModel
-
-
-def _emoji_sd() -> TextToImageModel:
-    """Loaded when asked for: its settings know diffusers' networks, which takes seconds."""
-    from dataunlearn.recipes.emoji_sd import emoji_sd
-
-    return emoji_sd()
-
 
 BASE_RECIPES: Mapping[str, Callable[[], BaseModel]] = {
     "mnist_tshirt": mnist_tshirt,
@@ -36,7 +25,7 @@ BASE_RECIPES: Mapping[str, Callable[[], BaseModel]] = {
 
 TRAINING_RECIPES: Mapping[str, Callable[[], BaseModel | TextToImageModel]] = {
     **BASE_RECIPES,
-    "emoji_sd": _emoji_sd,
+    "emoji_sd": emoji_sd,
 }
 
 PROMPT_RECIPES: Mapping[str, Callable[[], PromptUnlearning]] = {
@@ -57,6 +46,7 @@ __all__ = [
     "celeba_hq",
     "celeba_hq_ours",
     "emoji32",
+    "emoji_sd",
     "mnist_tshirt",
     "mnist_tshirt_small",
     "mnist_tshirt_unlearning",

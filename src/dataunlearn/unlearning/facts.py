@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataunlearn.data.pixels import to_uint8
+from dataunlearn.report.run_page import write_report
 from dataunlearn.runtime.files import file_hash, save_arrays, write_atomically
 from dataunlearn.runtime.machine import machine, peak_memory, versions
 from dataunlearn.runtime.run_folder import describe
@@ -129,8 +130,6 @@ class RunFacts:
 
 def write_facts(facts: RunFacts, out: Path) -> None:
     """Write ``report.json``, ``images.npz`` and ``report.html``, each whole or not at all."""
-    from dataunlearn.report.run_page import write_report
-
     save_arrays(out / "images.npz", **facts.images())
     write_atomically(out / "report.json", json.dumps(facts.content, indent=1).encode())
     write_report(out)

@@ -7,14 +7,12 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-from dataunlearn.combine import Combination
-from dataunlearn.objectives import Objective
-from dataunlearn.timesteps import TimestepPolicy
-from dataunlearn.unlearning.config import Unlearning
+if TYPE_CHECKING:
+    from dataunlearn.unlearning.config import Unlearning
 
 _CLASS = re.compile(r"<class '(?:[\w.]+\.)?(\w+)'>")
 _CHECKED = re.compile(r"Unvalidated<(.+?)>")
@@ -26,12 +24,17 @@ _NO_LIST = re.compile(r'"?([\w.]+)"?:\s+Expected a (?:tuple|list)\. Got value: (
 
 Config = TypeVar("Config")
 
-# Settings whose value is an object of a class hierarchy, and the hierarchy's base.
-HIERARCHIES: Mapping[str, type[Any]] = {
-    "objective": Objective,
-    "combination": Combination,
-    "timesteps": TimestepPolicy,
-}
+
+def hierarchies() -> Mapping[str, type[Any]]:
+    """Settings whose value is an object of a class hierarchy, and the hierarchy's base.
+
+    Imported when asked for: the command's own help has no use for them, and they take seconds.
+    """
+    from dataunlearn.combine import Combination
+    from dataunlearn.objectives import Objective
+    from dataunlearn.timesteps import TimestepPolicy
+
+    return {"objective": Objective, "combination": Combination, "timesteps": TimestepPolicy}
 
 
 def as_yaml(config: Any) -> Any:
@@ -42,7 +45,7 @@ def as_yaml(config: Any) -> Any:
         return config
     fields = {f.name: as_yaml(getattr(config, f.name)) for f in dataclasses.fields(config)}
     kind = type(config)
-    if issubclass(kind, tuple(HIERARCHIES.values())):
+    if issubclass(kind, tuple(hierarchies().values())):
         return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": fields}
     return fields
 
@@ -53,6 +56,8 @@ def parse_unlearning(settings: Mapping[str, Any]) -> Unlearning:
     Raises:
         ValueError: If a key or value does not fit.
     """
+    from dataunlearn.unlearning.config import Unlearning
+
     return parse_settings(Unlearning, settings)
 
 
@@ -137,15 +142,16 @@ class CommandParser(ArgumentParser):
 
     def unlearning_option(self, name: str) -> list[str]:
         """Where a setting of ``unlearn`` is found in a command that nests them; empty if not."""
+        if "--unlearning" not in self._option_string_actions:
+            return []
         from dataunlearn.unlearning.config import Unlearning
 
-        nests = "--unlearning" in self._option_string_actions
         settings = {field.name for field in dataclasses.fields(Unlearning)}
-        return [f"unlearning.{name}"] if nests and name.split(".")[0] in settings else []
+        return [f"unlearning.{name}"] if name.split(".")[0] in settings else []
 
     def choices_of(self, option: str) -> Sequence[str]:
         """Names of the classes that an option takes; empty if it takes something else."""
-        base = HIERARCHIES.get(option.rsplit(".", 1)[-1])
+        base = hierarchies().get(option.rsplit(".", 1)[-1])
         return [] if base is None else sorted(kind.__name__ for kind in base.__subclasses__())
 
 

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dataunlearn
+from dataunlearn import objectives
+
+
+def names_for_type_checkers() -> dict[str, str]:
+    """The names that the package imports for type checkers, and the modules they come from."""
+    tree = ast.parse(Path(dataunlearn.__file__).read_text())
+    (block,) = [s for s in tree.body if isinstance(s, ast.If) and isinstance(s.test, ast.Name)]
+    imports = [statement for statement in block.body if isinstance(statement, ast.ImportFrom)]
+    return {alias.name: str(line.module) for line in imports for alias in line.names}
+
+
+def test_type_checkers_see_what_is_imported_at_first_use() -> None:
+    assert names_for_type_checkers() == dataunlearn._MODULES
+    assert sorted(dataunlearn._MODULES) == sorted(dataunlearn.__all__)
+
+
+def test_every_name_is_there() -> None:
+    everything: dict[str, Any] = {}
+    exec("from dataunlearn import *", everything)
+    assert set(dataunlearn.__all__) <= everything.keys()
+    assert everything["SISS"] is dataunlearn.SISS is objectives.SISS
+    assert set(dataunlearn.__all__) <= set(dir(dataunlearn))
+
+
+def test_an_unknown_name_is_an_ordinary_error() -> None:
+    with pytest.raises(AttributeError, match="module 'dataunlearn' has no attribute 'Sis'"):
+        dataunlearn.Sis  # noqa: B018
+    with pytest.raises(ImportError, match="cannot import name 'Sis'"):
+        exec("from dataunlearn import Sis")
+    assert not hasattr(dataunlearn, "Sis")
