@@ -22,7 +22,15 @@ from typing import Any
 from house_reading import DOORS, SCOPES, Function, Graph, House, Import, read_house
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "dataunlearn"
-VOCABULARY = ("process", "prediction", "timesteps", "conditioning", "rows", "combine")
+VOCABULARY = (
+    "process",
+    "prediction",
+    "timesteps",
+    "conditioning",
+    "questions",
+    "rows",
+    "combine",
+)
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("runtime", "assets", *VOCABULARY),
     ("data", "report"),

@@ -11,7 +11,7 @@ from diffusers import DDPMScheduler, FlowMatchEulerDiscreteScheduler
 from scipy.integrate import solve_ivp
 from torch import Tensor, nn
 
-from dataunlearn.metrics.likelihood import bits_per_dim, negative_log_likelihood
+from dataunlearn.metrics.likelihood import Estimator, bits_per_dim, negative_log_likelihood
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.probability_flow import ProbabilityFlow
 from dataunlearn.models.space import PixelSpace
@@ -92,7 +92,7 @@ def test_gaussian_with_independent_pixels(name: str) -> None:
     means, variance = torch.tensor([[0.3, -0.2, 0.1]]), torch.tensor([0.04, 0.25, 0.5])
     model = mixture_model(name, means.double(), variance.diag().double())
     images = torch.tensor([[0.2, -0.5, 0.0], [0.9, 0.1, -0.8]]).reshape(2, 1, 1, 3)
-    found = bits_per_dim(model, images, num_probes=1, tolerance=1e-7)
+    found = bits_per_dim(model, images, estimator=Estimator(num_probes=1, tolerance=1e-7))
     torch.testing.assert_close(found.bits_per_dim, expected_bits(model, images), atol=4e-3, rtol=0)
     assert found.standard_error.isnan().all()
 
@@ -104,7 +104,7 @@ def test_mixture_of_two_points_in_one_dimension(name: str) -> None:
         name, torch.tensor([[-0.6], [0.5]]).double(), torch.tensor([[0.01]]).double()
     )
     images = torch.tensor([-0.7, -0.2, 0.45]).reshape(3, 1, 1, 1)
-    found = bits_per_dim(model, images, num_probes=1, tolerance=1e-6)
+    found = bits_per_dim(model, images, estimator=Estimator(num_probes=1, tolerance=1e-6))
     torch.testing.assert_close(found.bits_per_dim, expected_bits(model, images), atol=1e-2, rtol=0)
 
 
@@ -113,11 +113,13 @@ def test_probes_agree_with_the_density_of_dependent_pixels() -> None:
     covariance = torch.tensor([[0.3, 0.2], [0.2, 0.3]]).double()
     model = mixture_model("epsilon", torch.zeros(1, 2).double(), covariance)
     images = torch.tensor([[0.4, -0.3]]).reshape(1, 1, 1, 2)
-    found = bits_per_dim(model, images, num_probes=64, tolerance=1e-5)
+    found = bits_per_dim(model, images, estimator=Estimator(num_probes=64, tolerance=1e-5))
     gap = (found.bits_per_dim - expected_bits(model, images)).abs()
     assert 0 < found.standard_error < 0.2
     assert gap < 3 * found.standard_error
-    result = negative_log_likelihood(model, images, num_probes=64, tolerance=1e-5)
+    result = negative_log_likelihood(
+        model, images, estimator=Estimator(num_probes=64, tolerance=1e-5)
+    )
     assert result.interval is not None
     assert result.interval[0] < expected_bits(model, images) < result.interval[1]
 
@@ -138,7 +140,7 @@ def test_scipy_finds_the_same_noise_and_density() -> None:
     end = solve_ivp(slope, (flow.start, flow.end), [0.1, 0.0], rtol=1e-8, atol=1e-10).y[:, -1]
     log_density = -0.5 * (end[0] ** 2 + math.log(2 * math.pi)) + end[1]
     images = torch.full((1, 1, 1, 1), 0.1, dtype=torch.float64)
-    found = bits_per_dim(model, images, num_probes=1, tolerance=1e-7)
+    found = bits_per_dim(model, images, estimator=Estimator(num_probes=1, tolerance=1e-7))
     assert found.bits_per_dim.item() == pytest.approx(7 - log_density / math.log(2), abs=1e-4)
 
 
@@ -146,19 +148,19 @@ def test_probes_depend_on_the_image_number_alone() -> None:
     covariance = torch.tensor([[0.3, 0.2], [0.2, 0.3]]).double()
     model = mixture_model("epsilon", torch.zeros(1, 2).double(), covariance)
     images = torch.tensor([[0.4, -0.3], [0.1, 0.2], [-0.5, 0.5]]).reshape(3, 1, 1, 2)
-    settings = {"num_probes": 2, "tolerance": 1e-7}
-    together = bits_per_dim(model, images, **settings)  # type: ignore[arg-type]
-    apart = bits_per_dim(model, images, batch_size=2, **settings)  # type: ignore[arg-type]
+    estimator = Estimator(num_probes=2, tolerance=1e-7)
+    together = bits_per_dim(model, images, estimator=estimator)
+    apart = bits_per_dim(model, images, estimator=estimator, batch_size=2)
     torch.testing.assert_close(together.bits_per_dim, apart.bits_per_dim, atol=1e-5, rtol=0)
-    other = bits_per_dim(model, images, seed=1, **settings)  # type: ignore[arg-type]
+    other = bits_per_dim(model, images, estimator=estimator, seed=1)
     assert (together.bits_per_dim - other.bits_per_dim).abs().max() > 1e-3
 
 
 def test_dequantisation_moves_an_image_by_less_than_half_a_grey_level() -> None:
     model = mixture_model("v_prediction", torch.zeros(1, 1).double(), torch.eye(1).double())
     images = torch.full((1, 1, 1, 1), 0.5)
-    plain = bits_per_dim(model, images, num_probes=1)
-    moved = bits_per_dim(model, images, num_probes=1, dequantise=True)
+    plain = bits_per_dim(model, images, estimator=Estimator(num_probes=1))
+    moved = bits_per_dim(model, images, estimator=Estimator(num_probes=1, dequantise=True))
     slope = 0.5 / (2 * math.log(2)) * 2  # of x^2 / (2 ln 2) at x = 0.5
     assert 0 < (plain.bits_per_dim - moved.bits_per_dim).abs().item() < slope / 255 * 1.2
 
@@ -168,4 +170,4 @@ def test_no_images_and_no_probes_are_errors() -> None:
     with pytest.raises(ValueError, match="at least 1 each"):
         bits_per_dim(model, torch.zeros(0, 1, 1, 1))
     with pytest.raises(ValueError, match="at least 1 each"):
-        bits_per_dim(model, torch.zeros(1, 1, 1, 1), num_probes=0)
+        bits_per_dim(model, torch.zeros(1, 1, 1, 1), estimator=Estimator(num_probes=0))

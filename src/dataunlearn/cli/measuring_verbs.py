@@ -14,9 +14,6 @@ def evaluate(
     *,
     metrics: str,
     out: Path,
-    forget: str | None,
-    keep: str | None,
-    held_out: str | None,
     before: str | None,
     resize: bool,
     overwrite: bool,
@@ -37,7 +34,7 @@ def evaluate(
     where = make_accelerator(source.device).device
     loaded = source.open(where)
     earlier = None if before is None else source.like(before).open(where)
-    sides = {"forget": forget, "keep": keep, "held_out": held_out}
+    sides = {name: settings.pop(name) for name in ("forget", "keep", "held_out")}
     opened: dict[str, Any] = {
         name: open_images(source, loaded.image_shape, resize=resize, role=name.replace("_", "-"))
         for name, source in sides.items()

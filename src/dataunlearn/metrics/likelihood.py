@@ -11,7 +11,7 @@ time 1e-5. Images are not dequantised unless asked for.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -46,13 +46,29 @@ class BitsPerDim:
     evaluations: int
 
 
+@dataclass(frozen=True)
+class Estimator:
+    """How a likelihood is estimated.
+
+    Args:
+        num_probes: Independent probes per image, each solved for on its own.
+        tolerance: Relative and absolute tolerance of the solver (dopri5, error over the batch).
+        dequantise: Add uniform noise of one grey level, as continuous densities of 8-bit data want.
+    """
+
+    num_probes: int = 2
+    tolerance: float = 1e-4
+    dequantise: bool = False
+
+
+DEFAULT_ESTIMATOR = Estimator()
+
+
 def bits_per_dim(
     model: DiffusionModel,
     images: Tensor,
     *,
-    num_probes: int = 2,
-    tolerance: float = 1e-4,
-    dequantise: bool = False,
+    estimator: Estimator = DEFAULT_ESTIMATOR,
     seed: int = 0,
     batch_size: int = 64,
     cond: Cond | None = None,
@@ -63,9 +79,7 @@ def bits_per_dim(
     Args:
         model: The model, in eval mode.
         images: ``(N, C, H, W)`` in [-1, 1], N at least 1.
-        num_probes: Independent probes per image, each solved for on its own.
-        tolerance: Relative and absolute tolerance of the solver (dopri5, error over the batch).
-        dequantise: Add uniform noise of one grey level, as continuous densities of 8-bit data want.
+        estimator: How they are estimated.
         seed: Names the probes; those of image i depend on (seed, i) alone.
         batch_size: Images times probes solved for together.
         cond: Class labels ``(N,)``, or None.
@@ -76,6 +90,7 @@ def bits_per_dim(
     """
     if model.shape != model.image_shape:
         raise ValueError("likelihood is for pixel models: of a latent model it says nothing")
+    num_probes = estimator.num_probes
     if not len(images) or num_probes < 1:
         raise ValueError(f"got {len(images)} images and {num_probes} probes; give at least 1 each")
     per_batch = max(1, batch_size // num_probes)
@@ -84,10 +99,10 @@ def bits_per_dim(
         indices = range(begin, min(begin + per_batch, len(images)))
         batch = images[begin : indices.stop].double()
         signs, grain = draw(model.shape, num_probes, seed, indices)
-        if dequantise:
+        if estimator.dequantise:
             batch = batch + grain
         labels = None if cond is None else cond[begin : indices.stop]
-        solved = solve(model, batch, signs, tolerance, labels)
+        solved = solve(model, batch, signs, estimator.tolerance, labels)
         bits.append(solved.bits_per_dim)
         evaluations += solved.evaluations
         if progress is not None:
@@ -159,21 +174,27 @@ def solve(
 
 
 def negative_log_likelihood(
-    model: DiffusionModel, images: Tensor, *, name: str = "nll", **settings: Any
+    model: DiffusionModel,
+    images: Tensor,
+    *,
+    name: str = "nll",
+    estimator: Estimator = DEFAULT_ESTIMATOR,
+    **settings: Any,
 ) -> Result:
     """Mean bits per dimension of images as a :class:`Result`; arguments as :func:`bits_per_dim`.
 
     The interval is over the images; of a single image it is that of the probes.
     """
-    found = bits_per_dim(model, images, **settings)
+    found = bits_per_dim(model, images, estimator=estimator, **settings)
     mean, error = float(found.bits_per_dim.mean()), float(found.standard_error[0])
     interval: tuple[float, float] | None
     if len(images) > 1:
         interval = mean_interval(found.bits_per_dim.numpy())
     else:
-        probes = int(settings.get("num_probes", 2))
+        probes = estimator.num_probes
         interval = student_interval(mean, error, probes - 1) if probes > 1 else None
-    used = {key: value for key, value in settings.items() if key not in ("progress", "cond")}
+    used = asdict(estimator)
+    used |= {key: value for key, value in settings.items() if key not in ("progress", "cond")}
     used |= {"unit": "bits/dim", "evaluations": found.evaluations}
     return Result(name, mean, interval, None, used, found.bits_per_dim)
 
@@ -209,9 +230,7 @@ class NegativeLogLikelihood(Measure):
                         inputs.model,
                         images,
                         name=f"nll_{side}",
-                        num_probes=self.num_probes,
-                        tolerance=self.tolerance,
-                        dequantise=self.dequantise,
+                        estimator=Estimator(self.num_probes, self.tolerance, self.dequantise),
                         seed=inputs.seed,
                         batch_size=inputs.batch_size,
                         cond=inputs.conditions(side),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -78,34 +78,21 @@ def measure(
     timesteps = settings.regeneration_timesteps or quarter_timesteps(model.process)
     total = settings.num_samples + settings.regeneration_copies * len(timesteps)
     with progress_bar(label, total, shown=shown) as advance:
-        samples = generate(
-            model,
-            settings.num_samples,
-            Drawing(
-                seed=settings.seed,
-                num_steps=settings.sampling_steps,
-                batch_size=settings.batch_size,
-                prompts=prompts,
-                progress=advance,
-            ),
-        )
+        drawing = Drawing(settings.seed, settings.sampling_steps, settings.batch_size)
+        own = replace(drawing, prompts=prompts, progress=advance)
+        samples = generate(model, settings.num_samples, own)
+        trying = replace(drawing, num_steps=settings.regeneration_steps, cond=cond)
         regenerations = []
         for timestep in timesteps:
-            regenerations.append(
-                regenerate(
-                    model,
-                    originals,
-                    timestep,
-                    copies=settings.regeneration_copies,
-                    threshold=threshold,
-                    drawing=Drawing(
-                        seed=settings.seed,
-                        num_steps=settings.regeneration_steps,
-                        batch_size=settings.batch_size,
-                        cond=cond,
-                    ),
-                )
+            found = regenerate(
+                model,
+                originals,
+                timestep,
+                copies=settings.regeneration_copies,
+                threshold=threshold,
+                drawing=trying,
             )
+            regenerations.append(found)
             advance(settings.regeneration_copies)
     return judge(samples, regenerations, originals, threshold, settings)
 

@@ -266,24 +266,15 @@ def _regenerate(
 ) -> list[Regeneration]:
     timesteps = settings.timesteps or quarter_timesteps(inputs.model.process)[1:3]
     tries = settings.tries * len(originals)
+    drawing = Drawing(settings.seed, settings.num_steps, settings.batch_size, cond)
     found = []
     with progress_bar("restoring", tries * len(timesteps), shown=inputs.shown) as advance:
         for timestep in timesteps:
-            found.append(
-                regenerate(
-                    inputs.model,
-                    originals,
-                    timestep,
-                    copies=tries,
-                    threshold=1.0,
-                    drawing=Drawing(
-                        seed=settings.seed,
-                        num_steps=settings.num_steps,
-                        batch_size=settings.batch_size,
-                        cond=cond,
-                    ),
-                )
+            # Each image has a threshold of its own; distances are judged later.
+            tried = regenerate(
+                inputs.model, originals, timestep, copies=tries, threshold=1.0, drawing=drawing
             )
+            found.append(tried)
             advance(tries)
     return found
 
