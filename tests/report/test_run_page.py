@@ -158,6 +158,18 @@ def test_success_wording(tmp_path):
     assert "What this report does not prove" in text
 
 
+@pytest.mark.parametrize("settings", [{}, {"evaluation": {"frequency_name": "shoes_seen"}}])
+def test_the_share_of_copies_is_shown_whatever_it_is_called(tmp_path, settings):
+    name = "shoes_seen" if settings else "shoe_frequency"
+    contents = fake_report(settings=settings)
+    contents["before"] = contents["before"] | {name: 0.25}
+    contents["after"] = contents["after"] | {name: 0.0, f"{name}_interval": [0.0, 0.007]}
+    text = page_text(tmp_path, contents=contents)
+    assert "0 of 512 drawings (0.7 % or less)" in text
+    assert "The picture among drawings" in text
+    assert "25 % → 0 %" in text
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [("It still draws it.", "It still draws it."), ("", "The picture is not gone from the model.")],

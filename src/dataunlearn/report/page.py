@@ -84,6 +84,7 @@ def render(run: Run) -> str:
     return template.render(
         report=report,
         headlines=headlines(report),
+        frequency=_frequency_key(report),
         forget_pictures=_forget_pictures(run.images["forget"]),
         samples=[_grid(run, f"{side}_samples", num_shown) for side in ("before", "after")],
         num_shown=min(num_shown, len(run.images.get("after_samples", ()))),
@@ -205,8 +206,11 @@ def _shares(side: Mapping[str, Any]) -> dict[int, float]:
 
 
 def _frequency_key(report: Mapping[str, Any]) -> str | None:
-    keys = ("copy_frequency", "tshirt_frequency")
-    return next((key for key in keys if _known(report["after"].get(key))), None)
+    """What the share of copies among the samples is called in this run, if it was measured."""
+    evaluation = (report.get("settings") or {}).get("evaluation") or {}
+    named = [evaluation.get("frequency_name")]
+    endings = [key for key in report["after"] if key.endswith("_frequency")]
+    return next((key for key in (*named, *endings) if _known(report["after"].get(key))), None)
 
 
 def _forget_pictures(forget: Images) -> list[Picture]:

@@ -14,7 +14,10 @@ from dataunlearn.unlearning.method import Method
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is measured before and after, and how much of it.
+    """What a run measures before and after, and how much of it.
+
+    These are settings of ``dataunlearn unlearn``; ``dataunlearn evaluate`` has its own
+    (:class:`dataunlearn.metrics.inputs.Inputs`).
 
     Args:
         num_samples: Samples drawn from each model; 0 for none.
