@@ -429,6 +429,16 @@ class TestClasses:
             PairSampler(make_images(4), None, model.process, batch_pairs=2, space=model.space)
 
 
+class Asking(NaiveDeletion):
+    """Keeps to what the frozen model predicts, from the first step on."""
+
+    asks = True
+
+    def __call__(self, *given):
+        rows = super().__call__(*given)
+        return replace(rows, keep=rows.keep.asking())
+
+
 class TestSettle:
     """A callback can end the forgetting: the rest of the steps trains on the settling phase."""
 
@@ -556,6 +566,21 @@ class TestSettle:
             0.5 * first["norm_keep"]
         )
         assert 0 < second["loss_keep"] < first["loss_keep"] / 10
+
+    def test_an_objective_that_asks_by_itself_finds_the_frozen_model(self, make_model, make_images):
+        """At the first step the model is the frozen one, so nothing is lost; then it has moved."""
+        model = make_model()
+        sampler = PairSampler(make_images(6), make_images(2, seed=1), model.process, batch_pairs=4)
+        parts = [StepPart(sampler, Asking()), StepPart(sampler, SISSNoIS())]
+        trainer = Trainer(model, [Phase(parts, NormFix(ratio=0.5))], CONFIG, shown=False)
+        assert trainer.rows(0).keep.question.asked.tolist() == [True] * 4 + [False] * 8
+        losses = []
+        for number in range(2):
+            alone = parts[0].rows(model.process, number)
+            found = trainer.engine(model.denoiser.eval(), alone, 0, trainer.frozen)
+            losses.append(float(found.keep_losses.sum()))
+            trainer.step(number)
+        assert losses[0] < 1e-8 < 1e-6 < losses[1]
 
     def test_a_senseless_settling_phase_is_refused(self, make_model, make_images):
         sampler = PairSampler(make_images(3), None, make_model().process, batch_pairs=2)
