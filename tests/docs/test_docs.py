@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import sys
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from dataunlearn.process import ForwardProcess
 from dataunlearn.rows import Pair
 
 ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 
 
 def code_blocks(name: str) -> list[str]:
@@ -71,3 +74,15 @@ def test_files_that_are_named_exist() -> None:
         if not (ROOT / name).is_file()
     }
     assert lost == set()
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", *sorted(f"docs/{p.name}" for p in DOCS.glob("*.md"))]
+)
+def test_what_the_pages_import_is_there(page: str) -> None:
+    for block in code_blocks(page):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dataunlearn"):
+                module = importlib.import_module(str(node.module))
+                missing = [name.name for name in node.names if not hasattr(module, name.name)]
+                assert not missing, f"{page}: {node.module} has no {missing}"
