@@ -1,4 +1,4 @@
-"""Pictures in arrays: NumPy, torch, lists of pillow images, `.npy` and `.npz` files."""
+"""Pictures in arrays: NumPy, torch, lists of pillow images, ``.npy`` and ``.npz`` files."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class ArrayImages(ImageSet):
     """Pictures held in memory.
 
     Args:
-        pixels: uint8 `(N, C, H, W)`; not copied, must not be changed afterwards.
-        source: What names are made from: `source[17]`.
-        labels: Integer classes `(N,)`, if any.
+        pixels: uint8 ``(N, C, H, W)``; not copied, must not be changed afterwards.
+        source: What names are made from: ``source[17]``.
+        labels: Integer classes ``(N,)``, if any.
         captions: One prompt a picture, if any.
 
     Raises:
-        ValueError: If `pixels` is not uint8 with four axes, or the lengths differ.
+        ValueError: If ``pixels`` is not uint8 with four axes, or the lengths differ.
     """
 
     def __init__(
@@ -67,20 +67,20 @@ class ArrayImages(ImageSet):
         return len(self._pixels)
 
     def name(self, index: int) -> str:
-        """Return `source[index]`."""
+        """``source[index]``."""
         return f"{self._source}[{index}]"
 
     def pixels(self, index: int) -> Pixels:
-        """Return a read-only view, uint8 `(C, H, W)`."""
+        """A read-only view, uint8 ``(C, H, W)``."""
         found: Pixels = self._pixels[index]
         return found
 
     def label(self, index: int) -> int | None:
-        """Return the class of one picture, or None without labels."""
+        """The class of a picture; None without labels."""
         return None if self._classes is None else int(self._classes[index])
 
     def caption(self, index: int) -> Prompt | None:
-        """Return the prompt of one picture, or None without captions."""
+        """The prompt of a picture; None without captions."""
         return None if self._captions is None else self._captions[index]
 
     @cached_property
@@ -101,17 +101,17 @@ def from_array(
     source: str,
     labels: NDArray[np.integer] | None = None,
 ) -> ArrayImages:
-    """Bring an array of pictures to uint8 `(N, C, H, W)`.
+    """An array of pictures as uint8 ``(N, C, H, W)``.
 
     Args:
-        array: `(N, H, W)`, `(N, H, W, c)`, `(N, c, H, W)`, or one picture `(H, W)`, `(H, W, c)`,
-            `(c, H, W)`; uint8, or floats in [0, 1] (rounded to 8 bits). Where several layouts are
-            possible, the one that has the model's size, then the model's channels, is taken: of
-            `(3, 28, 28)` a grey model sees three pictures, an RGB model one.
-        shape: `(C, H, W)` of the model.
+        array: ``(N, H, W)``, ``(N, H, W, c)``, ``(N, c, H, W)``, or one picture ``(H, W)``,
+            ``(H, W, c)``, ``(c, H, W)``; uint8, or floats in [0, 1] (rounded to 8 bits). Where
+            several layouts are possible, the one that has the model's size, then its channels, is
+            taken: of ``(3, 28, 28)`` a grey model sees three pictures, an RGB model one.
+        shape: ``(C, H, W)`` of the model.
         resize: Whether pictures of another size are centre-cropped and resized.
         source: The array's name.
-        labels: Classes `(N,)`, if any.
+        labels: Classes ``(N,)``, if any.
 
     Raises:
         ValueError: If the values, the layout, the size or the channels do not fit.
@@ -131,7 +131,7 @@ def from_array(
 
 
 def from_tensor(tensor: Tensor, shape: tuple[int, int, int], *, resize: bool) -> ArrayImages:
-    """Bring a torch tensor of pictures to uint8; see `from_array`."""
+    """A torch tensor of pictures as uint8; see :func:`from_array`."""
     on_cpu = tensor.detach().cpu()
     array = on_cpu.float() if on_cpu.dtype == torch.bfloat16 else on_cpu  # NumPy has no bfloat16
     return from_array(array.numpy(), shape, resize=resize, source="tensor")
@@ -140,7 +140,7 @@ def from_tensor(tensor: Tensor, shape: tuple[int, int, int], *, resize: bool) ->
 def from_pillow(
     images: Sequence[Image.Image], shape: tuple[int, int, int], *, resize: bool
 ) -> ArrayImages:
-    """Bring pillow images to uint8 `(N, C, H, W)`.
+    """Pillow images as uint8 ``(N, C, H, W)``.
 
     Raises:
         ValueError: If there is none, or one does not fit; the message says which.
@@ -159,7 +159,7 @@ def from_pillow(
 def open_array_file(
     path: Path, shape: tuple[int, int, int], *, resize: bool, key: str | None = None
 ) -> ArrayImages:
-    """Read pictures from `.npy`, or from one array of an `.npz` (with its labels).
+    """Read pictures from ``.npy``, or from one array of an ``.npz`` (with its labels).
 
     Raises:
         ValueError: If the file cannot be read, holds Python objects, or has no fitting array.
@@ -238,7 +238,7 @@ def _find_labels(
 def _find_captions(
     archive: np.lib.npyio.NpzFile, num_images: int, chosen: str, path: Path
 ) -> list[str] | None:
-    """Texts in `captions` or `prompts`, or in `key_captions` for the array `key`."""
+    """Texts in ``captions`` or ``prompts``, or in ``key_captions`` for the array ``key``."""
     for key in (f"{chosen}_captions", *_CAPTION_KEYS):
         if key in archive.files:
             found = _read_key(archive, key, path)
@@ -269,7 +269,7 @@ def _to_uint8(array: NDArray[Any], source: str) -> Pixels:
 
 
 def _to_rows(array: Pixels, shape: tuple[int, int, int], source: str) -> Pixels:
-    """Find the layout and return a view `(N, c, h, w)`."""
+    """A view ``(N, c, h, w)`` in the layout found."""
     num_channels, size = shape[0], shape[1:]
     plausible: list[tuple[str, Pixels]] = []
     for layout, channel_axis in _LAYOUTS.get(array.ndim, ()):

@@ -24,12 +24,12 @@ _PROGRESS_FROM_DECODES = 2_000
 class ImageSet(ABC):
     """An indexed set of pictures, all of one shape.
 
-    A subclass gives `shape`, `__len__`, `name`, `pixels` and `label`; everything else follows
-    from these. Sets are read-only: digests are cached on first use.
+    A subclass gives ``shape``, ``__len__``, :meth:`name`, :meth:`pixels` and :meth:`label`;
+    everything else follows from these. Sets are read-only: digests are cached on first use.
 
     Attributes:
-        shape: `(C, H, W)` of every picture.
-        lazy: Whether `pixels` has to decode a file (and is therefore slow).
+        shape: ``(C, H, W)`` of every picture.
+        lazy: Whether :meth:`pixels` has to decode a file (and is therefore slow).
     """
 
     shape: tuple[int, int, int]
@@ -40,26 +40,26 @@ class ImageSet(ABC):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """Say where a picture comes from: a file path, or `digits.npz[17]`."""
+        """Where a picture comes from: a file path, or ``digits.npz[17]``."""
 
     @abstractmethod
     def pixels(self, index: int) -> Pixels:
-        """Return one picture as uint8 `(C, H, W)`.
+        """One picture, uint8 ``(C, H, W)``.
 
         Raises:
-            ValueError: If the picture cannot be read or does not fit `shape`.
+            ValueError: If the picture cannot be read or does not fit ``shape``.
         """
 
     @abstractmethod
     def label(self, index: int) -> int | None:
-        """Return the class of one picture, or None where it has none."""
+        """The class of a picture; None where it has none."""
 
     def caption(self, index: int) -> Prompt | None:
-        """Return the prompt that belongs to one picture, or None where there is none."""
+        """The prompt that belongs to a picture; None where there is none."""
         return None
 
     def different_captions(self) -> list[Prompt]:
-        """Return the captions there are, each once, in index order."""
+        """The captions there are, each once, in index order."""
         found = (self.caption(index) for index in range(len(self)))
         return list(dict.fromkeys(text for text in found if text is not None))
 
@@ -69,13 +69,13 @@ class ImageSet(ABC):
         return all(self.label(index) is not None for index in range(len(self)))
 
     def batch(self, indices: Tensor) -> Tensor:
-        """Gather pictures in the model's range.
+        """Pictures in the model's range.
 
         Args:
-            indices: Integers `(B,)` in `[0, len)`; they may repeat.
+            indices: Integers ``(B,)`` in [0, len); they may repeat.
 
         Returns:
-            float32 `(B, C, H, W)` on the CPU, `uint8 / 127.5 - 1`, so in `[-1, 1]`.
+            float32 ``(B, C, H, W)`` on the CPU, ``uint8 / 127.5 - 1``, so in [-1, 1].
 
         Raises:
             IndexError: If an index is out of range.
@@ -84,7 +84,7 @@ class ImageSet(ABC):
         return torch.from_numpy(gathered).to(torch.float32).div_(127.5).sub_(1.0)
 
     def labels(self, indices: Tensor) -> Tensor | None:
-        """Gather classes: int64 `(B,)`, or None for a set without labels.
+        """Classes, int64 ``(B,)``; None for a set without labels.
 
         Raises:
             IndexError: If an index is out of range.
@@ -95,7 +95,7 @@ class ImageSet(ABC):
         return torch.tensor(found, dtype=torch.int64)
 
     def digest(self, index: int) -> str:
-        """Return the sha256 (hexadecimal) over the shape and the pixels of one picture."""
+        """The SHA-256 (hexadecimal) over the shape and the pixels of one picture."""
         known = self._digests.get(index)
         if known is None:
             content = hashlib.sha256(np.asarray(self.shape, dtype="<i8").tobytes())
@@ -104,7 +104,7 @@ class ImageSet(ABC):
         return known
 
     def digests(self) -> list[str]:
-        """Return all digests in index order; shows progress when many files must be decoded."""
+        """All digests in index order; shows progress when many files must be decoded."""
         indices = track(
             range(len(self)),
             description="Hashing images",
@@ -118,12 +118,12 @@ class ImageSet(ABC):
         """Decode one picture and cache its digest.
 
         Raises:
-            ValueError: If the picture cannot be read or does not fit `shape`.
+            ValueError: If the picture cannot be read or does not fit ``shape``.
         """
         self.digest(index)
 
     def _num_undecoded(self) -> int:
-        """Count the files that `digests` still has to decode."""
+        """How many files :meth:`digests` still has to decode."""
         return len(self) - len(self._digests) if self.lazy else 0
 
     @cached_property
@@ -131,7 +131,7 @@ class ImageSet(ABC):
         return {}
 
     def _gather(self, indices: Indices) -> Pixels:
-        """Gather `(B, C, H, W)` uint8; a repeated index is decoded once."""
+        """Pictures, uint8 ``(B, C, H, W)``; a repeated index is decoded once."""
         unique, back = np.unique(indices, return_inverse=True)
         found = np.empty((len(unique), *self.shape), dtype=np.uint8)
         for row, index in enumerate(unique):

@@ -1,4 +1,4 @@
-"""Captions of image files: a `metadata.jsonl` in the folder, or a `.txt` beside each image."""
+"""Captions of image files: a ``metadata.jsonl`` in the folder, or a ``.txt`` beside each image."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def read_captions(folder: Path, paths: Sequence[Path]) -> list[str | None] | Non
     """Captions of image files, in their order.
 
     Args:
-        folder: The folder that was opened; `metadata.jsonl` lies in it, one JSON object a line with
-            `file_name` (relative to the folder) and `text`, `caption` or `prompt`.
+        folder: The folder that was opened; ``metadata.jsonl`` lies in it, one JSON object a line
+            with ``file_name`` (relative to the folder) and ``text``, ``caption`` or ``prompt``.
         paths: The image files.
 
     Returns:
         One text a file, None for a file without; None if no file has one.
 
     Raises:
-        ValueError: If `metadata.jsonl` cannot be read, or there are captions of both kinds.
+        ValueError: If ``metadata.jsonl`` cannot be read, or there are captions of both kinds.
     """
     metadata = folder / METADATA_FILE
     beside = {path: path.with_suffix(".txt") for path in paths}

@@ -18,7 +18,7 @@ class SubsetImages(ImageSet):
 
     Args:
         base: The set to choose from.
-        indices: Positions in `base`; they may repeat (606 copies of one picture).
+        indices: Positions in ``base``; they may repeat (606 copies of one picture).
 
     Raises:
         IndexError: If an index is out of range.
@@ -34,23 +34,23 @@ class SubsetImages(ImageSet):
         return len(self.indices)
 
     def name(self, index: int) -> str:
-        """Return the name that the picture has in the base set."""
+        """The name that the picture has in the base set."""
         return self.base.name(int(self.indices[index]))
 
     def pixels(self, index: int) -> Pixels:
-        """Return one picture as uint8 `(C, H, W)`."""
+        """One picture, uint8 ``(C, H, W)``."""
         return self.base.pixels(int(self.indices[index]))
 
     def label(self, index: int) -> int | None:
-        """Return the class of one picture, or None where it has none."""
+        """The class of a picture; None where it has none."""
         return self.base.label(int(self.indices[index]))
 
     def caption(self, index: int) -> Prompt | None:
-        """Return the caption that the picture has in the base set."""
+        """The caption that the picture has in the base set."""
         return self.base.caption(int(self.indices[index]))
 
     def digest(self, index: int) -> str:
-        """Return the base set's digest, so that copies are decoded once."""
+        """The base set's digest, so that copies are decoded once."""
         return self.base.digest(int(self.indices[index]))
 
     def check(self, index: int) -> None:
@@ -88,27 +88,27 @@ class ConcatImages(ImageSet):
         return int(self._ends[-1])
 
     def name(self, index: int) -> str:
-        """Return the name that the picture has in its own set."""
+        """The name that the picture has in its own set."""
         images, position = self._locate(index)
         return images.name(position)
 
     def pixels(self, index: int) -> Pixels:
-        """Return one picture as uint8 `(C, H, W)`."""
+        """One picture, uint8 ``(C, H, W)``."""
         images, position = self._locate(index)
         return images.pixels(position)
 
     def label(self, index: int) -> int | None:
-        """Return the class of one picture, or None where it has none."""
+        """The class of a picture; None where it has none."""
         images, position = self._locate(index)
         return images.label(position)
 
     def caption(self, index: int) -> Prompt | None:
-        """Return the caption that the picture has in its own set."""
+        """The caption that the picture has in its own set."""
         images, position = self._locate(index)
         return images.caption(position)
 
     def digest(self, index: int) -> str:
-        """Return the digest from the picture's own set."""
+        """The digest from the picture's own set."""
         images, position = self._locate(index)
         return images.digest(position)
 

@@ -37,7 +37,7 @@ class FileImages(ImageSet):
 
     Args:
         paths: One file each.
-        shape: `(C, H, W)` that every picture must have.
+        shape: ``(C, H, W)`` that every picture must have.
         resize: Whether pictures of another size are centre-cropped and resized.
         labels: One class a file, if any.
         captions: One text a file, or None where there is none.
@@ -69,14 +69,14 @@ class FileImages(ImageSet):
         return len(self.paths)
 
     def name(self, index: int) -> str:
-        """Return the path."""
+        """The path."""
         return str(self.paths[index])
 
     def pixels(self, index: int) -> Pixels:
-        """Decode one file to uint8 `(C, H, W)`.
+        """One file, decoded to uint8 ``(C, H, W)``.
 
         Raises:
-            ValueError: If the file cannot be read or does not fit `shape`.
+            ValueError: If the file cannot be read or does not fit ``shape``.
         """
         try:
             decoded = _decode(self.paths[index])
@@ -85,18 +85,18 @@ class FileImages(ImageSet):
             raise ValueError(f"{self.name(index)} {error}") from error
 
     def label(self, index: int) -> int | None:
-        """Return the class of one file, or None without labels."""
+        """The class of a file; None without labels."""
         return None if self._classes is None else self._classes[index]
 
     def caption(self, index: int) -> str | None:
-        """Return the text of one file, or None where there is none."""
+        """The text of a file; None where there is none."""
         return None if self._captions is None else self._captions[index]
 
     def check(self, index: int) -> None:
         """Verify the file's structure, decode it and cache its digest.
 
         Raises:
-            ValueError: If the file is damaged or does not fit `shape`.
+            ValueError: If the file is damaged or does not fit ``shape``.
         """
         if index in self._digests:
             return
@@ -109,7 +109,7 @@ class FileImages(ImageSet):
 
 
 def open_folder(folder: Path, shape: tuple[int, int, int], *, resize: bool) -> FileImages:
-    """Find the image files under a folder, sorted by path; hidden files are left out.
+    """The image files under a folder, sorted by path; hidden files are left out.
 
     Where every file lies in a folder whose name is an integer, these are the labels. Captions are
     read from a ``metadata.jsonl`` in the folder or from ``.txt`` files beside the images.
@@ -147,7 +147,7 @@ def check_all(images: ImageSet, *, role: str) -> None:
 
     Args:
         images: The set to check.
-        role: `"keep"` or `"forget"`, for the progress bar.
+        role: ``"keep"`` or ``"forget"``, for the progress bar.
 
     Raises:
         ValueError: With the first 10 pictures that cannot be used, and why.

@@ -1,4 +1,4 @@
-"""Pictures in Hugging Face datasets: on the hub, or saved with `save_to_disk`."""
+"""Pictures in Hugging Face datasets: on the hub, or saved with ``save_to_disk``."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ LOCAL_FORMS = (
 
 
 class HubImages(ImageSet):
-    """The image column of a `datasets.Dataset`, decoded when a picture is asked for.
+    """The image column of a ``datasets.Dataset``, decoded when a picture is asked for.
 
-    Labels come from the column `label` or `labels` where it is a `ClassLabel` or an integer.
+    Labels come from the column ``label`` or ``labels`` where it is a ``ClassLabel`` or an integer.
 
     Args:
-        dataset: A dataset with exactly one column of type `datasets.Image`.
-        shape: `(C, H, W)` that every picture must have.
-        source: What names are made from: `source[17]`.
+        dataset: A dataset with exactly one column of type ``datasets.Image``.
+        shape: ``(C, H, W)`` that every picture must have.
+        source: What names are made from: ``source[17]``.
         resize: Whether pictures of another size are centre-cropped and resized.
 
     Raises:
@@ -69,14 +69,14 @@ class HubImages(ImageSet):
         return len(self._images)
 
     def name(self, index: int) -> str:
-        """Return `source[index]`."""
+        """``source[index]``."""
         return f"{self._source}[{index}]"
 
     def pixels(self, index: int) -> Pixels:
-        """Decode one row to uint8 `(C, H, W)`.
+        """One row, decoded to uint8 ``(C, H, W)``.
 
         Raises:
-            ValueError: If the image is missing, cannot be read or does not fit `shape`.
+            ValueError: If the image is missing, cannot be read or does not fit ``shape``.
         """
         try:
             image = self._images[index][self._column]
@@ -87,11 +87,11 @@ class HubImages(ImageSet):
             raise ValueError(f"{self.name(index)} {error}") from error
 
     def label(self, index: int) -> int | None:
-        """Return the class of one row, or None where it has none."""
+        """The class of a row; None where it has none."""
         return None if self._classes is None else self._classes[index]
 
     def caption(self, index: int) -> str | None:
-        """Return the text of one row, or None where it has none."""
+        """The text of a row; None where it has none."""
         return None if self._captions is None else self._captions[index]
 
     @cached_property
@@ -101,12 +101,12 @@ class HubImages(ImageSet):
 
 
 def looks_like_hub_id(name: str) -> bool:
-    """Whether a name has the form `owner/name` (a bare `name` has not)."""
+    """Whether a name has the form ``owner/name`` (a bare ``name`` has not)."""
     return _HUB_ID.fullmatch(name) is not None
 
 
 def is_saved_dataset(folder: Path) -> bool:
-    """Whether a folder was written by `save_to_disk` of a Dataset or a DatasetDict."""
+    """Whether a folder was written by ``save_to_disk`` of a Dataset or a DatasetDict."""
     is_dict = (folder / "dataset_dict.json").is_file()
     return is_dict or all((folder / name).is_file() for name in ("dataset_info.json", "state.json"))
 
@@ -114,7 +114,7 @@ def is_saved_dataset(folder: Path) -> bool:
 def open_saved(
     folder: Path, split: str | None, shape: tuple[int, int, int], *, resize: bool
 ) -> HubImages:
-    """Open a folder written by `save_to_disk`.
+    """Open a folder written by ``save_to_disk``.
 
     Raises:
         ValueError: If it cannot be read, or the split cannot be chosen.
@@ -171,7 +171,7 @@ def _choose_split(
 
 
 def _read_captions(dataset: datasets.Dataset) -> list[str | None] | None:
-    """Texts of the first column of a known name, or None without such a column."""
+    """Texts of the first column of a known name; None without such a column."""
     from datasets import Value
 
     for column in TEXT_KEYS:

@@ -63,21 +63,21 @@ def open_images(
     """Open pictures and check every one of them.
 
     Args:
-        source: An `ImageSet`; an array or tensor (`(N, H, W)`, `(N, H, W, C)`, `(N, C, H, W)` or
-            one picture; uint8, or floats in [0, 1]); a pillow image or a list of them; or a path:
-            a folder of images (searched recursively, sorted; sub-folders named by integers are
-            classes; captions in `metadata.jsonl` or in `.txt` files beside the images), one image
-            file, `.npy`, `.npz` (`digits.npz:key` chooses the array,
-            `digits.npz:key[3]` one picture of it), a folder written by `Dataset.save_to_disk`
-            (`folder#split`), or, where nothing of that name exists, a Hugging Face dataset
-            `owner/name` (`owner/name#split`).
-        shape: `(C, H, W)` of the model.
+        source: An :class:`ImageSet`; an array or tensor (``(N, H, W)``, ``(N, H, W, C)``,
+            ``(N, C, H, W)`` or one picture; uint8, or floats in [0, 1]); a pillow image or a list
+            of them; or a path: a folder of images (searched recursively, sorted; sub-folders named
+            by integers are classes; captions in ``metadata.jsonl`` or in ``.txt`` files beside the
+            images), one image file, ``.npy``, ``.npz`` (``digits.npz:key`` chooses the array,
+            ``digits.npz:key[3]`` one picture of it), a folder written by ``Dataset.save_to_disk``
+            (``folder#split``), or, where nothing of that name exists, a Hugging Face dataset
+            ``owner/name`` (``owner/name#split``).
+        shape: ``(C, H, W)`` of the model.
         resize: Centre-crop to the model's aspect ratio and resize (Lanczos) pictures of another
             size; without it, another size is an error.
-        role: `"keep"` or `"forget"`: which side this is, for error messages.
+        role: ``"keep"`` or ``"forget"``: which side this is, for error messages.
 
     Returns:
-        A non-empty set of pictures of exactly `shape`.
+        A non-empty set of pictures of exactly ``shape``.
 
     Raises:
         ValueError: If the source is missing or empty, or a picture is damaged, of another size,

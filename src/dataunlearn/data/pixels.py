@@ -18,7 +18,7 @@ _ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
 def image_to_pixels(image: Image.Image) -> Pixels:
-    """Turn a pillow image into pixels, upright.
+    """The pixels of a pillow image, upright.
 
     The EXIF orientation is applied; of an animation or a multi-page file the first frame counts.
 
@@ -26,7 +26,7 @@ def image_to_pixels(image: Image.Image) -> Pixels:
         image: Any image with at most 8 bits a channel.
 
     Returns:
-        uint8 `(1, H, W)` for grey, `(3, H, W)` for colour, `(4, H, W)` with transparency.
+        uint8 ``(1, H, W)`` for grey, ``(3, H, W)`` for colour, ``(4, H, W)`` with transparency.
 
     Raises:
         ValueError: If the image has more than 8 bits a channel.
@@ -43,22 +43,22 @@ def image_to_pixels(image: Image.Image) -> Pixels:
 
 
 def fit_pixels(pixels: Pixels, shape: tuple[int, int, int], *, resize: bool = False) -> Pixels:
-    """Bring one picture to the model's shape, or say why it cannot be.
+    """One picture in the model's shape, or an error that says why not.
 
     Transparency is dropped where the picture is fully opaque and flattened on white otherwise;
     grey becomes RGB by replication and RGB with three equal channels becomes grey, both without
     loss.
 
     Args:
-        pixels: uint8 `(c, h, w)` with c of 1 to 4 or the model's own number of channels.
-        shape: `(C, H, W)` of the model.
+        pixels: uint8 ``(c, h, w)`` with c of 1 to 4 or the model's own number of channels.
+        shape: ``(C, H, W)`` of the model.
         resize: Whether another size is centre-cropped to the aspect ratio and resized (Lanczos).
 
     Returns:
-        uint8 `(C, H, W)`; the input itself where it already fits.
+        uint8 ``(C, H, W)``; the input itself where it already fits.
 
     Raises:
-        ValueError: If the channels cannot be converted, or the size differs without `resize`.
+        ValueError: If the channels cannot be converted, or the size differs without ``resize``.
     """
     if pixels.shape == shape:
         return pixels
@@ -94,14 +94,14 @@ def _fit_channels(pixels: Pixels, num_channels: int) -> Pixels:
 
 
 def _flatten_on_white(colour: Pixels, alpha: Pixels) -> Pixels:
-    """Blend `(c, h, w)` with white by `alpha` `(h, w)`; exact where alpha is 255."""
+    """``(c, h, w)`` blended with white by ``alpha`` ``(h, w)``; exact where alpha is 255."""
     opacity = alpha.astype(np.int64)
     blended: Any = (colour * opacity + 255 * (255 - opacity) + 127) // 255
     return np.asarray(blended, dtype=np.uint8)
 
 
 def _crop_and_resize(pixels: Pixels, height: int, width: int) -> Pixels:
-    """Centre-crop `(c, h, w)` to the aspect ratio `height : width`, then resize by Lanczos."""
+    """``(c, h, w)`` centre-cropped to aspect ratio ``height : width``, then resized by Lanczos."""
     old_height, old_width = pixels.shape[1:]
     scale = min(old_height / height, old_width / width)
     crop_height, crop_width = max(1, round(scale * height)), max(1, round(scale * width))

@@ -20,13 +20,13 @@ class Split:
 
     Attributes:
         keep: What the model should still know: X without A, or all of X where
-            `keep_contains_forget`.
+            ``keep_contains_forget``.
         forget: What it should forget, A.
         num_train: n, the number of rows of the whole training set X.
         num_forget: k, the number of rows of X that are to be forgotten; copies count.
-        overlap: `(forget name, keep name)` for every row of the keep side, as it was given, whose
+        overlap: ``(forget name, keep name)`` for every row of the keep side, as it was given, whose
             pixels are also on the forget side.
-        keep_contains_forget: Whether the forget images are still among `keep`.
+        keep_contains_forget: Whether the forget images are still among ``keep``.
     """
 
     keep: ImageSet
@@ -47,16 +47,16 @@ def split_sets(forget: ImageSet, keep: ImageSet, overlap: Overlap = "error") -> 
     Args:
         forget: The images to forget, A.
         keep: The images to keep, X without A; or the whole training set X.
-        overlap: What to do about pictures on both sides: `"error"`; `"drop"` takes them out of
-            the keep side; `"keep"` says that `keep` is the whole training set X, A included.
+        overlap: What to do about pictures on both sides: ``"error"``; ``"drop"`` takes them out of
+            the keep side; ``"keep"`` says that ``keep`` is the whole training set X, A included.
 
     Returns:
-        The split. n is keep plus forget rows, or the rows of `keep` for `"keep"`.
+        The split. n is keep plus forget rows, or the rows of ``keep`` for ``"keep"``.
 
     Raises:
         ValueError: If a side is empty, the shapes differ, both sides are the same pictures,
-            pictures are on both sides and `overlap` is `"error"`, nothing is left to keep, or
-            `overlap` is `"keep"` and `keep` does not contain the forget images.
+            pictures are on both sides and ``overlap`` is ``"error"``, nothing is left to keep, or
+            ``overlap`` is ``"keep"`` and ``keep`` does not contain the forget images.
     """
     _check_sides(forget, keep, overlap)
     forget_names = _first_names(forget)
@@ -94,7 +94,7 @@ def _check_sides(forget: ImageSet, keep: ImageSet, overlap: str) -> None:
 
 
 def _first_names(images: ImageSet) -> dict[str, str]:
-    """Map each digest to the name of the first picture that has it."""
+    """For each digest the name of the first picture that has it."""
     names: dict[str, str] = {}
     for index, digest in enumerate(images.digests()):
         if digest not in names:
