@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +39,12 @@ def test_an_unknown_name_is_an_ordinary_error() -> None:
     with pytest.raises(ImportError, match="cannot import name 'Sis'"):
         exec("from dataunlearn import Sis")
     assert not hasattr(dataunlearn, "Sis")
+
+
+def test_modules_are_there_after_importing_the_package_alone() -> None:
+    """In a process of its own, where nothing else has imported them."""
+    code = "import dataunlearn; print(dataunlearn.process.ForwardProcess.__module__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "dataunlearn.process"
+    for name in dataunlearn._ROOMS:
+        assert dataunlearn.__getattr__(name) is sys.modules[f"dataunlearn.{name}"]

@@ -81,10 +81,28 @@ _MODULES = {
     "unlearn": "dataunlearn.api",
 }
 
+# Modules and rooms that ``import dataunlearn`` alone makes available, imported at first use.
+_ROOMS = (
+    "combine",
+    "conditioning",
+    "data",
+    "metrics",
+    "models",
+    "objectives",
+    "prediction",
+    "process",
+    "questions",
+    "rows",
+    "timesteps",
+    "training",
+)
+
 if not TYPE_CHECKING:  # a type checker takes a module with `__getattr__` to have every name
 
     def __getattr__(name: str) -> Any:
-        """Import a public name when it is first used."""
+        """Import a public name or a module when it is first used."""
+        if name in _ROOMS:
+            return import_module(f"{__name__}.{name}")
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = globals()[name] = getattr(import_module(_MODULES[name]), name)
@@ -93,4 +111,4 @@ if not TYPE_CHECKING:  # a type checker takes a module with `__getattr__` to hav
 
 def __dir__() -> list[str]:
     """The public names, imported or not, and whatever else there is."""
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_ROOMS})
