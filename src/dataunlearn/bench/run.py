@@ -17,6 +17,7 @@ import torch
 from dataunlearn.bench.config import Benchmark, Cell, baselines, cells, reference_settings
 from dataunlearn.bench.prompts import check_prompt_settings, keep_results, prompt_settings
 from dataunlearn.bench.table import publish, results_file
+from dataunlearn.runtime.exit_codes import NOT_FORGOTTEN
 from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.progress import progress_bar
 from dataunlearn.runtime.run_folder import FINISHED_FILE, claim_run_dir, describe
@@ -24,7 +25,6 @@ from dataunlearn.unlearning.parsing import parse_unlearning
 
 # The measurements come from `evaluate`; the run's own report needs next to none.
 LITTLE_EVALUATION = {"num_samples": 0, "regeneration_copies": 1}
-NOT_FORGOTTEN = 4
 Command = list[str]
 
 

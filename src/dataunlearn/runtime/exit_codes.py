@@ -1,9 +1,7 @@
-"""Exit codes of the command beside 0, 1 for an error and 2 for a wrong option."""
+"""Exit codes of the command, beside 0, 1 for an error and 2 for a wrong option."""
 
 from __future__ import annotations
 
-INTERRUPTED = 130
-
-MEMORISED = 3
-
-NOT_FORGOTTEN = 4
+MEMORISED = 3  # an audit found pictures that the model knows by heart
+NOT_FORGOTTEN = 4  # after unlearning the model still reproduces what it had to forget
+INTERRUPTED = 130  # as shells report Ctrl-C; the state is saved
