@@ -27,7 +27,7 @@ def training_facts(job: Job, trainer: Trainer) -> dict[str, Any]:
     return {
         "steps": len(trainer.log.records),
         "settled_after": trainer.settled_after,
-        "settings": describe(job.config) | {"training": describe(job.training)},
+        "settings": job.settings | {"training": describe(job.training)},
         "peak_memory_bytes": peak_memory(job.model.device),
     }
 

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -15,14 +15,12 @@ from torch import Tensor
 from dataunlearn.data.pixels import to_uint8
 from dataunlearn.metrics.intervals import wilson
 from dataunlearn.prompts.config import PromptUnlearning
+from dataunlearn.prompts.measuring import PromptRun
 from dataunlearn.prompts.samples import LabelledPrompt
 from dataunlearn.report.gallery_page import render_gallery_page
 from dataunlearn.report.grids import Picture, embed
 from dataunlearn.report.plots import png
 from dataunlearn.runtime.files import write_atomically
-
-if TYPE_CHECKING:
-    from dataunlearn.prompts.measuring import PromptRun
 
 REPORT_FILE = "report.html"
 SHOWN_SAMPLES = 16

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,8 @@ from dataunlearn.report.run_page import write_report
 from dataunlearn.runtime.files import file_hash, save_arrays, write_atomically
 from dataunlearn.runtime.machine import machine, peak_memory, versions
 from dataunlearn.runtime.run_folder import describe
+from dataunlearn.unlearning.job import Job
 from dataunlearn.unlearning.measuring import Measurement, QualityChange, compare_quality
-
-if TYPE_CHECKING:
-    from dataunlearn.unlearning.job import Job
 
 FORGOTTEN_BELOW = 0.05
 NUM_SHOWN_SAMPLES = 64
@@ -101,7 +99,7 @@ class RunFacts:
                 "timesteps": str(config.timesteps),
                 "seed": config.seed,
             },
-            "settings": describe(config) | {"training": describe(job.training)},
+            "settings": job.settings | {"training": describe(job.training)},
             "seeds": {"training": config.seed, "evaluation": config.evaluation.seed},
             "versions": versions(),
             "machine": machine(job.model.device),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from dataunlearn.models.base import set_guidance
 from dataunlearn.models.latents import TextSpace
 from dataunlearn.models.lora import add_lora, network_of
 from dataunlearn.objectives import NaiveDeletion
+from dataunlearn.runtime.run_folder import describe
 from dataunlearn.timesteps import TimestepPolicy, Uniform
 from dataunlearn.training.config import Training
 from dataunlearn.training.pairs import PairSampler, PromptPairSampler, shares_prompts
@@ -75,6 +77,13 @@ class Job:
     training: Training
     combination: Combination
     reference: Reference | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings as JSON values, with where model and pictures come from."""
+        described: dict[str, Any] = describe(self.config)
+        sources = {"forget": self.sources.forget, "keep": self.sources.keep}
+        return described | {"model": self.model.source} | sources
 
     @property
     def prompts(self) -> list[Prompt]:

@@ -16,7 +16,7 @@ from dataunlearn.models import save_model
 from dataunlearn.models.lora import merge_lora, save_lora
 from dataunlearn.models.saving import hash_weights
 from dataunlearn.runtime.progress import Say
-from dataunlearn.runtime.run_folder import RunState, claim_run_dir, describe, finish_run_dir
+from dataunlearn.runtime.run_folder import RunState, claim_run_dir, finish_run_dir
 from dataunlearn.training.importance_weights import collapse_warning
 from dataunlearn.training.phase import StepPart
 from dataunlearn.training.trainer import Callback, Trainer
@@ -166,7 +166,7 @@ def say_what_happened(trainer: Trainer, say: Say) -> None:
 
 def claim_for(job: Job, out: Path, overwrite: bool, say: Say) -> None:
     """Take the run's folder, and say if it goes on with an unfinished run."""
-    settings = without_run_place(describe(job.config)) | {
+    settings = without_run_place(job.settings) | {
         "forget_digests": sorted(
             {job.split.forget.digest(i) for i in range(len(job.split.forget))}
         ),

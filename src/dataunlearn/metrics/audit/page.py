@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from dataunlearn.data.pixels import to_uint8
+from dataunlearn.metrics.audit.audit import AuditedImage
 from dataunlearn.report.gallery_page import render_gallery_page
 from dataunlearn.report.grids import Picture, embed
-
-if TYPE_CHECKING:
-    from dataunlearn.metrics.audit.audit import AuditedImage
 
 MOST_DETAILED = 200
 
