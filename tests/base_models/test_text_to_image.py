@@ -24,7 +24,7 @@ from dataunlearn.base_models.config import Autoencoder, BaseModel, MemoryCheck, 
 from dataunlearn.base_models.text_to_image import (
     build_text_to_image,
     grid_prompts,
-    make_trainer,
+    text_to_image_trainer,
     train_text_to_image,
 )
 from dataunlearn.cli import main as cli
@@ -191,7 +191,7 @@ class TestModel:
     ) -> None:
         before = weights(model)
         frozen = [param.clone() for param in model.pipeline.vae.parameters()]
-        trainer = make_trainer(config, model, data, Path("unused"), shown=False)
+        trainer = text_to_image_trainer(config, model, data, Path("unused"), shown=False)
         trainer.step(0)
         after = weights(model)
         for part in ("unet.", "text_encoder.", "unet.mid_block.attentions."):
@@ -204,7 +204,7 @@ class TestModel:
         self, config: TextToImageModel, model: DiffusionModel, data: CaptionedImages
     ) -> None:
         many = replace(config, training=replace(config.training, batch_pairs=400))
-        trainer = make_trainer(many, model, data, Path("unused"), shown=False)
+        trainer = text_to_image_trainer(many, model, data, Path("unused"), shown=False)
         cond = trainer.rows(0).cond
         assert isinstance(cond, TextCond)
         tokens, empty = (

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from dataunlearn.conditioning import TextCond
-from dataunlearn.metrics.copies import pixel_distances
 from dataunlearn.metrics.intervals import wilson
+from dataunlearn.metrics.pixel_distance import pixel_distances
 from dataunlearn.metrics.prompt_memory import (
     Judge,
     NearOriginal,

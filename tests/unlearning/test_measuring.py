@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dataunlearn.metrics.copies import are_copies
+from dataunlearn.metrics.pixel_distance import are_copies
 from dataunlearn.unlearning.config import Evaluation
 from dataunlearn.unlearning.facts import quality_words
 from dataunlearn.unlearning.measuring import Measurement, QualityChange, compare_quality, judge

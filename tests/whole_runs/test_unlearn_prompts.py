@@ -14,7 +14,7 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 
 from dataunlearn.cli import main as cli
-from dataunlearn.metrics.copies import pixel_distances
+from dataunlearn.metrics.pixel_distance import pixel_distances
 from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.prompts.keep_side import KeepSide
 from dataunlearn.prompts.published_layout import read_prompts, write_labels, write_prompts

@@ -11,7 +11,7 @@ import torch
 
 from dataunlearn.base_models.config import TextToImageModel
 from dataunlearn.data import ArrayImages, ConcatImages, ImageSet, SubsetImages, open_images
-from dataunlearn.metrics.copies import pixel_distances
+from dataunlearn.metrics.pixel_distance import pixel_distances
 from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.seeding import random_stream
 

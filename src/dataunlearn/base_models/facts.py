@@ -14,7 +14,7 @@ from dataunlearn.base_models.captioned import CaptionedImages
 from dataunlearn.base_models.config import MemoryCheck, TextToImageModel
 from dataunlearn.data import ArrayImages, ImageSet, SubsetImages
 from dataunlearn.data.pixels import to_uint8
-from dataunlearn.metrics.copies import NEAREST_KEEP_SHARE, copy_threshold, pixel_distances
+from dataunlearn.metrics.pixel_distance import NEAREST_KEEP_SHARE, copy_threshold, pixel_distances
 from dataunlearn.metrics.prompt_memory import prompt_memory
 from dataunlearn.metrics.result import Result
 from dataunlearn.models import DiffusionModel, load_model

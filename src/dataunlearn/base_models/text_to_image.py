@@ -63,7 +63,7 @@ def train_text_to_image(
     model = build_text_to_image(config, vae, data.captions)
     if accelerator is not None:
         model.to(accelerator.device)
-    trainer = make_trainer(config, model, data, out, accelerator, shown=shown)
+    trainer = text_to_image_trainer(config, model, data, out, accelerator, shown=shown)
     trainer.run()
     trainer.use_average()
     if is_main:
@@ -131,7 +131,7 @@ def build_text_to_image(
     return with_trained_prompts(pipeline)
 
 
-def make_trainer(
+def text_to_image_trainer(
     config: TextToImageModel,
     model: DiffusionModel,
     data: CaptionedImages,

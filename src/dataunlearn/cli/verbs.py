@@ -1,4 +1,4 @@
-"""What the verbs of the command do: build a configuration, call the library, say what came out."""
+"""What the verbs that change or draw do: build a configuration, call the library, say the end."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def say(text: str) -> None:
 def run_unlearning(config: Unlearning, *, overwrite: bool = False, dry_run: bool = False) -> int:
     """Run a complete configuration; 0 if the images are forgotten, 4 if not."""
     from dataunlearn.runtime.run_folder import check_run_dir
+    from dataunlearn.unlearning.dry_run import describe_plan
     from dataunlearn.unlearning.job import prepare
-    from dataunlearn.unlearning.plan import describe_plan
     from dataunlearn.unlearning.run import run_job
 
     check_run_dir(config.out, overwrite=overwrite)
@@ -139,7 +139,7 @@ def sample(
         seed: Names the noise.
         batch_size: Pictures per call.
         columns: Pictures per line of the grid.
-        **model: The fields of :class:`dataunlearn.models.opening.ModelSource`.
+        **model: The fields of :class:`dataunlearn.models.loading.ModelSource`.
     """
     from dataunlearn.data.pixels import to_uint8
     from dataunlearn.models.sampling import Drawing, generate
@@ -173,7 +173,7 @@ def sample(
 
 def report(run_dir: Path) -> int:
     """Write the HTML page of a run again."""
-    from dataunlearn.report.run_page import write_report
+    from dataunlearn.report.run_files import write_report
 
     say(f"Report: {write_report(run_dir)}")
     return 0

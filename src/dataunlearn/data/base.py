@@ -15,6 +15,10 @@ from torch import Tensor
 
 from dataunlearn.data.prompt import Prompt
 
+LOCAL_FORMS = (
+    "a folder of images, one image file, .npy, .npz, or a folder written by Dataset.save_to_disk"
+)
+
 Pixels = NDArray[np.uint8]
 Indices = NDArray[np.int64]
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataunlearn.data.base import ImageSet, Pixels
+from dataunlearn.data.base import LOCAL_FORMS, ImageSet, Pixels
 from dataunlearn.data.captions import TEXT_KEYS
 from dataunlearn.data.pixels import fit_pixels, image_to_pixels
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _LABEL_COLUMNS = ("label", "labels")
-LOCAL_FORMS = (
-    "a folder of images, one image file, .npy, .npz, or a folder written by Dataset.save_to_disk"
-)
 
 
 class HubImages(ImageSet):

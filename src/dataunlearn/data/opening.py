@@ -20,11 +20,10 @@ from dataunlearn.data.arrays import (
     from_tensor,
     open_array_file,
 )
-from dataunlearn.data.base import ImageSet
+from dataunlearn.data.base import LOCAL_FORMS, ImageSet
 from dataunlearn.data.compose import ConcatImages, SubsetImages
 from dataunlearn.data.files import IMAGE_SUFFIXES, FileImages, check_all, open_folder
 from dataunlearn.data.hub import (
-    LOCAL_FORMS,
     HubImages,
     is_saved_dataset,
     looks_like_hub_id,

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from dataunlearn.metrics.copies import are_copies
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.intervals import wilson
 from dataunlearn.metrics.measure import Measure
+from dataunlearn.metrics.pixel_distance import are_copies
 from dataunlearn.metrics.result import Result
 
 

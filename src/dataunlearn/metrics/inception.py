@@ -1,4 +1,4 @@
-"""Inception Score of generated digits, with the shipped classifier."""
+"""Inception Score and broken pictures of generated digits, with the shipped classifier."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dataunlearn.metrics.copies import are_copies
 from dataunlearn.metrics.digits import digit_quality, inception_score, load_digit_classifier
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.measure import Measure
+from dataunlearn.metrics.pixel_distance import are_copies
 from dataunlearn.metrics.result import Result
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from dataunlearn.conditioning import Cond
 from dataunlearn.data import ImageSet
 from dataunlearn.data.prompt import Prompt
-from dataunlearn.metrics.copies import MOST_ORIGINALS, copy_threshold, distinct_indices
 from dataunlearn.metrics.embedders import Embedder
+from dataunlearn.metrics.pixel_distance import MOST_ORIGINALS, copy_threshold, distinct_indices
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.runtime.files import write_atomically

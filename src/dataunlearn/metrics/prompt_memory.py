@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from dataunlearn.data.prompt import Prompt
-from dataunlearn.metrics.copies import are_copies
 from dataunlearn.metrics.intervals import mean_interval, wilson
+from dataunlearn.metrics.pixel_distance import are_copies
 from dataunlearn.metrics.result import Result
 from dataunlearn.models.base import DiffusionModel
 from dataunlearn.models.sampling import DEFAULT_DRAWING, Drawing, generate

@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from dataunlearn.metrics.copies import pixel_distances
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.intervals import wilson
 from dataunlearn.metrics.measure import Measure
+from dataunlearn.metrics.pixel_distance import pixel_distances
 from dataunlearn.metrics.result import Result
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.sampling import DEFAULT_DRAWING, Drawing, noise_and_denoise

@@ -1,4 +1,4 @@
-"""Load a model from a folder or hub id, and write it back as an ordinary pipeline folder."""
+"""Load a model from a folder or hub id, and say how it is sampled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Low-rank adapters (Hu et al. 2022, arXiv 2106.09685): train them instead of the network itself.
+"""Low-rank adapters (Hu et al. 2022, arXiv 2106.09685): add, switch off, save and merge them.
 
 The two-gradient step then keeps gradients and moments for the adapter only. The result is an
 ordinary diffusers LoRA, which ``pipeline.load_lora_weights`` loads and ``unload_lora_weights``
@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
+from dataunlearn.conditioning import Cond
 from dataunlearn.models.base import DiffusionModel
 from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.files import make_readable, replace_folder
@@ -116,3 +120,32 @@ def merge_lora(model: DiffusionModel) -> None:
     network = network_of(model)
     network.fuse_lora(adapter_names=[ADAPTER])
     network.unload_lora()
+
+
+class WithoutLora(nn.Module):
+    """The model without its adapter: what it was before, at no cost in memory.
+
+    Args:
+        denoiser: The adapted model's denoiser.
+        network: The network inside it that has the adapter.
+    """
+
+    def __init__(self, denoiser: nn.Module, network: Any) -> None:
+        super().__init__()
+        self.run, self.network = [denoiser], [network]  # lists: not a part of this module
+
+    def forward(self, noisy: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
+        """The prediction without the adapter, ``(B, *shape)``."""
+        with without_adapter(self.network[0]):
+            prediction: Tensor = self.run[0](noisy, t, cond)
+        return prediction
+
+
+@contextmanager
+def without_adapter(network: Any) -> Iterator[None]:
+    """Switch the adapter off for a while."""
+    network.disable_adapters()
+    try:
+        yield
+    finally:
+        network.enable_adapters()

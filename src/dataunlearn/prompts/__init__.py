@@ -1,1 +1,1 @@
-"""Prompts whose samples are memorised training images: files, labels and galleries."""
+"""A run of ``dataunlearn unlearn-prompts``: from files of prompts to a new model and its report."""

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from dataunlearn.metrics.copies import pixel_distances
 from dataunlearn.metrics.distribution import kid
 from dataunlearn.metrics.embedders import Embedder
 from dataunlearn.metrics.intervals import mean_interval
+from dataunlearn.metrics.pixel_distance import pixel_distances
 from dataunlearn.metrics.result import Result
 
 MIN_KID_SAMPLES = 50

@@ -11,10 +11,7 @@ from dataunlearn.metrics.embedders import Embedder
 from dataunlearn.models import DiffusionModel
 from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.prompts.drift import compare_unnamed
-from dataunlearn.prompts.measuring import (
-    PromptMeasurement,
-    PromptRun,
-)
+from dataunlearn.prompts.measuring import PromptMeasurement, PromptRun
 from dataunlearn.prompts.samples import LabelledPrompt
 from dataunlearn.runtime.machine import machine, peak_memory, versions
 from dataunlearn.runtime.run_folder import describe

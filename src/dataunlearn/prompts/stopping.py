@@ -19,7 +19,9 @@ LOOK_STEPS = 20
 def prompt_stop_callback(
     prompts: Sequence[LabelledPrompt], config: PromptUnlearning, rule: StopRule, seed: int
 ) -> Callback:
-    """A callback that looks at a few samples of each prompt; see ``stopping.look_callback``.
+    """A callback that looks at a few samples of each prompt.
+
+    What follows from a look is up to :func:`dataunlearn.unlearning.stopping.look_callback`.
 
     A look ends at the first prompt that still gives a memorised sample, and begins with the one
     that did so last, so that looks are cheap until the end.

@@ -1,4 +1,4 @@
-"""Pages of pictures in sections: what the audit's and the prompts' templates share."""
+"""Pages of pictures in sections: of an audit, of unlearned prompts, of a prompt's samples."""
 
 from __future__ import annotations
 

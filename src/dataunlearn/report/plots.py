@@ -1,4 +1,4 @@
-"""The report's figures as PNG files in memory.
+"""The report's figures of measurements, and what all figures share, as PNG files in memory.
 
 Every function builds its own `matplotlib.figure.Figure` on the Agg canvas: no pyplot, no display,
 no global state. A function returns None where the run holds nothing to draw.

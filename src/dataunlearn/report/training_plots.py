@@ -1,4 +1,4 @@
-"""The report's figures of a run's training log: one record per step, see ``steplog``."""
+"""The report's figures of a run's training log, one record per step."""
 
 from __future__ import annotations
 

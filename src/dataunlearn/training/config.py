@@ -1,4 +1,4 @@
-"""Configuration: frozen, complete, checked before any model loads. Defaults live here, once."""
+"""How weights are updated: frozen settings, checked before any model loads."""
 
 from __future__ import annotations
 

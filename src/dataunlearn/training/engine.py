@@ -134,7 +134,7 @@ class GradientEngine:
     Args:
         micro_batch_rows: Most rows in one forward pass; halved for good when memory runs out.
         negligible_weight: Terms below this share of their side's largest weight are dropped.
-        precision: Autocast type of the forward pass; gradients and norms stay float32.
+        precision: Autocast type of the forward pass; gradients stay float32, norms are float64.
         accelerator: An ``accelerate.Accelerator`` to share rows among processes, or None.
         on_shrink: Called with the new micro-batch size when memory ran out.
     """

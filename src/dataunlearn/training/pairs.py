@@ -28,8 +28,6 @@ from dataunlearn.runtime.seeding import (
 )
 from dataunlearn.timesteps import TimestepPolicy, Uniform
 
-Rows = Sequence[int]
-
 PIXELS = PixelSpace()
 
 
@@ -197,14 +195,14 @@ class PromptPairSampler(PairSampler):
         both = torch.tensor(found, dtype=torch.int64)
         return both[:, 0], both[:, 1]
 
-    def _turns(self, rows: Rows, stream: int, prompt: int) -> _Turns:
+    def _turns(self, rows: Sequence[int], stream: int, prompt: int) -> _Turns:
         return _Turns(rows, EpochOrder(len(rows), mix_seed(self.seed, prompt), stream))
 
 
 class _Turns:
     """The pictures of one side of a prompt, in a shuffled order."""
 
-    def __init__(self, rows: Rows, order: EpochOrder) -> None:
+    def __init__(self, rows: Sequence[int], order: EpochOrder) -> None:
         self._rows, self._order = rows, order
 
     def at(self, turn: int) -> int:

@@ -1,4 +1,4 @@
-"""The training loop: base training and every unlearning method run through this one."""
+"""The trainer: base training and every unlearning method take their steps here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dataunlearn.combine import Gramian
 from dataunlearn.models import DiffusionModel
-from dataunlearn.models.teacher import frozen_model
+from dataunlearn.models.frozen import frozen_model
 from dataunlearn.rows import Rows
 from dataunlearn.runtime.seeding import mix_seed
 from dataunlearn.training.checkpoint import Checkpoint, load_optimizer_tensors, optimizer_tensors

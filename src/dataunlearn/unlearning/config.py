@@ -62,7 +62,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inputs:
+class Locations:
     """Where a run's inputs come from, and where its results go.
 
     Args:
@@ -150,7 +150,7 @@ class Settings(Updates, Method):
 
 @with_inherited_types
 @dataclass(frozen=True, kw_only=True)
-class Unlearning(Settings, Inputs):
+class Unlearning(Settings, Locations):
     """Settings of ``dataunlearn unlearn``. Model, forget, keep and out are enough."""
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataunlearn.data.pixels import to_uint8
-from dataunlearn.report.run_page import write_report
+from dataunlearn.report.run_files import write_report
 from dataunlearn.runtime.files import file_hash, save_arrays, write_atomically
 from dataunlearn.runtime.machine import machine, peak_memory, versions
 from dataunlearn.runtime.run_folder import describe

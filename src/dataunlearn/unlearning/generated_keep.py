@@ -9,7 +9,7 @@ from torch import Tensor
 from dataunlearn.data.arrays import ArrayImages
 from dataunlearn.data.base import ImageSet
 from dataunlearn.data.pixels import to_uint8
-from dataunlearn.metrics.copies import distinct_images, pixel_distances
+from dataunlearn.metrics.pixel_distance import distinct_images, pixel_distances
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.runtime.progress import progress_bar

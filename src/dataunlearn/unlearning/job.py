@@ -15,7 +15,7 @@ from dataunlearn.conditioning import Cond
 from dataunlearn.data import ImageSet, Split, open_images, split_sets
 from dataunlearn.data.opening import ImageSource
 from dataunlearn.data.prompt import Prompt
-from dataunlearn.metrics.copies import MOST_ORIGINALS, copy_threshold, distinct_indices
+from dataunlearn.metrics.pixel_distance import MOST_ORIGINALS, copy_threshold, distinct_indices
 from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.models.base import set_guidance
 from dataunlearn.models.latents import TextSpace

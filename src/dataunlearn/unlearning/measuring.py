@@ -13,7 +13,6 @@ from torch import Tensor
 
 from dataunlearn.conditioning import Cond
 from dataunlearn.data.prompt import Prompt
-from dataunlearn.metrics.copies import are_copies
 from dataunlearn.metrics.copy_frequency import copy_frequency
 from dataunlearn.metrics.digits import (
     NUM_SPLITS,
@@ -23,6 +22,7 @@ from dataunlearn.metrics.digits import (
 )
 from dataunlearn.metrics.inception import score_interval, single_score
 from dataunlearn.metrics.intervals import paired_bootstrap
+from dataunlearn.metrics.pixel_distance import are_copies
 from dataunlearn.metrics.regeneration import Regeneration, quarter_timesteps, regenerate
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.sampling import Drawing, generate

@@ -1,4 +1,4 @@
-"""How images are forgotten: objective, combination, strength, and when to stop."""
+"""Settings of how images are forgotten: objective, combination, strength, when to stop."""
 
 from __future__ import annotations
 

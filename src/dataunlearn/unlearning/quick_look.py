@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dataunlearn.metrics.copies import known_distances, pixel_distances
+from dataunlearn.metrics.pixel_distance import known_distances, pixel_distances
 from dataunlearn.metrics.regeneration import RESTORED_SHARE, regenerate
 from dataunlearn.models.sampling import Drawing
 from dataunlearn.runtime.progress import Say

@@ -20,11 +20,11 @@ from dataunlearn.conditioning import Cond
 from dataunlearn.data import ImageSet
 from dataunlearn.metrics.audit.config import AuditSettings
 from dataunlearn.metrics.audit.near_duplicates import Twins, find_twins
-from dataunlearn.metrics.copies import distinct_indices, known_distances, pixel_distances
 from dataunlearn.metrics.embedders import embedder_for
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.intervals import wilson
 from dataunlearn.metrics.membership import denoising_losses, membership_auc
+from dataunlearn.metrics.pixel_distance import distinct_indices, known_distances, pixel_distances
 from dataunlearn.metrics.regeneration import (
     RESTORED_SHARE,
     Regeneration,

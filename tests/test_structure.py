@@ -1,7 +1,7 @@
 """The house rules: what may import what, and how large a thing may grow.
 
 A case names a rule; when it fails, it names the imports that break it, file -> module.
-``python tests/house.py`` prints the figures behind these rules.
+``python tests/structure.py`` prints the figures behind these rules.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-import house
-from house import LEVEL_OF, MAX_FILE_LINES, PACKAGE, VOCABULARY, WIDEST
-from house_reading import House, Import, read_house
+import structure
+from structure import LEVEL_OF, MAX_FILE_LINES, PACKAGE, VOCABULARY, WIDEST
+from structure_reading import House, Import, read_house
 
 # A room stands for the rooms inside it; "metrics/*.py" for the files of that room alone.
 ONLY: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -124,11 +124,11 @@ def places_without_level(found: House) -> Offences:
 
 
 def imports_upwards(found: House) -> Offences:
-    return named(house.upward(found, WIDEST)[0])
+    return named(structure.upward(found, WIDEST)[0])
 
 
 def circles_between_modules(found: House) -> Offences:
-    circles = house.circles(found.module_graph("at load"))
+    circles = structure.circles(found.module_graph("at load"))
     at_load = [each for each in found.own if each.kind == "load"]
     return {
         ", ".join(circle): ", ".join(
@@ -139,7 +139,7 @@ def circles_between_modules(found: House) -> Offences:
 
 
 def circles_between_places(found: House) -> Offences:
-    circles = house.circles(found.place_graph(WIDEST))
+    circles = structure.circles(found.place_graph(WIDEST))
     return {
         ", ".join(circle): ", ".join(
             crossing(found, lambda *ends, circle=circle: set(ends) <= set(circle)).values()
@@ -174,17 +174,19 @@ def too_many_root_modules(found: House) -> Offences:
 
 
 def many_arguments(found: House) -> Offences:
-    functions = house.many_arguments(found)
+    functions = structure.many_arguments(found)
     return {f"{f.file}: {f.name}": f"{f.file}: {f.name} takes {f.arguments}" for f in functions}
 
 
 def long_functions(found: House) -> Offences:
-    functions = house.long_functions(found)
+    functions = structure.long_functions(found)
     return {f"{f.file}: {f.name}": f"{f.file}: {f.name} has {f.lines} lines" for f in functions}
 
 
 def long_files(found: House) -> Offences:
-    return {f: f"{f} has {n} > {MAX_FILE_LINES} lines" for f, n in house.long_files(found).items()}
+    return {
+        f: f"{f} has {n} > {MAX_FILE_LINES} lines" for f, n in structure.long_files(found).items()
+    }
 
 
 RULES: Mapping[str, Callable[[House], Offences]] = {
@@ -239,11 +241,11 @@ def test_imports_and_sizes_are_read_as_they_stand(tmp_path: Path) -> None:
     ]
     assert [(f.name, f.arguments, f.lines) for f in found.functions] == [("C.f", 3, 2)]
     assert found.places() == {"room", "word"}
-    assert house.circles(found.module_graph("+ in functions")) == []
-    assert house.circles(found.module_graph(WIDEST)) == [
+    assert structure.circles(found.module_graph("+ in functions")) == []
+    assert structure.circles(found.module_graph(WIDEST)) == [
         ["small.room", "small.room.inner", "small.room.late"]
     ]
-    assert set(house.levels(found.place_graph(WIDEST)).items()) == {
+    assert set(structure.levels(found.place_graph(WIDEST)).items()) == {
         ("word", 1),
         ("room", 2),
         ("__init__", 3),

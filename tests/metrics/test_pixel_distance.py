@@ -9,9 +9,14 @@ import torch
 
 from dataunlearn.assets import asset
 from dataunlearn.data import ArrayImages, ConcatImages, SubsetImages, open_images
-from dataunlearn.metrics.copies import are_copies, copy_threshold, distinct_indices, pixel_distances
 from dataunlearn.metrics.copy_frequency import copy_frequency
 from dataunlearn.metrics.intervals import wilson
+from dataunlearn.metrics.pixel_distance import (
+    are_copies,
+    copy_threshold,
+    distinct_indices,
+    pixel_distances,
+)
 from dataunlearn.metrics.regeneration import quarter_timesteps, regenerate
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.sampling import Drawing

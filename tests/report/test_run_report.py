@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataunlearn.report import grids, page, plots, run_page
+from dataunlearn.report import grids, plots
+from dataunlearn.report import run_files as run_page
+from dataunlearn.report import run_page as page
 from dataunlearn.report.grids import save_grid
-from dataunlearn.report.run_page import write_report
+from dataunlearn.report.run_files import write_report
 from dataunlearn.report.training_plots import training_figures
 from dataunlearn.runtime import files
 

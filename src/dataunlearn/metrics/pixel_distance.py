@@ -1,4 +1,4 @@
-"""Copies of a forgotten image among samples, by pixel distance."""
+"""Pixel distances, what counts as a copy by them, and the different pictures of a set."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from house_reading import DOORS, SCOPES, Function, Graph, House, Import, read_house
+from structure_reading import DOORS, SCOPES, Function, Graph, House, Import, read_house
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "dataunlearn"
 VOCABULARY = (

@@ -1,0 +1,104 @@
+"""Read what an unlearning run left in its folder, and write its page ``report.html``."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dataunlearn.report.grids import Images, check_images
+from dataunlearn.report.run_page import Run, render
+from dataunlearn.runtime.files import write_atomically
+
+_FILES = ("report.json", "images.npz", "log.jsonl")
+_SCHEMA = 1
+_REQUIRED_KEYS = ("verdict", "forget", "method", "before", "after")
+_REQUIRED_IMAGES = ("forget",)
+_IMAGE_NAMES = re.compile(r"forget|(before|after)_(samples|regeneration_\d+)")
+_MADE_BY = "`dataunlearn unlearn` makes it"
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write ``report.html`` from what an unlearning run left in its folder.
+
+    The page holds its pictures and asks nothing of the network. It is built in full before it
+    replaces an older one, so that a failure leaves the older one as it was.
+
+    Args:
+        run_dir: The run's folder, with ``report.json`` (verdict, settings, measurements),
+            ``images.npz`` (uint8 arrays ``(N, H, W, C)``) and ``log.jsonl`` (one record per step).
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ValueError: If a file, a key or an array is missing or malformed.
+    """
+    run_dir = Path(run_dir)
+    missing = [name for name in _FILES if not (run_dir / name).is_file()]
+    if missing:
+        raise ValueError(
+            f"{run_dir} has no {', '.join(missing)}; `dataunlearn unlearn` makes "
+            f"{', '.join(_FILES)}: give the folder that it wrote to (the page of "
+            "`unlearn-prompts` is drawn once, with its run)"
+        )
+    run = Run(
+        report=_read_report(run_dir / "report.json"),
+        images=_read_images(run_dir / "images.npz"),
+        log=_read_log(run_dir / "log.jsonl"),
+    )
+    path = run_dir / "report.html"
+    write_atomically(path, render(run).encode())
+    return path
+
+
+def _read_report(path: Path) -> dict[str, Any]:
+    report = _parse_object(path.read_text(encoding="utf-8"), str(path))
+    if report.get("schema") != _SCHEMA:
+        raise ValueError(
+            f"{path} has schema {report.get('schema')!r} and this version reads {_SCHEMA}; "
+            "write the report with the version of dataunlearn that made the run"
+        )
+    missing = [key for key in _REQUIRED_KEYS if not isinstance(report.get(key), dict)]
+    if missing:
+        raise ValueError(f"{path} has no {', '.join(missing)}; {_MADE_BY}")
+    if not isinstance(report["verdict"].get("forgotten"), bool):
+        raise ValueError(f"{path}: verdict.forgotten must be true or false; {_MADE_BY}")
+    return report
+
+
+def _read_images(path: Path) -> dict[str, Images]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            images = {name: arrays[name] for name in arrays if _IMAGE_NAMES.fullmatch(name)}
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read ({error}); {_MADE_BY}") from error
+    missing = [name for name in _REQUIRED_IMAGES if not len(images.get(name, ()))]
+    if missing:
+        raise ValueError(f"{path} has no pictures in {', '.join(missing)}; {_MADE_BY}")
+    for name, array in images.items():
+        check_images(array, f"{name} in {path}")
+    return images
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [
+        _parse_object(line, f"line {number} of {path}")
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
+
+
+def _parse_object(text: str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where} is not JSON ({error}); {_MADE_BY}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} must be a JSON object, got {type(value).__name__}; {_MADE_BY}")
+    return value
