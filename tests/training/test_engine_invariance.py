@@ -118,8 +118,9 @@ def test_bfloat16_is_close_to_float32(objective, make_rows, make_toy):
     for side in ("keep", "forget"):
         mine = torch.cat([grad.reshape(-1) for grad in getattr(rough, side)])
         other = torch.cat([grad.reshape(-1) for grad in getattr(exact, side)])
-        error = float((mine - other).norm() / other.norm())
-        assert 0 < error < 0.03
+        if other.norm() > 0:  # an objective may lack a side
+            error = float((mine - other).norm() / other.norm())
+            assert 0 < error < 0.03
         assert mine.dtype == torch.float32
     assert rough.keep_losses.dtype == torch.float32
     torch.testing.assert_close(rough.keep_losses, exact.keep_losses, rtol=0.03, atol=0.03)
