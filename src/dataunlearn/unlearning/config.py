@@ -61,7 +61,7 @@ class Evaluation:
         require(all(t >= 0 for t in self.regeneration_timesteps), "timesteps must be at least 0")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Locations:
     """Where a run's inputs come from, and where its results go.
 
