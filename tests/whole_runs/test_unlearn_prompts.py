@@ -330,6 +330,7 @@ class TestUnlearningIsThatOfUnlearn:
         unlearning = {**QUICK_RUN, "reference": str(tmp_path / "reference.json")}
         with pytest.raises(ValueError, match="give the model's folder"):
             run(make_config(model, published, tmp_path / "out", unlearning=unlearning))
+        assert not (tmp_path / "out").exists(), "said before any work"
 
 
 class TestSettings:

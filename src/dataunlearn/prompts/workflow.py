@@ -23,7 +23,6 @@ from dataunlearn.models.saving import hash_weights
 from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.prompts.facts import collect, results_of, training_facts
 from dataunlearn.prompts.measuring import (
-    PromptMeasurement,
     PromptRun,
     measure_prompts,
     unnamed_samples,
@@ -37,7 +36,7 @@ from dataunlearn.prompts.training import make_job, prior_set, split_prompts, tra
 from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.run_folder import check_run_dir, claim_run_dir, describe, finish_run_dir
 from dataunlearn.runtime.seeding import YARDSTICK_STREAM
-from dataunlearn.unlearning.job import Job
+from dataunlearn.unlearning.reference import open_reference
 from dataunlearn.unlearning.run import finish_lora, say_what_happened, tracked
 
 FACTS_FILE = "report.json"
@@ -87,6 +86,7 @@ def unlearn_prompts(
     check_prompt_files(config)
     device = accelerator.device if accelerator is not None else torch.device("cpu")
     model = open_model(config, device)
+    reference = opened_reference(config, model)
     settings = {k: v for k, v in describe(config).items() if k not in FREE}
     claim_run_dir(config.out, settings, overwrite=overwrite)
     prompts = label_prompts(model, config, say, shown=shown)
@@ -101,7 +101,7 @@ def unlearn_prompts(
     if not named:
         raise ValueError("no prompt has memorised samples: there is nothing to unlearn")
     embedder = opened_embedder(model, config, say)
-    around = Surroundings(config, accelerator, embedder, cache, say, shown)
+    around = Surroundings(config, accelerator, embedder, reference, cache, say, shown)
     runs: list[PromptRun] = []
     for name, group in groups(named, config):
         if runs:
@@ -158,6 +158,7 @@ class Surroundings:
     config: PromptUnlearning
     accelerator: Accelerator | None
     embedder: Embedder | None
+    reference: DiffusionModel | None
     cache: SampleCache
     say: Say
     shown: bool
@@ -175,7 +176,11 @@ def unlearn_group(
     again = unnamed_samples(model, config, YARDSTICK_STREAM, cache=cache, shown=shown)
     prior = prior_set(model, config, cache, shown=shown)
     job = make_job(model, sets, config)
-    reference = measured_reference(job, prompts, around)
+    reference = None
+    if around.reference is not None:
+        reference = measure_prompts(
+            around.reference, prompts, config, label="reference", embedder=embedder, shown=shown
+        )
     with (
         clock.running("unlearning"),
         tracked(around.accelerator, job.config.tracker, project_of(out, config)),
@@ -200,20 +205,14 @@ def unlearn_group(
     return PromptRun(prompts, before, after, facts)
 
 
-def measured_reference(
-    job: Job, prompts: Sequence[LabelledPrompt], around: Surroundings
-) -> PromptMeasurement | None:
-    """What a model that never saw the pictures draws for the prompts; None without one."""
-    if job.reference is None:
-        return None
-    return measure_prompts(
-        job.reference.opened,
-        prompts,
-        around.config,
-        label="reference",
-        embedder=around.embedder,
-        shown=around.shown,
-    )
+def opened_reference(config: PromptUnlearning, model: DiffusionModel) -> DiffusionModel | None:
+    """The model that never saw the pictures, if there is one.
+
+    Raises:
+        ValueError: If it cannot be opened, or does not fit the model.
+    """
+    source = config.settings.reference
+    return None if source is None else open_reference(source, model).opened
 
 
 def project_of(out: Path, config: PromptUnlearning) -> str:

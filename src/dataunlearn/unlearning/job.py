@@ -97,29 +97,22 @@ class Job:
         """
         keep, forget = self.split.keep, self.split.forget
         prompts = isinstance(self.model.space, TextSpace) and shares_prompts(keep, forget)
-        return (PromptPairSampler if prompts else PairSampler)(
-            keep,
-            forget,
-            self.model.process,
-            batch_pairs=self.config.batch_pairs,
-            timesteps=timesteps,
-            seed=self.config.seed,
-            space=self.model.space,
-            prompt_dropout=self.config.prompt_dropout,
-        )
+        kind = PromptPairSampler if prompts else PairSampler
+        return kind(keep, forget, self.model.process, **self._draws(timesteps))
 
     def keep_sampler(self, images: ImageSet) -> PairSampler:
         """Further pictures to keep, drawn as the job's own are."""
-        return PairSampler(
-            images,
-            None,
-            self.model.process,
-            batch_pairs=self.config.batch_pairs,
-            timesteps=self.config.timesteps,
-            seed=self.config.seed,
-            space=self.model.space,
-            prompt_dropout=self.config.prompt_dropout,
-        )
+        return PairSampler(images, None, self.model.process, **self._draws(self.config.timesteps))
+
+    def _draws(self, timesteps: TimestepPolicy) -> dict[str, Any]:
+        """How a sampler draws its pairs."""
+        return {
+            "batch_pairs": self.config.batch_pairs,
+            "timesteps": timesteps,
+            "seed": self.config.seed,
+            "space": self.model.space,
+            "prompt_dropout": self.config.prompt_dropout,
+        }
 
     def phases(self, extra_parts: Sequence[StepPart] = ()) -> list[Phase]:
         """What steps train on: forgetting first, then what the model settles on.
@@ -200,12 +193,14 @@ def prepare_with(
     """
     count = generated_count(keep) if isinstance(keep, str) else None
     set_up_model(model, config)
+    reference = open_reference(config.reference, model) if config.reference else None
     forget_set = open_images(forget, model.image_shape, resize=config.resize, role="forget")
     if count is None:
         keep_set = open_images(keep, model.image_shape, resize=config.resize, role="keep")
     else:
         keep_set = generated_images(model, forget_set, count, seed=config.seed, shown=shown)
-    return check_job(config, model, forget_set, keep_set, Sources.of(forget, keep))
+    job = check_job(config, model, forget_set, keep_set, Sources.of(forget, keep))
+    return replace(job, reference=reference)
 
 
 def set_up_model(model: DiffusionModel, config: Settings) -> None:
@@ -246,7 +241,6 @@ def check_job(
         config.evaluation.threshold or copy_threshold(split.forget, split.keep),
         config.training(model.num_parameters),
         config.rule.with_counts(split.num_train, split.num_forget),
-        open_reference(config.reference, model) if config.reference else None,
     )
     job.phases()  # samplers check labels, prompts and noise levels when they are made
     return job

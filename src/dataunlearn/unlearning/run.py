@@ -68,6 +68,7 @@ def tracked(
     finally:
         for each in accelerator.trackers:
             each.finish()
+        accelerator.trackers.clear()
 
 
 def tracker_callback(accelerator: Accelerator) -> Callback:
