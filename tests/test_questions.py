@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from dataunlearn.objectives._base import plain, two_pass
+from dataunlearn.process import ForwardProcess
 from dataunlearn.questions import Question, View, join_questions
 from dataunlearn.rows import Pair, Rows, Term, concatenate
 from dataunlearn.training.engine import GradientEngine
@@ -160,7 +162,7 @@ class TestAnswers:
 
     def test_nobody_to_ask_is_an_error(self, make_toy: Callable[..., nn.Module]) -> None:
         given = rows()
-        with pytest.raises(ValueError, match="there is none: give it to the engine"):
+        with pytest.raises(ValueError, match="there is none: set `asks = True`"):
             keep_losses(replace(given, keep=given.keep.asking()), make_toy(channels=2), None)
 
 
@@ -219,6 +221,30 @@ class TestJoining:
         given = rows(4)
         with pytest.raises(ValueError, match="one entry for each row"):
             replace(given, keep=replace(given.keep, question=Question(torch.ones(3).bool())))
+
+    def test_two_passes_join_a_question_with_its_conditioning(
+        self, make_pair: Callable[..., Pair], make_process: Callable[..., ForwardProcess]
+    ) -> None:
+        """The side that asks under another conditioning is one of two: the other asks nothing."""
+        pair, process = make_pair(3, SHAPE, classes=4), make_process()
+        inputs, own = plain(process, pair.forget, pair)
+        question = Question(torch.ones(3, dtype=torch.bool), cond=torch.tensor([7, 8, 9]))
+        asking = (inputs, replace(own, question=question))
+        both = two_pass(pair, plain(process, pair.keep, pair), asking)
+        found = both.forget.question
+        assert found is not None and found.cond is not None
+        assert found.asked.tolist() == [False] * 3 + [True] * 3
+        assert torch.as_tensor(found.cond).tolist()[3:] == [7, 8, 9]
+        assert both.keep.question is None
+
+    def test_a_conditioning_where_rows_have_none_is_an_error(self) -> None:
+        asking = Question(torch.ones(2, dtype=torch.bool), cond=torch.tensor([1, 2]))
+        with pytest.raises(ValueError, match="rows have none"):
+            join_questions(asking, None, (2, 3), [])
+
+    def test_there_is_a_conditioning_for_each_row(self) -> None:
+        with pytest.raises(ValueError, match="2 rows ask under 3 conditionings"):
+            Question(torch.ones(2, dtype=torch.bool), cond=torch.tensor([1, 2, 3]))
 
 
 def test_b_is_divided_once(make_pair: Callable[..., Pair]) -> None:

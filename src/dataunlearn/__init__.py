@@ -83,6 +83,10 @@ _MODULES = {
 
 # Modules and rooms that ``import dataunlearn`` alone makes available, imported at first use.
 _ROOMS = (
+    "api",
+    "assets",
+    "base_models",
+    "bench",
     "combine",
     "conditioning",
     "data",
@@ -91,10 +95,15 @@ _ROOMS = (
     "objectives",
     "prediction",
     "process",
+    "prompts",
     "questions",
+    "recipes",
+    "report",
     "rows",
+    "runtime",
     "timesteps",
     "training",
+    "unlearning",
 )
 
 if not TYPE_CHECKING:  # a type checker takes a module with `__getattr__` to have every name

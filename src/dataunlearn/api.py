@@ -12,7 +12,7 @@ from dataunlearn.metrics.audit.config import AuditSettings
 from dataunlearn.metrics.audit.run import run_audit
 from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.models.families import wrap_pipeline
-from dataunlearn.models.loading import best_device
+from dataunlearn.models.loading import best_device, check_device
 from dataunlearn.objectives import SISS, Objective
 from dataunlearn.runtime.checks import require
 from dataunlearn.unlearning.config import Settings
@@ -53,6 +53,7 @@ def unlearn(
             on).
     """
     config = Settings(objective=objective or SISS(), **settings)
+    require(config.tracker is None, "trackers are the command's: leave out tracker")
     model = opened(
         pipeline,
         scheduler=config.scheduler,
@@ -123,6 +124,8 @@ def opened(
         device: Where to put it; None leaves a pipeline in memory where it is, and takes the best
             there is for another.
     """
+    if device is not None:
+        check_device(device)
     if not isinstance(pipeline, (str, Path)):
         require(scheduler is None, "a pipeline in memory has its scheduler: leave out scheduler")
         model = wrap_pipeline(pipeline, image_size=image_size)

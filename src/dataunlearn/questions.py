@@ -80,8 +80,11 @@ class Question:
         """Check that the parts fit each other.
 
         Raises:
-            ValueError: If a row asks through a view that is not there.
+            ValueError: If a row asks through a view that is not there, or there are more or fewer
+                conditionings than rows.
         """
+        if self.cond is not None and len(self.cond) != len(self.asked):
+            raise ValueError(f"{len(self.asked)} rows ask under {len(self.cond)} conditionings")
         if self.view is None or not len(self.view):
             return
         if self.view.shape != self.asked.shape or int(self.view.max()) >= len(self.views):
@@ -137,6 +140,9 @@ def join_questions(
         sizes: Their numbers of rows.
         conds: The parts' own conditionings, empty without any: asked under where one part's
             question names another conditioning and the other's does not.
+
+    Raises:
+        ValueError: If a question names a conditioning where rows have none.
     """
     if first is None and second is None:
         return None
@@ -144,11 +150,16 @@ def join_questions(
     parts = [first or nothing[0], second or nothing[1]]
     cond = None
     if any(part.cond is not None for part in parts):
-        own = [*conds, None, None]
-        chosen = [
-            part.cond if part.cond is not None else own[place] for place, part in enumerate(parts)
-        ]
-        cond = join_conds([each for each in chosen if each is not None])
+        if len(conds) != len(parts):
+            raise ValueError(
+                "a question names a conditioning, and the rows have none: leave it out"
+            )
+        cond = join_conds(
+            [
+                own if part.cond is None else part.cond
+                for part, own in zip(parts, conds, strict=True)
+            ]
+        )
     return Question(
         torch.cat([part.asked for part in parts]),
         cond,

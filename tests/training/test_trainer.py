@@ -15,6 +15,7 @@ from dataunlearn.data import ArrayImages
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.space import PixelSpace
 from dataunlearn.objectives import OBJECTIVES, SISS, NaiveDeletion, NegGrad, Objective, SISSNoIS
+from dataunlearn.questions import Question, View
 from dataunlearn.rows import Term
 from dataunlearn.runtime.files import read_log
 from dataunlearn.runtime.interrupt import InterruptedRunError
@@ -439,6 +440,22 @@ class Asking(NaiveDeletion):
         return replace(rows, keep=rows.keep.asking())
 
 
+class Turned(NaiveDeletion):
+    """Asks through a view that turns every sign."""
+
+    asks = True
+
+    def __init__(self, size):
+        object.__setattr__(self, "view", View(torch.arange(size), -torch.ones(size)))
+
+    def __call__(self, *given):
+        rows = super().__call__(*given)
+        every = torch.ones(len(rows), dtype=torch.bool)
+        view = torch.zeros(len(rows), dtype=torch.int64)
+        question = Question(every, views=[self.view], view=view)
+        return replace(rows, keep=replace(rows.keep, question=question))
+
+
 class TestSettle:
     """A callback can end the forgetting: the rest of the steps trains on the settling phase."""
 
@@ -581,6 +598,19 @@ class TestSettle:
             losses.append(float(found.keep_losses.sum()))
             trainer.step(number)
         assert losses[0] < 1e-8 < 1e-6 < losses[1]
+
+    def test_an_objectives_own_question_goes_first(self, make_model, make_images):
+        model = make_model()
+        sampler = PairSampler(make_images(6), None, model.process, batch_pairs=4)
+        size = make_images(1).batch(torch.tensor([0])).numel()
+        rows = StepPart(sampler, Turned(size), keep_predictions=True).rows(model.process, 1)
+        assert len(rows.keep.question.views) == 1
+
+    def test_there_must_be_something_to_train_on(self, make_model):
+        with pytest.raises(ValueError, match="at least one part"):
+            Phase([], NormFix(ratio=0.5))
+        with pytest.raises(ValueError, match="at least one phase"):
+            Trainer(make_model(), [], CONFIG)
 
     def test_a_senseless_settling_phase_is_refused(self, make_model, make_images):
         sampler = PairSampler(make_images(3), None, make_model().process, batch_pairs=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,41 @@ def test_samples_are_measured_with_the_prompts_to_forget() -> None:
     assert not torch.allclose(wanted, empty, atol=1e-2)
     torch.testing.assert_close(result.before.samples, wanted)
     torch.testing.assert_close(result.after.samples, wanted, atol=1e-3, rtol=0)
+
+
+def test_a_reference_encodes_prompts_itself(tmp_path: Path) -> None:
+    """A model whose text encoder says the opposite, and whose unet hears the opposite, is the same.
+
+    All that the unet takes from a prompt goes through the keys and values of cross-attention, which
+    are linear: with them and the text encoder's last layer norm negated nothing changes.
+    """
+    twin = stable_diffusion()
+    norm = next(m for n, m in twin.text_encoder.named_modules() if n.endswith("final_layer_norm"))
+    layers = [m for n, m in twin.unet.named_modules() if n.endswith(("attn2.to_k", "attn2.to_v"))]
+    assert layers
+    with torch.no_grad():
+        for parameter in (norm.weight, norm.bias, *(layer.weight for layer in layers)):
+            parameter.neg_()
+    twin.save_pretrained(str(tmp_path / "twin"))
+    many = replace(MEASURED, regeneration_copies=4)
+    result = unlearn(stable_diffusion(), None, evaluation=many, reference=str(tmp_path / "twin"))
+    before, reference = result.before.numbers, result.facts["reference"]
+    for key in ("regeneration_median_distance",):
+        assert reference[key]["500"] == pytest.approx(before[key]["500"], abs=1e-3)
+
+
+def test_a_reference_of_another_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot be compared"):
+        unlearn(stable_diffusion(), None, reference=str(asset("mnist_tshirt_small")))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"tracker": "wandb"}, "leave out tracker"), ({"device": "mps"}, "no device 'mps' here")],
+)
+def test_what_python_cannot_do_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        unlearn(stable_diffusion(), None, **settings)
 
 
 def test_captions_concern_no_pixel_model(

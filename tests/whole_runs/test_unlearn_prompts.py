@@ -345,6 +345,10 @@ class TestSettings:
             with pytest.raises(ValueError, match=f"must not give {name}: it has no meaning"):
                 make_config(tmp_path, tmp_path, tmp_path, unlearning={name: value})
 
+    def test_a_look_at_prompts_has_no_noise_level(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match=r"must not give stop\.timestep"):
+            make_config(tmp_path, tmp_path, tmp_path, unlearning={"stop": {"timestep": 500}})
+
     def test_the_published_recipe(self) -> None:
         config = stable_diffusion_recipe()
         run_settings = config.settings

@@ -22,12 +22,11 @@ def make_accelerator(
     Raises:
         ValueError: If the device is not there, or the tracker's package is not installed.
     """
-    import torch
     from accelerate import Accelerator
     from accelerate.tracking import get_available_trackers
     from accelerate.utils import InitProcessGroupKwargs
 
-    from dataunlearn.models.loading import best_device
+    from dataunlearn.models.loading import best_device, check_device
 
     trackers = [str(name) for name in get_available_trackers()]
     if tracker is not None and tracker not in trackers:
@@ -37,14 +36,8 @@ def make_accelerator(
             "packages of their own"
         )
 
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if device is not None and not available.get(device, False):
-        usable = ", ".join(name for name, there in available.items() if there)
-        raise ValueError(f"no device {device!r} here; there is {usable}")
+    if device is not None:
+        check_device(device)
     cpu = (device or best_device()) == "cpu"
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))  # the main process measures
     return Accelerator(

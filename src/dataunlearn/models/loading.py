@@ -114,6 +114,21 @@ def _scheduler_folder(path: Path, scheduler: str | Path | None) -> Path:
     )
 
 
+def check_device(device: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        ValueError: With those that are.
+    """
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    usable = ", ".join(name for name, there in available.items() if there)
+    require(available.get(device, False), f"no device {device!r} here; there is {usable}")
+
+
 def best_device() -> str:
     """The name of the best device there is: cuda, mps, or cpu."""
     if torch.cuda.is_available():

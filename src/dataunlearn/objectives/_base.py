@@ -84,15 +84,13 @@ def plain(process: ForwardProcess, clean: Tensor, pair: Pair) -> tuple[Tensor, T
 def two_pass(pair: Pair, keep: tuple[Tensor, Term], forget: tuple[Tensor, Term]) -> Rows:
     """2B rows: first every keep row, then every forget row."""
     (keep_inputs, keep_term), (forget_inputs, forget_term) = keep, forget
-    cond = None
-    if pair.keep_cond is not None and pair.forget_cond is not None:
-        cond = join_conds([pair.keep_cond, pair.forget_cond])
+    conds = [cond for cond in (pair.keep_cond, pair.forget_cond) if cond is not None]
     return Rows(
         torch.cat([keep_inputs, forget_inputs]),
         torch.cat([pair.t, pair.t]),
-        stack_terms(keep_term, absent(forget_inputs)),
-        stack_terms(absent(keep_inputs), forget_term),
-        cond,
+        stack_terms(keep_term, absent(forget_inputs), conds),
+        stack_terms(absent(keep_inputs), forget_term, conds),
+        join_conds(conds) if conds else None,
         num_pairs=len(pair),
     )
 

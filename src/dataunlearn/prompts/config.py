@@ -118,7 +118,10 @@ class PromptUnlearning:
                 name not in self.unlearning,
                 f"unlearning must not give {name}: it has no meaning for samples of prompts",
             )
-        _ = self.settings
+        require(
+            self.settings.stop.timestep is None,
+            "unlearning must not give stop.timestep: a look draws whole samples of the prompts",
+        )
 
     @cached_property
     def settings(self) -> Settings:

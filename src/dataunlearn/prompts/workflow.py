@@ -212,7 +212,7 @@ def opened_reference(config: PromptUnlearning, model: DiffusionModel) -> Diffusi
         ValueError: If it cannot be opened, or does not fit the model.
     """
     source = config.settings.reference
-    return None if source is None else open_reference(source, model).opened
+    return None if source is None else open_reference(source, model, config.image_size).opened
 
 
 def project_of(out: Path, config: PromptUnlearning) -> str:

@@ -98,7 +98,10 @@ class Networks:
         if question is None or not bool(question.asked.any()):
             return term
         if self.frozen is None:
-            raise ValueError("rows ask the frozen model, and there is none: give it to the engine")
+            raise ValueError(
+                "rows ask the frozen model, and there is none: set `asks = True` on the objective, "
+                "or give the engine one"
+            )
         if bool(question.asked.all()):
             return replace(term, target=self._answer(self.frozen, question, rows))
         chosen = question.asked.nonzero().flatten()

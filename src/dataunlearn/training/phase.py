@@ -21,7 +21,8 @@ class StepPart:
         objective: Makes rows of them.
         factor: How much they count beside those of other parts.
         keep_predictions: Whether the keep side is regressed on what the frozen model predicts for
-            the same rows, in place of the objective's own targets.
+            the same rows, in place of the objective's own targets. A question that the
+            objective asks itself comes first.
     """
 
     sampler: PairSampler
@@ -48,7 +49,7 @@ class StepPart:
         """
         pair, generator = self.sampler(number), self.sampler.objective_stream(number)
         rows = self.objective(process, pair, generator)
-        if self.keep_predictions and number > 0:
+        if self.keep_predictions and number > 0 and rows.keep.question is None:
             return replace(rows, keep=rows.keep.asking())
         return rows
 
@@ -67,6 +68,8 @@ class Phase:
 
     def __post_init__(self) -> None:
         """Refuse a rule that does not fit an objective; one side may come from some parts alone."""
+        if not self.parts:
+            raise ValueError("a phase needs at least one part")
         objectives = [part.objective for part in self.parts]
         forgetting = [o for o in objectives if o.forget_direction is not Direction.ABSENT]
         for objective in forgetting or objectives:

@@ -65,6 +65,8 @@ class Trainer:
         description: str = "training",
         shown: bool = True,
     ) -> None:
+        if not phases:
+            raise ValueError("a trainer needs at least one phase")
         self.model, self.config = model, config
         self.forgetting, self.settling = phases[0], phases[1:]
         self.frozen = frozen_model(model) if any(phase.asks for phase in phases) else None

@@ -85,6 +85,10 @@ class Job:
         sources = {"forget": self.sources.forget, "keep": self.sources.keep}
         return described | {"model": self.model.source} | sources
 
+    def conditions_for(self, model: DiffusionModel) -> Cond | None:
+        """Labels or prompts of the originals, as another model encodes them; None without any."""
+        return model.space.conditions(self.split.forget, measured_rows(self.split))
+
     @property
     def prompts(self) -> list[Prompt]:
         """What samples are asked for: the forget images' prompts; empty without any."""
@@ -193,7 +197,9 @@ def prepare_with(
     """
     count = generated_count(keep) if isinstance(keep, str) else None
     set_up_model(model, config)
-    reference = open_reference(config.reference, model) if config.reference else None
+    reference = None
+    if config.reference is not None:
+        reference = open_reference(config.reference, model, config.image_size)
     forget_set = open_images(forget, model.image_shape, resize=config.resize, role="forget")
     if count is None:
         keep_set = open_images(keep, model.image_shape, resize=config.resize, role="keep")
@@ -201,6 +207,11 @@ def prepare_with(
         keep_set = generated_images(model, forget_set, count, seed=config.seed, shown=shown)
     job = check_job(config, model, forget_set, keep_set, Sources.of(forget, keep))
     return replace(job, reference=reference)
+
+
+def measured_rows(split: Split) -> Tensor:
+    """Positions of the different forget images that are measured, ``(K,)``."""
+    return torch.tensor(distinct_indices(split.forget, MOST_ORIGINALS))
 
 
 def set_up_model(model: DiffusionModel, config: Settings) -> None:
@@ -230,7 +241,7 @@ def check_job(
     model.process.check_timesteps(levels, "evaluation.regeneration_timesteps")
     if config.stop.timestep is not None:
         model.process.check_timesteps([config.stop.timestep], "stop.timestep")
-    picked = torch.tensor(distinct_indices(split.forget, MOST_ORIGINALS))
+    picked = measured_rows(split)
     job = Job(
         config,
         sources,

@@ -72,12 +72,13 @@ class Reference:
         return {"label": LABEL, **found.numbers}
 
 
-def open_reference(source: str, like: DiffusionModel) -> Reference:
+def open_reference(source: str, like: DiffusionModel, image_size: int | None = None) -> Reference:
     """Open a model folder, a hub id, or a JSON file of earlier measurements.
 
     Args:
         source: Where it is.
         like: The model it is compared with, which says how it is sampled and where it is put.
+        image_size: Pixels of a side that both are to work at; None for their own.
 
     Raises:
         ValueError: If it is neither, or its pictures have another shape.
@@ -85,13 +86,16 @@ def open_reference(source: str, like: DiffusionModel) -> Reference:
     path = Path(source)
     if path.suffix == ".json":
         return Reference(numbers=read_numbers(path))
-    takes_prompts = like.space.nothing(1) is not None
-    image_size = like.image_shape[1] if takes_prompts else None  # a pixel model has its own
     model = load_model(source, image_size=image_size, device=like.device)
     if model.image_shape != like.image_shape or model.num_classes != like.num_classes:
         raise ValueError(
             f"the reference {source} draws {model.image_shape} with {model.num_classes} classes, "
             f"the model {like.image_shape} with {like.num_classes}: they cannot be compared"
+        )
+    if takes_prompts(model) != takes_prompts(like):
+        raise ValueError(
+            f"of the reference {source} and the model one takes prompts and the other does not: "
+            "they cannot be compared"
         )
     model.denoiser.eval()
     model.guidance = like.guidance
@@ -113,3 +117,8 @@ def read_numbers(path: Path) -> dict[str, Any]:
     if not isinstance(numbers, dict) or any(key not in numbers for key in NEEDED):
         raise ValueError(f"{path} lacks {' or '.join(NEEDED)}: give a model folder instead")
     return numbers
+
+
+def takes_prompts(model: DiffusionModel) -> bool:
+    """Whether a model is asked for something in words."""
+    return model.space.nothing(1) is not None

@@ -220,9 +220,10 @@ def measure_reference(job: Job, shown: bool) -> dict[str, Any] | None:
     """The reference's numbers for the report; None without a reference."""
     if job.reference is None:
         return None
-    settings = job.config.evaluation
+    settings, model = job.config.evaluation, job.reference.model
+    cond = None if model is None else job.conditions_for(model)
     return job.reference.measured(
-        job.originals, job.threshold, settings, cond=job.cond, prompts=job.prompts, shown=shown
+        job.originals, job.threshold, settings, cond=cond, prompts=job.prompts, shown=shown
     )
 
 
