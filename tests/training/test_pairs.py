@@ -10,8 +10,9 @@ from dataunlearn.data import ArrayImages, SubsetImages
 from dataunlearn.models.space import PixelSpace
 from dataunlearn.process import ForwardProcess
 from dataunlearn.rows import Pair
+from dataunlearn.runtime.streams import FORGET_STREAM, KEEP_STREAM
 from dataunlearn.timesteps import Window
-from dataunlearn.training.pairs import FORGET_STREAM, KEEP_STREAM, EpochOrder, PairSampler
+from dataunlearn.training.pairs import EpochOrder, PairSampler
 
 MakeImages = Callable[..., ArrayImages]
 

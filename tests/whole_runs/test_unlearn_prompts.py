@@ -23,7 +23,7 @@ from dataunlearn.prompts.samples import draw, label_prompts
 from dataunlearn.prompts.workflow import open_model, unlearn_prompts
 from dataunlearn.recipes.stable_diffusion import stable_diffusion as stable_diffusion_recipe
 from dataunlearn.runtime.files import read_log
-from dataunlearn.runtime.seeding import LESS_GUIDANCE_STREAM
+from dataunlearn.runtime.streams import LESS_GUIDANCE_STREAM
 from tiny_pipelines import stable_diffusion
 
 

@@ -27,7 +27,8 @@ from dataunlearn.runtime.run_folder import (
     differences,
     finish_run_dir,
 )
-from dataunlearn.runtime.seeding import ORDER_STREAM, POSTERIOR_STREAM, mix_seed, random_stream
+from dataunlearn.runtime.seeding import mix_seed, random_stream
+from dataunlearn.runtime.streams import ORDER_STREAM, POSTERIOR_STREAM
 from dataunlearn.training.checkpoint import Checkpoint, load_optimizer_tensors, optimizer_tensors
 from dataunlearn.training.loop import Loop, Record
 from dataunlearn.training.optimizer import make_optimizer

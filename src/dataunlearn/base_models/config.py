@@ -1,4 +1,4 @@
-"""Settings of a text-to-image model that is trained from scratch."""
+"""Settings of models that are trained from scratch: pixel models, autoencoders, text-to-image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from dataunlearn.base_models.tokenizer import MIN_MAX_LENGTH, MIN_VOCAB_SIZE
 from dataunlearn.runtime.checks import require
-from dataunlearn.runtime.seeding import EVALUATION_SEED
+from dataunlearn.runtime.streams import EVALUATION_SEED
 from dataunlearn.training.config import Training
 
 LINEAR_SCHEDULE: dict[str, Any] = {

@@ -22,7 +22,8 @@ from dataunlearn.models import DiffusionModel
 from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.progress import progress_bar
-from dataunlearn.runtime.seeding import EVALUATION_SEED, REFERENCE_STREAM, random_stream
+from dataunlearn.runtime.seeding import random_stream
+from dataunlearn.runtime.streams import EVALUATION_SEED, REFERENCE_STREAM
 
 Side = Literal["forget", "keep", "held_out"]
 

@@ -50,6 +50,11 @@ class DiffusionModel:
         return self.space.num_classes if isinstance(self.space, PixelSpace) else None
 
     @property
+    def takes_prompts(self) -> bool:
+        """Whether it is asked for something in words."""
+        return self.space.nothing(1) is not None
+
+    @property
     def device(self) -> torch.device:
         """Where the denoiser's parameters live."""
         return next(self.denoiser.parameters()).device
@@ -102,7 +107,7 @@ def set_guidance(model: DiffusionModel, scale: float | None) -> None:
     """
     if scale is None:
         return
-    require(model.space.nothing(1) is not None, "--guidance is for text-to-image models")
+    require(model.takes_prompts, "--guidance is for text-to-image models")
     model.guidance = scale
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dataunlearn.runtime.checks import require
-from dataunlearn.runtime.seeding import EVALUATION_SEED
+from dataunlearn.runtime.streams import EVALUATION_SEED
 from dataunlearn.unlearning.config import Settings
 from dataunlearn.unlearning.parsing import parse_settings
 

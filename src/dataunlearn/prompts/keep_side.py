@@ -15,7 +15,7 @@ from dataunlearn.prompts.labels import predict
 from dataunlearn.prompts.sample_cache import SampleCache, draw_once
 from dataunlearn.prompts.samples import LabelledPrompt
 from dataunlearn.runtime.progress import progress_bar
-from dataunlearn.runtime.seeding import LESS_GUIDANCE_STREAM, MODIFIED_STREAM
+from dataunlearn.runtime.streams import LESS_GUIDANCE_STREAM, MODIFIED_STREAM
 
 ADVICE = (
     "give another modified prompt for it, draw more samples, leave it out, "

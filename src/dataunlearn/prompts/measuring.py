@@ -25,7 +25,7 @@ from dataunlearn.prompts.prompt_file import read_prompt_file
 from dataunlearn.prompts.sample_cache import SampleCache, draw_once
 from dataunlearn.prompts.samples import LabelledPrompt
 from dataunlearn.runtime.progress import progress_bar
-from dataunlearn.runtime.seeding import FRESH_STREAM, TEXT_NOISE_STREAM, UNNAMED_STREAM
+from dataunlearn.runtime.streams import FRESH_STREAM, TEXT_NOISE_STREAM, UNNAMED_STREAM
 
 PUBLISHED_SAMPLES = 8
 NOISE_DRAWS, NOISE_STEPS = 4, 10

@@ -23,7 +23,7 @@ from dataunlearn.prompts.sample_cache import SampleCache, draw_once
 from dataunlearn.prompts.samples import LabelledPrompt
 from dataunlearn.prompts.stopping import prompt_stop_callback
 from dataunlearn.runtime.progress import progress_bar
-from dataunlearn.runtime.seeding import PRIOR_STREAM
+from dataunlearn.runtime.streams import PRIOR_STREAM
 from dataunlearn.training.phase import StepPart
 from dataunlearn.training.trainer import Trainer
 from dataunlearn.unlearning.job import Job, Sources, check_job, set_up_model

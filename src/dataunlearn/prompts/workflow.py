@@ -35,7 +35,7 @@ from dataunlearn.prompts.samples import LabelledPrompt, label_prompts
 from dataunlearn.prompts.training import make_job, prior_set, split_prompts, train
 from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.run_folder import check_run_dir, claim_run_dir, describe, finish_run_dir
-from dataunlearn.runtime.seeding import YARDSTICK_STREAM
+from dataunlearn.runtime.streams import YARDSTICK_STREAM
 from dataunlearn.unlearning.reference import open_reference
 from dataunlearn.unlearning.run import finish_lora, say_what_happened, tracked
 

@@ -15,7 +15,8 @@ from dataunlearn.data.prompt import Prompt
 from dataunlearn.models.space import PixelSpace, SampleSpace
 from dataunlearn.process import ForwardProcess
 from dataunlearn.rows import Pair
-from dataunlearn.runtime.seeding import (
+from dataunlearn.runtime.seeding import mix_seed, random_stream
+from dataunlearn.runtime.streams import (
     DROPOUT_STREAM,
     ENCODING_STREAM,
     FORGET_STREAM,
@@ -23,8 +24,6 @@ from dataunlearn.runtime.seeding import (
     NOISE_STREAM,
     OBJECTIVE_STREAM,
     PROMPT_STREAM,
-    mix_seed,
-    random_stream,
 )
 from dataunlearn.timesteps import TimestepPolicy, Uniform
 

@@ -92,7 +92,7 @@ def open_reference(source: str, like: DiffusionModel, image_size: int | None = N
             f"the reference {source} draws {model.image_shape} with {model.num_classes} classes, "
             f"the model {like.image_shape} with {like.num_classes}: they cannot be compared"
         )
-    if takes_prompts(model) != takes_prompts(like):
+    if model.takes_prompts != like.takes_prompts:
         raise ValueError(
             f"of the reference {source} and the model one takes prompts and the other does not: "
             "they cannot be compared"
@@ -117,8 +117,3 @@ def read_numbers(path: Path) -> dict[str, Any]:
     if not isinstance(numbers, dict) or any(key not in numbers for key in NEEDED):
         raise ValueError(f"{path} lacks {' or '.join(NEEDED)}: give a model folder instead")
     return numbers
-
-
-def takes_prompts(model: DiffusionModel) -> bool:
-    """Whether a model is asked for something in words."""
-    return model.space.nothing(1) is not None

@@ -10,7 +10,8 @@ from torch import Tensor
 from dataunlearn.metrics.membership import denoising_losses
 from dataunlearn.metrics.regeneration import quarter_timesteps, regenerate
 from dataunlearn.models.sampling import Drawing
-from dataunlearn.runtime.seeding import BUDGET_STREAM, mix_seed, random_stream
+from dataunlearn.runtime.seeding import mix_seed, random_stream
+from dataunlearn.runtime.streams import BUDGET_STREAM
 from dataunlearn.training.trainer import Callback, Trainer
 from dataunlearn.unlearning.job import Job
 from dataunlearn.unlearning.method import QualityBudget, StopRule

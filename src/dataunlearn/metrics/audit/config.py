@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dataunlearn.runtime.checks import require
-from dataunlearn.runtime.seeding import EVALUATION_SEED
+from dataunlearn.runtime.streams import EVALUATION_SEED
 
 
 @dataclass(frozen=True)
