@@ -28,12 +28,13 @@ VOCABULARY = (
     "timesteps",
     "conditioning",
     "questions",
+    "views",
     "rows",
     "combine",
 )
 LEVELS: tuple[tuple[str, ...], ...] = (
     ("runtime", "assets", *VOCABULARY),
-    ("data", "report"),
+    ("data", "report", "recognition"),
     ("objectives", "models"),
     ("training", "metrics"),
     ("metrics/audit", "unlearning", "base_models"),

@@ -67,6 +67,11 @@ class Combination(ABC):
     def forget_directions(self) -> tuple[Direction, ...]:
         """What the rule can do with the forget gradient."""
 
+    @property
+    def factors(self) -> tuple[float, float] | None:
+        """The two weights, where they do not depend on the gradients; None where they do."""
+        return None
+
     @abstractmethod
     def __call__(self, gramian: Gramian) -> tuple[float, float]:
         """The weights (u_keep, u_forget) of the two gradients; u_forget is 0 where ff is 0."""
@@ -193,6 +198,11 @@ class Fixed(Combination):
         if self.forget == 0:
             return (Direction.ABSENT,)
         return (Direction.DESCENDED,) if self.forget > 0 else (Direction.ASCENDED,)
+
+    @property
+    def factors(self) -> tuple[float, float]:
+        """The two factors."""
+        return self.keep, self.forget
 
     def __call__(self, gramian: Gramian) -> tuple[float, float]:
         """The two factors, whatever the gradients."""

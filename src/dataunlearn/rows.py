@@ -23,6 +23,8 @@ class Pair:
         noise: Standard normal noise shared by both sides, ``(B, *shape)``.
         keep_cond: Conditioning of the keep samples, ``(B, ...)``, or None.
         forget_cond: Conditioning of the forget samples, ``(B, ...)``, or None.
+        forget_index: Which of the different forget images each forget sample is, ``(B,)`` int64;
+            None where nothing is to be forgotten.
     """
 
     keep: Tensor
@@ -31,6 +33,7 @@ class Pair:
     noise: Tensor
     keep_cond: Cond | None = None
     forget_cond: Cond | None = None
+    forget_index: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check that the two sides fit each other."""
@@ -43,6 +46,8 @@ class Pair:
             raise ValueError(f"t must have shape ({len(self.keep)},), not {tuple(self.t.shape)}")
         if (self.keep_cond is None) != (self.forget_cond is None):
             raise ValueError("give conditioning for both sides or for neither")
+        if self.forget_index is not None and self.forget_index.shape != self.t.shape:
+            raise ValueError("forget_index must have one entry a pair")
 
     def __len__(self) -> int:
         return len(self.keep)
@@ -57,21 +62,26 @@ class Term:
         weight: Importance of each row, ``(R,)`` float32, at least 0; 0 where the side is absent.
         question: What the frozen model is asked instead, row by row; None asks nothing. Its answer
             then takes the target's place: the engine asks.
+        ceiling: Mean squared error a dimension from which on a row counts for nothing any more,
+            ``(R,)`` float32, infinite for none; None where no row has any.
     """
 
     target: Tensor
     weight: Tensor
     question: Question | None = None
+    ceiling: Tensor | None = None
 
     def take(self, indices: Tensor) -> Term:
         """The rows at ``indices``."""
         question = None if self.question is None else self.question.take(indices)
-        return Term(self.target[indices], self.weight[indices], question)
+        ceiling = None if self.ceiling is None else self.ceiling[indices]
+        return Term(self.target[indices], self.weight[indices], question, ceiling)
 
     def to(self, device: torch.device) -> Term:
         """The same rows on another device."""
         question = None if self.question is None else self.question.to(device)
-        return Term(self.target.to(device), self.weight.to(device), question)
+        ceiling = None if self.ceiling is None else self.ceiling.to(device)
+        return Term(self.target.to(device), self.weight.to(device), question, ceiling)
 
     def scaled(self, factor: float) -> Term:
         """The same rows with their weights multiplied by ``factor``."""
@@ -113,6 +123,8 @@ class Rows:
                 raise ValueError("each target needs the inputs' shape, each weight the timesteps'")
             if term.question is not None and len(term.question) != len(self.t):
                 raise ValueError("a question needs one entry for each row")
+            if term.ceiling is not None and term.ceiling.shape != self.t.shape:
+                raise ValueError("a ceiling needs one entry for each row")
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -161,7 +173,16 @@ def stack_terms(first: Term, second: Term, conds: Sequence[Cond] = ()) -> Term:
         join_questions(
             first.question, second.question, (len(first.weight), len(second.weight)), conds
         ),
+        _joined_ceiling(first, second),
     )
+
+
+def _joined_ceiling(first: Term, second: Term) -> Tensor | None:
+    if first.ceiling is None and second.ceiling is None:
+        return None
+    none = (torch.full_like(term.weight, torch.inf) for term in (first, second))
+    parts = zip((first, second), none, strict=True)
+    return torch.cat([high if term.ceiling is None else term.ceiling for term, high in parts])
 
 
 def concatenate(parts: Sequence[tuple[Rows, float]]) -> Rows:

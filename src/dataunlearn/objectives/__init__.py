@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from dataunlearn.objectives._base import Objective
 from dataunlearn.objectives._bernoulli import BernoulliSubscore
+from dataunlearn.objectives._context import Context
+from dataunlearn.objectives._counterfactual import Counterfactual
 from dataunlearn.objectives._erasediff import EraseDiff
 from dataunlearn.objectives._naive import NaiveDeletion
 from dataunlearn.objectives._neggrad import NegGrad
@@ -13,6 +15,7 @@ from dataunlearn.objectives._siss import SISS
 from dataunlearn.objectives._siss_no_is import SISSNoIS
 
 OBJECTIVES: Mapping[str, type[Objective]] = {
+    "Counterfactual": Counterfactual,
     "SISS": SISS,
     "SISSNoIS": SISSNoIS,
     "BernoulliSubscore": BernoulliSubscore,
@@ -25,6 +28,8 @@ __all__ = [
     "OBJECTIVES",
     "SISS",
     "BernoulliSubscore",
+    "Context",
+    "Counterfactual",
     "EraseDiff",
     "NaiveDeletion",
     "NegGrad",

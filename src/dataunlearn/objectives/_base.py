@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -11,8 +12,10 @@ from torch import Tensor
 from dataunlearn.combine import Combination, Direction
 from dataunlearn.conditioning import Cond, join_conds, same_conds
 from dataunlearn.objectives._checks import Conditioning
+from dataunlearn.objectives._context import Context
 from dataunlearn.process import ForwardProcess
 from dataunlearn.rows import Pair, Rows, Term, stack_terms
+from dataunlearn.timesteps import Above, TimestepPolicy
 
 
 class Objective(ABC):
@@ -26,6 +29,8 @@ class Objective(ABC):
         forget_direction: Which way it follows the forget gradient.
         mixes_sides: Whether rows are meant to carry both sides, by importance weights.
         asks: Whether rows carry questions to the frozen model; see :class:`Question`.
+        keeps_predictions: Whether the keep side is best held to what the model predicted before.
+        default_timesteps: The noise levels that the method works best on.
     """
 
     default_combination: ClassVar[Combination]
@@ -33,6 +38,26 @@ class Objective(ABC):
     forget_direction: ClassVar[Direction]
     mixes_sides: ClassVar[bool] = False
     asks: ClassVar[bool] = False
+    keeps_predictions: ClassVar[bool] = False
+    default_timesteps: ClassVar[TimestepPolicy] = Above()
+
+    def prepare(self, context: Context) -> Objective:
+        """The objective for a run, called once before training; as it is where it needs nothing.
+
+        It must depend on the context alone: a resumed run prepares anew and must get the same.
+        """
+        del context
+        return self
+
+    @property
+    def arrives(self) -> bool:
+        """Whether the method has an aim: forgetting ends once the images are at their levels."""
+        return False
+
+    def easing(self, arrived: Sequence[bool]) -> Objective:
+        """The objective once some of the K forget images have arrived where they should end."""
+        del arrived
+        return self
 
     @abstractmethod
     def __call__(self, process: ForwardProcess, pair: Pair, generator: torch.Generator) -> Rows:
@@ -81,13 +106,24 @@ def plain(process: ForwardProcess, clean: Tensor, pair: Pair) -> tuple[Tensor, T
     return inputs, Term(target, inputs.new_ones(len(inputs), dtype=torch.float32))
 
 
-def two_pass(pair: Pair, keep: tuple[Tensor, Term], forget: tuple[Tensor, Term]) -> Rows:
-    """2B rows: first every keep row, then every forget row."""
+def two_pass(
+    pair: Pair,
+    keep: tuple[Tensor, Term],
+    forget: tuple[Tensor, Term],
+    forget_t: Tensor | None = None,
+) -> Rows:
+    """First every keep row, then every forget row: 2B, or fewer with ``forget_t`` of their own.
+
+    Forget row i is about pair i and has its timestep, or ``forget_t[i]``.
+    """
     (keep_inputs, keep_term), (forget_inputs, forget_term) = keep, forget
-    conds = [cond for cond in (pair.keep_cond, pair.forget_cond) if cond is not None]
+    count = len(forget_inputs)
+    conds: list[Cond] = []
+    if pair.keep_cond is not None and pair.forget_cond is not None:
+        conds = [pair.keep_cond, pair.forget_cond[torch.arange(count)]]
     return Rows(
         torch.cat([keep_inputs, forget_inputs]),
-        torch.cat([pair.t, pair.t]),
+        torch.cat([pair.t, pair.t[:count] if forget_t is None else forget_t]),
         stack_terms(keep_term, absent(forget_inputs), conds),
         stack_terms(absent(keep_inputs), forget_term, conds),
         join_conds(conds) if conds else None,

@@ -30,6 +30,7 @@ class BernoulliSubscore(Objective):
     default_combination: ClassVar[Combination] = NormFix(ratio=DEFAULT_RATIO)
     keep_direction: ClassVar[Direction] = Direction.DESCENDED
     forget_direction: ClassVar[Direction] = Direction.ASCENDED
+    keeps_predictions: ClassVar[bool] = True
 
     lam: float = 0.5
     conditioning: Conditioning = "equal"

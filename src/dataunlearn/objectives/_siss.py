@@ -60,6 +60,7 @@ class SISS(Objective):
     default_combination: ClassVar[Combination] = NormFix(ratio=DEFAULT_RATIO)
     keep_direction: ClassVar[Direction] = Direction.DESCENDED
     forget_direction: ClassVar[Direction] = Direction.ASCENDED
+    keeps_predictions: ClassVar[bool] = True
     mixes_sides: ClassVar[bool] = True
 
     lam: float = 0.5

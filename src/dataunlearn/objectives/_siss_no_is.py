@@ -24,6 +24,7 @@ class SISSNoIS(Objective):
     default_combination: ClassVar[Combination] = NormFix(ratio=DEFAULT_RATIO)
     keep_direction: ClassVar[Direction] = Direction.DESCENDED
     forget_direction: ClassVar[Direction] = Direction.ASCENDED
+    keeps_predictions: ClassVar[bool] = True
 
     def __call__(self, process: ForwardProcess, pair: Pair, generator: torch.Generator) -> Rows:
         """2B rows: keep rows first, then forget rows."""

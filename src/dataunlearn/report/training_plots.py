@@ -41,6 +41,7 @@ def training_figures(log: Sequence[Record]) -> dict[str, bytes | None]:
     """All figures of the training log by name, None where the log lacks the numbers."""
     losses = [Line(f"loss_{side}", label, colour, True) for side, label, colour in _BOTH]
     norms = [Line(f"norm_{side}", label, colour) for side, label, colour in _BOTH]
+    norms.append(Line("norm", "both together", AFTER))
     looks = [
         Line("restored", "picture restored in", FORGET),
         Line("damage", "pictures to keep denoised worse by", KEEP),

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from dataunlearn.questions import Question
 from dataunlearn.rows import Rows, Term
 from dataunlearn.runtime.seeding import mix_seed
 from dataunlearn.training.config import Precision
+from dataunlearn.training.networks import Networks, Side, both_sides, one_side
 from dataunlearn.training.two_gradients import PassCounts, TwoGradients, views_like
 
 if TYPE_CHECKING:
@@ -52,20 +52,19 @@ def drop_negligible(term: Term, share: float) -> tuple[Term, int]:
     return replace(term, weight=kept), int(negligible.sum())
 
 
-def micro_batches(rows: Rows, size: int, rank: int, num_processes: int) -> Iterator[Tensor]:
-    """Row indices of this process's micro-batches, none of which mixes row kinds."""
+def micro_batches(
+    rows: Rows, size: int, rank: int, num_processes: int, *, mixed: bool = False
+) -> Iterator[Tensor]:
+    """Row indices of this process's micro-batches, none of which mixes row kinds if not ``mixed``.
+
+    Rows without weight are in none.
+    """
     has_keep, has_forget = rows.keep.weight != 0, rows.forget.weight != 0
     kinds = (has_keep & ~has_forget, has_keep & has_forget, has_forget & ~has_keep)
-    for kind in kinds:
+    for kind in (has_keep | has_forget,) if mixed else kinds:
         own = kind.nonzero().flatten()[rank::num_processes]
         if len(own):
             yield from torch.split(own, size)
-
-
-def row_losses(prediction: Tensor, term: Term) -> Tensor:
-    """Weighted squared error of each row, summed over dimensions: ``(r,)``."""
-    squares = (prediction.float() - term.target.float()).square().flatten(1).sum(dim=1)
-    return term.weight * squares
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -75,59 +74,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(
         text in str(error) for text in ("out of memory", "can't allocate memory")
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Networks:
-    """What the engine runs.
-
-    Attributes:
-        denoiser: The adapter ``(noisy, t, cond) -> prediction`` that is trained.
-        params: Its trainable parameters.
-        frozen: The model that questions go to; None where no row asks.
-    """
-
-    denoiser: nn.Module
-    params: Sequence[nn.Parameter]
-    frozen: nn.Module | None
-
-    @torch.no_grad()
-    def answered(self, term: Term, rows: Rows) -> Term:
-        """A side of ``rows`` with the frozen model's answers as targets where its rows ask."""
-        question = term.question
-        if question is None or not bool(question.asked.any()):
-            return term
-        if self.frozen is None:
-            raise ValueError(
-                "rows ask the frozen model, and there is none: set `asks = True` on the objective, "
-                "or give the engine one"
-            )
-        if bool(question.asked.all()):
-            return replace(term, target=self._answer(self.frozen, question, rows))
-        chosen = question.asked.nonzero().flatten()
-        answer = self._answer(self.frozen, question.take(chosen), rows.take(chosen))
-        target = term.target.float().index_copy(0, chosen.to(answer.device), answer)
-        return replace(term, target=target)
-
-    @staticmethod
-    def _answer(frozen: nn.Module, question: Question, rows: Rows) -> Tensor:
-        """Predictions ``(R, *shape)`` float32 for rows that all ask."""
-        cond = rows.cond if question.cond is None else question.cond
-        found: Tensor = frozen(question.seen(rows.inputs), rows.t, cond).float()
-        return question.turned_back(found)
-
-
-@dataclass(frozen=True, eq=False)
-class Side:
-    """One side of a micro-batch of r rows.
-
-    Attributes:
-        losses: What each row loses, weighted, ``(r,)``.
-        gradients: The gradient of their sum, one tensor a parameter.
-    """
-
-    losses: Tensor
-    gradients: tuple[Tensor, ...]
 
 
 @dataclass(eq=False)
@@ -149,18 +95,25 @@ class GradientEngine:
     on_shrink: Callable[[int], None] | None = field(default=None, repr=False)
 
     def __call__(
-        self, denoiser: nn.Module, rows: Rows, seed: int = 0, frozen: nn.Module | None = None
+        self,
+        denoiser: nn.Module,
+        rows: Rows,
+        seed: int = 0,
+        frozen: nn.Module | None = None,
+        factors: tuple[float, float] | None = None,
     ) -> TwoGradients:
         """Gradients of both side losses.
 
         Every process is given the same global rows and runs its share; one all-reduce per side
-        makes the result global.
+        makes the result global. Where the weights of both gradients are known beforehand, all rows
+        go through one backward pass, which gives their weighted sum.
 
         Args:
             denoiser: The adapter ``(noisy, t, cond) -> prediction``.
             rows: The step's rows; they may live on another device than the denoiser.
             seed: Seeds dropout inside the denoiser, together with the micro-batch's index.
             frozen: The denoiser that the rows' questions go to; None where they have none.
+            factors: The two gradients' weights, if they do not depend on the gradients.
 
         Returns:
             The gradients, equal on every process.
@@ -172,13 +125,15 @@ class GradientEngine:
         keep, dropped_keep = drop_negligible(rows.keep, self.negligible_weight)
         forget, dropped_forget = drop_negligible(rows.forget, self.negligible_weight)
         rows = replace(rows, keep=keep, forget=forget).over_pairs()
-        result = self._empty(params, rows)
+        in_one_pass = factors is not None and 0 not in factors
+        result = self._empty(params, rows, in_one_pass)
         result.counts.terms_dropped = dropped_keep + dropped_forget
-        rank, processes = self._place()
-        for index, chunk in enumerate(micro_batches(rows, self.micro_batch_rows, rank, processes)):
+        networks = Networks(denoiser, params, frozen, factors if in_one_pass else None)
+        size, place = self.micro_batch_rows, self._place()
+        for index, chunk in enumerate(micro_batches(rows, size, *place, mixed=in_one_pass)):
             with torch.random.fork_rng():
-                torch.manual_seed(mix_seed(seed, rank, index))
-                self._run(Networks(denoiser, params, frozen), rows, chunk, result)
+                torch.manual_seed(mix_seed(seed, place[0], index))
+                self._run(networks, rows, chunk, result)
         return self._reduce(result, rows)
 
     def _place(self) -> tuple[int, int]:
@@ -187,17 +142,18 @@ class GradientEngine:
         return self.accelerator.process_index, self.accelerator.num_processes
 
     @staticmethod
-    def _empty(params: Sequence[nn.Parameter], rows: Rows) -> TwoGradients:
+    def _empty(params: Sequence[nn.Parameter], rows: Rows, in_one_pass: bool) -> TwoGradients:
         device = params[0].device
         size = sum(param.numel() for param in params)
-        keep, forget = (torch.zeros(size, device=device) for _ in range(2))
+        keep = torch.zeros(size, device=device)
+        forget = keep.new_zeros(0 if in_one_pass else size)
         losses = torch.zeros(len(rows), device=device)
         counts = PassCounts(rows=len(rows))
         return TwoGradients(
             keep,
             forget,
             views_like(params, keep),
-            views_like(params, forget),
+            [] if in_one_pass else views_like(params, forget),
             losses,
             losses.clone(),
             counts,
@@ -236,9 +192,11 @@ class GradientEngine:
                 for term, there in zip((rows.keep, rows.forget), present, strict=True)
             )
             prediction = networks.denoiser(rows.inputs, rows.t, rows.cond)
+        if networks.factors is not None:
+            return both_sides(networks.params, prediction, (keep, forget), networks.factors)
         return (
-            _side(networks.params, prediction, keep, retain_graph=forget is not None),
-            _side(networks.params, prediction, forget),
+            one_side(networks.params, prediction, keep, retain_graph=forget is not None),
+            one_side(networks.params, prediction, forget),
         )
 
     @staticmethod
@@ -249,8 +207,10 @@ class GradientEngine:
         for side, (buffers, losses) in zip(sides, targets, strict=True):
             if side is None:
                 continue
-            torch._foreach_add_(buffers, [grad.float() for grad in side.gradients])
             losses[chunk.to(losses.device)] = side.losses
+            if not side.gradients:
+                continue
+            torch._foreach_add_(buffers, [grad.float() for grad in side.gradients])
             result.counts.backward_passes += 1
             result.counts.backward_rows += len(chunk)
 
@@ -262,26 +222,9 @@ class GradientEngine:
             (result.flat_keep, result.keep_losses, rows.keep),
             (result.flat_forget, result.forget_losses, rows.forget),
         ):
-            if not bool((term.weight != 0).any()):
+            if not result.in_one_pass and not bool((term.weight != 0).any()):
                 continue  # every process sees the same global rows, so all skip together
             summed = self.accelerator.reduce(torch.cat([buffer, losses]), reduction="sum")
             buffer.copy_(summed[: len(buffer)])
             losses.copy_(summed[len(buffer) :])
         return result
-
-
-def _side(
-    params: Sequence[nn.Parameter],
-    prediction: Tensor,
-    term: Term | None,
-    *,
-    retain_graph: bool = False,
-) -> Side | None:
-    """Losses and gradient of one side, or None where it is absent."""
-    if term is None:
-        return None
-    losses = row_losses(prediction, term)
-    gradients = torch.autograd.grad(
-        losses.sum(), params, retain_graph=retain_graph, materialize_grads=True
-    )
-    return Side(losses.detach(), gradients)

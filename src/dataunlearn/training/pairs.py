@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -129,7 +130,15 @@ class PairSampler:
             torch.randn(keep.shape, generator=generator),
             self._conditions(self.keep, keep_index, step),
             self._conditions(self.forget, forget_index, step),
+            None if self.forget is self.keep else self._picture_numbers[forget_index],
         )
+
+    @cached_property
+    def _picture_numbers(self) -> Tensor:
+        """Which of the different forget images each one is, in the order that they come in."""
+        numbers: dict[str, int] = {}
+        found = [numbers.setdefault(digest, len(numbers)) for digest in self.forget.digests()]
+        return torch.tensor(found, dtype=torch.int64)
 
     def indices(self, step: int) -> tuple[Tensor, Tensor]:
         """Which keep and which forget images make the pairs of a step, each ``(B,)``."""

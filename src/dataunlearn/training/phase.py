@@ -75,6 +75,13 @@ class Phase:
         for objective in forgetting or objectives:
             objective.check_combination(self.combination)
 
+    def eased(self, arrived: Sequence[bool]) -> Phase:
+        """The phase once some forget images have arrived; as it is where nobody looked."""
+        if not any(arrived):
+            return self
+        parts = [replace(part, objective=part.objective.easing(arrived)) for part in self.parts]
+        return replace(self, parts=parts)
+
     @property
     def asks(self) -> bool:
         """Whether rows may ask the frozen model."""

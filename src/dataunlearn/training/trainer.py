@@ -31,7 +31,7 @@ from dataunlearn.training.two_gradients import TwoGradients
 Callback = Callable[["Trainer", int], bool]
 
 # What a checkpoint keeps of a trainer beside its tensors.
-KEPT = ("settled_after", "times_settled", "ended", "went_back_to", "seconds")
+KEPT = ("settled_after", "times_settled", "ended", "went_back_to", "seconds", "arrived")
 
 
 class Trainer:
@@ -51,6 +51,7 @@ class Trainer:
 
     Attributes:
         frozen: The model as it is now, before the first step, where a phase asks it; else None.
+        arrived: Which of the different forget images are where they should end; set by a callback.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Trainer:
         self.times_settled = self.steps_done = 0
         self.ended = False  # by a callback
         self.went_back_to: int | None = None
+        self.arrived: list[bool] = []  # by forget image; empty before anyone looked
         self.seconds = 0.0  # of training and all around it, those before a resume included
         self.callbacks = callbacks
         self.loop = Loop(config, run_dir, accelerator, description, shown)
@@ -128,10 +130,11 @@ class Trainer:
         self.model.denoiser.train()
         rows = self.rows(number)
         seed = mix_seed(self.config.seed, number)
-        gradients = self.engine(self.model.denoiser, rows, seed, self.frozen)
+        rule = self.phase.combination
+        gradients = self.engine(self.model.denoiser, rows, seed, self.frozen, rule.factors)
         gramian = gradients.gramian()
         gradients.require_finite(gramian, rows, number + 1)
-        u_keep, u_forget = self.phase.combination(gramian)
+        u_keep, u_forget = rule.factors if gradients.in_one_pass and rule.factors else rule(gramian)
         gradients.write(self.params, u_keep, u_forget)
         torch.nn.utils.clip_grad_norm_(self.params, self.config.clip_norm)
         for group in self.optimizer.param_groups:
@@ -166,7 +169,7 @@ class Trainer:
     def phase(self) -> Phase:
         """What the next step trains on."""
         if self.settled_after is None or not self.settling:
-            return self.forgetting
+            return self.forgetting.eased(self.arrived)
         return self.settling[min(self.times_settled, len(self.settling)) - 1]
 
     def use_average(self) -> None:
@@ -258,13 +261,14 @@ class Trainer:
             value.copy_(weights[name])
 
     def _record(self, number: int, rows: Rows, gradients: TwoGradients, gramian: Gramian) -> Record:
-        counts = gradients.counts
+        counts, apart = gradients.counts, not gradients.in_one_pass
         return {
             "step": number + 1,
             "loss_keep": float(gradients.keep_losses.sum()),
             "loss_forget": float(gradients.forget_losses.sum()),
-            "norm_keep": gramian.norm_keep,
-            "norm_forget": gramian.norm_forget,
+            "norm": None if apart else gramian.norm_keep,
+            "norm_keep": gramian.norm_keep if apart else None,
+            "norm_forget": gramian.norm_forget if apart else None,
             "cosine": gramian.cosine,
             "learning_rate": self.config.rate(number),
             **vars(counts),

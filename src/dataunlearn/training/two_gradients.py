@@ -36,8 +36,9 @@ class TwoGradients:
     """Gradients of the two side losses over the trainable parameters.
 
     Attributes:
-        flat_keep: All parameters' gradients one after another, ``(P,)`` float32.
-        flat_forget: Likewise.
+        flat_keep: All parameters' gradients one after another, ``(P,)`` float32; of a single
+            backward pass the weighted sum of both sides'.
+        flat_forget: Likewise; ``(0,)`` after a single backward pass.
         keep: The same memory as one tensor per parameter.
         forget: Likewise.
         keep_losses: Each row's share of the keep loss, ``(R,)``, in the rows' order.
@@ -53,14 +54,26 @@ class TwoGradients:
     forget_losses: Tensor
     counts: PassCounts
 
+    @property
+    def in_one_pass(self) -> bool:
+        """Whether the keep gradient already is the weighted sum of both."""
+        return not len(self.flat_forget)
+
     def gramian(self) -> Gramian:
-        """Inner products of the two gradients."""
+        """Inner products of the two gradients; with 0 for the second one after a single pass."""
+        if self.in_one_pass:
+            return Gramian(gramian_of([self.flat_keep], [self.flat_keep]).kk, 0.0, 0.0)
         pieces = (torch.split(flat, DOT_ELEMENTS) for flat in (self.flat_keep, self.flat_forget))
         return gramian_of(*pieces)
 
     def write(self, params: Sequence[nn.Parameter], u_keep: float, u_forget: float) -> None:
-        """Set each parameter's ``.grad`` to u_keep * keep + u_forget * forget."""
-        combined = torch.add(u_keep * self.flat_keep, self.flat_forget, alpha=u_forget)
+        """Set each parameter's ``.grad`` to u_keep * keep + u_forget * forget.
+
+        After a single backward pass the sum is there already.
+        """
+        combined = self.flat_keep
+        if not self.in_one_pass:
+            combined = torch.add(u_keep * self.flat_keep, self.flat_forget, alpha=u_forget)
         for param, grad in zip(params, views_like(params, combined), strict=True):
             param.grad = grad.to(param.dtype)
 

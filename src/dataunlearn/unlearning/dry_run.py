@@ -11,6 +11,7 @@ from dataunlearn.training.engine import GradientEngine, trainable
 from dataunlearn.training.two_gradients import PassCounts
 from dataunlearn.unlearning.config import Unlearning
 from dataunlearn.unlearning.job import Job
+from dataunlearn.unlearning.preparing import prepared
 
 MIB = 2**20
 # Weights, two gradient buffers, the combined gradient and the optimizer's two moments, as float32.
@@ -36,7 +37,7 @@ def describe_plan(job: Job) -> str:
         "keep": f"{len(job.split.keep)} images, {job.sources.keep}",
         "objective": f"{config.objective}",
         "combination": f"{job.combination}",
-        "timesteps": f"{config.timesteps}",
+        "timesteps": f"{config.noise_levels}",
         "steps": f"{training.steps} of {training.batch_pairs} pairs = {counts.rows} rows",
         "micro-batch": f"{training.micro_batch_rows} rows at most",
         "passes": f"{counts.forward_rows} rows forward and {counts.backward_rows} backward a step",
@@ -73,6 +74,7 @@ def _seconds_of_measuring(job: Job) -> float:
 
 def _try_first_step(job: Job) -> tuple[PassCounts, float, float]:
     """Passes, seconds and bytes of one step's gradients, by taking them twice."""
+    job = prepared(job, shown=False)
     model, forgetting = job.model, job.phases()[0]
     rows = forgetting.rows(model.process, 1)  # the first step asks the frozen model nothing
     engine = GradientEngine(job.training.micro_batch_rows, precision=job.training.precision)

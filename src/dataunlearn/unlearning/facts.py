@@ -96,7 +96,7 @@ class RunFacts:
                 "keep_towards": "predictions" if config.keeps_predictions else "data",
                 "batch_pairs": job.training.batch_pairs,
                 "learning_rate": job.training.learning_rate,
-                "timesteps": str(config.timesteps),
+                "timesteps": str(config.noise_levels),
                 "seed": config.seed,
             },
             "settings": job.settings | {"training": describe(job.training)},

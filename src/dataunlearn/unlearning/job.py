@@ -20,7 +20,8 @@ from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.models.base import set_guidance
 from dataunlearn.models.latents import TextSpace
 from dataunlearn.models.lora import add_lora, network_of
-from dataunlearn.objectives import NaiveDeletion
+from dataunlearn.objectives import NaiveDeletion, Objective
+from dataunlearn.recognition.levels import Levels
 from dataunlearn.runtime.run_folder import describe
 from dataunlearn.timesteps import TimestepPolicy, Uniform
 from dataunlearn.training.config import Training
@@ -65,6 +66,9 @@ class Job:
         training: The loop's numbers.
         combination: The rule, with the data's counts filled in.
         reference: A model that never saw the forget images, or None.
+        levels: What the model is predicted to lose on the different forget images had it never
+            seen them; None until measured.
+        prepared: The objective with what it found out about this run; None until then.
     """
 
     config: Settings
@@ -77,6 +81,13 @@ class Job:
     training: Training
     combination: Combination
     reference: Reference | None = None
+    levels: Levels | None = None
+    prepared: Objective | None = None
+
+    @property
+    def objective(self) -> Objective:
+        """What makes rows of pairs: prepared, if that was done."""
+        return self.prepared or self.config.objective
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -106,7 +117,9 @@ class Job:
 
     def keep_sampler(self, images: ImageSet) -> PairSampler:
         """Further pictures to keep, drawn as the job's own are."""
-        return PairSampler(images, None, self.model.process, **self._draws(self.config.timesteps))
+        return PairSampler(
+            images, None, self.model.process, **self._draws(self.config.noise_levels)
+        )
 
     def _draws(self, timesteps: TimestepPolicy) -> dict[str, Any]:
         """How a sampler draws its pairs."""
@@ -131,12 +144,12 @@ class Job:
         """
         keeps = self.config.keeps_predictions
         own = StepPart(
-            self.sampler(self.config.timesteps), self.config.objective, keep_predictions=keeps
+            self.sampler(self.config.noise_levels), self.objective, keep_predictions=keeps
         )
         forgetting = Phase(_parts(own, extra_parts, keeps), self.combination)
         if not self.config.stop.settles:
             return [forgetting]
-        on_data = self._keep_alone(self.config.timesteps, extra_parts, predictions=False)
+        on_data = self._keep_alone(self.config.noise_levels, extra_parts, predictions=False)
         if not keeps:
             return [forgetting, on_data]
         return [forgetting, self._keep_alone(Uniform(), extra_parts, predictions=True), on_data]

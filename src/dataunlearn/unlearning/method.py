@@ -9,7 +9,7 @@ from dataunlearn.combine import DEFAULT_RATIO, Combination, NormFix
 from dataunlearn.models.lora import Lora
 from dataunlearn.objectives import SISS, Objective
 from dataunlearn.runtime.checks import require
-from dataunlearn.timesteps import Above, TimestepPolicy
+from dataunlearn.timesteps import TimestepPolicy
 
 WARMUP_DIVISOR = 4
 Strength = Literal["gentle", "default", "strong"]
@@ -45,24 +45,30 @@ def default_learning_rate(num_parameters: int) -> float:
 
 @dataclass(frozen=True)
 class StopRule:
-    """Stop forgetting once the model no longer restores the forget images.
+    """Stop forgetting once it is done.
 
-    Ascending further would only harm the rest. What happens then is up to ``then``: "settle" spends
-    the remaining steps on the keep images alone, with the rate falling to 0, which mends what the
-    ascent broke; "end" ends the run. The looks go on while the model settles: should an image come
-    back, the model forgets again, and then settles towards the keep images themselves.
+    Going on would only harm the rest. What happens then is up to ``then``: "settle" spends the
+    remaining steps on the keep images alone, with the rate falling to 0, which mends what
+    forgetting broke; "end" ends the run. The looks go on while the model settles: should an image
+    come back, the model forgets again, and then settles towards the keep images themselves.
 
     Args:
         every_steps: Steps between looks, three times that while settling; 0 never looks.
         then: "settle" or "end".
+        once: "level": what the model loses on every forget image has come near the level that a
+            model which never saw it is predicted to have; "restored": the model no longer restores
+            them. None takes "level" for methods that aim at it, else "restored".
+        arrived_from: Share of its level at which an image counts as arrived.
         regeneration_below: Share of regenerations at which the images count as forgotten.
-        timestep: Noise level of the look; None for 45 % of the noise, a little below the half that
-            the verdict is about.
+        timestep: Noise level of the look at regenerations; None for 45 % of the noise, a little
+            below the half that the verdict is about.
         copies: Tries per look.
     """
 
     every_steps: int = 10
     then: Literal["settle", "end"] = "settle"
+    once: Literal["level", "restored"] | None = None
+    arrived_from: float = 0.85
     regeneration_below: float = 0.0
     timestep: int | None = None
     copies: int = 16
@@ -70,6 +76,7 @@ class StopRule:
     def __post_init__(self) -> None:
         """Check ranges."""
         require(self.every_steps >= 0, "every_steps must be at least 0")
+        require(0 < self.arrived_from <= 1, "arrived_from must lie in (0, 1]")
         require(0 <= self.regeneration_below < 1, "regeneration_below must lie in [0, 1)")
         require(self.copies >= 1, "copies must be at least 1")
 
@@ -118,12 +125,12 @@ class Method:
         learning_rate: None takes one that fits the model's size, 20 times as high for an adapter.
         batch_pairs: Keep/forget pairs per step.
         timesteps: Noise levels to train on: ``Above`` a share of them, ``Uniform``, ``Last``, or
-            ``Window`` with lo and hi.
+            ``Window`` with lo and hi; None takes those that the method works best on.
         keep_towards: What the keep side is regressed on: "data" is the method as published,
             "predictions" is what the model predicted for the same noisy pictures before the run,
             which keeps more of it with few steps and few keep images, and costs a forward pass
-            more per row and a copy of the model. None takes predictions where the method's own
-            rule scales the forget gradient (SISS and its ablations), else data.
+            more per row and a copy of the model. None takes predictions for Counterfactual, SISS
+            and its ablations, else data.
         stop: When to stop forgetting, and what to do with the steps that are left.
         budget: End the run at this much harm to the keep images; None for no such limit.
         warmup_steps: Steps of linear warm-up; None takes a quarter of the steps.
@@ -139,7 +146,7 @@ class Method:
     steps: int | None = None
     learning_rate: float | None = None
     batch_pairs: int = 24
-    timesteps: TimestepPolicy = field(default_factory=Above)
+    timesteps: TimestepPolicy | None = None
     keep_towards: Literal["data", "predictions"] | None = None
     stop: StopRule = field(default_factory=StopRule)
     budget: QualityBudget | None = None
@@ -159,8 +166,20 @@ class Method:
     def keeps_predictions(self) -> bool:
         """Whether the keep side is regressed on the model's own earlier predictions."""
         if self.keep_towards is None:
-            return isinstance(self.objective.default_combination, NormFix)
+            return self.objective.keeps_predictions
         return self.keep_towards == "predictions"
+
+    @property
+    def noise_levels(self) -> TimestepPolicy:
+        """Which noise levels steps train on: the given ones, or the objective's own."""
+        return self.objective.default_timesteps if self.timesteps is None else self.timesteps
+
+    @property
+    def stops_at_level(self) -> bool:
+        """Whether forgetting ends once the images are at their levels."""
+        if self.stop.once is None:
+            return self.objective.arrives
+        return self.stop.once == "level"
 
     @property
     def num_steps(self) -> int:

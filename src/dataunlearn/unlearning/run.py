@@ -24,6 +24,7 @@ from dataunlearn.unlearning.config import without_run_place
 from dataunlearn.unlearning.facts import Course, RunFacts, Timing, write_facts
 from dataunlearn.unlearning.job import Job
 from dataunlearn.unlearning.measuring import Measurement, measure
+from dataunlearn.unlearning.preparing import prepared
 from dataunlearn.unlearning.quick_look import require_memorised
 from dataunlearn.unlearning.stopping import budget_callback, stop_callback
 
@@ -196,6 +197,7 @@ def make_trainer(
         stop: The stop rule's look; None looks whether the forget images are restored.
         shown: Whether to draw progress.
     """
+    job = prepared(job, shown=shown)
     callbacks = [stop or stop_callback(job)]
     if job.config.budget is not None:
         callbacks.append(budget_callback(job, job.config.budget))

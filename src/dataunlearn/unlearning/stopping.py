@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from dataunlearn.metrics.membership import denoising_losses
 from dataunlearn.metrics.regeneration import quarter_timesteps, regenerate
+from dataunlearn.models import DiffusionModel
 from dataunlearn.models.sampling import Drawing
 from dataunlearn.runtime.seeding import mix_seed, random_stream
 from dataunlearn.runtime.streams import BUDGET_STREAM
 from dataunlearn.training.trainer import Callback, Trainer
 from dataunlearn.unlearning.job import Job
 from dataunlearn.unlearning.method import QualityBudget, StopRule
+from dataunlearn.unlearning.preparing import forget_pictures, job_witness
 
 SETTLED_LOOKS_ARE_RARER = 3
+# While settling an image counts as arrived down to this share of where it counted before.
+STILL_ARRIVED = 0.85
+# An image's level matters at noise levels where at least this much of it is recognised.
+LEAST_RECOGNITION = 0.3
+LOOK_DRAWS = 2
 
 
 def stop_callback(job: Job) -> Callback:
+    """A callback that stops forgetting once it is done, as the job's stop rule has it."""
+    return level_callback(job) if job.config.stops_at_level else restored_callback(job)
+
+
+def restored_callback(job: Job) -> Callback:
     """A callback that stops forgetting once the forget images are no longer restored."""
     rule: StopRule = job.config.stop
     timestep = job.model.process.num_train_timesteps * 45 // 100
@@ -41,6 +54,47 @@ def stop_callback(job: Job) -> Callback:
         return found.share <= rule.regeneration_below
 
     return look_callback(rule, forgotten)
+
+
+def level_callback(job: Job) -> Callback:
+    """A callback that stops forgetting once every forget image is near its level.
+
+    What the model loses on an image is compared with its level at the noise levels where it was
+    recognised, with the noise that the level was measured with.
+    """
+    rule = job.config.stop
+
+    def forgotten(trainer: Trainer, steps_done: int) -> bool:
+        ratio = level_ratios(job, trainer.model)  # (K,)
+        done = trainer.settled_after is not None
+        bound = rule.arrived_from * (STILL_ARRIVED if done else 1)
+        trainer.arrived = (ratio >= bound).tolist()
+        trainer.record["of_level"] = float(ratio.log().mean().exp())
+        trainer.record["arrived"] = sum(trainer.arrived)
+        return all(trainer.arrived)
+
+    return look_callback(rule, forgotten)
+
+
+def level_ratios(job: Job, model: DiffusionModel) -> Tensor:
+    """What the model loses on each forget image over its level, ``(K,)`` float64.
+
+    The geometric mean over the noise levels at which the image was recognised; 1 where it was at
+    none, since there is nothing to forget.
+    """
+    levels = job.levels
+    assert levels is not None
+    forget = forget_pictures(job)
+    witness = replace(job_witness(model, len(forget), job.config.seed), num_draws=LOOK_DRAWS)
+    known = levels.recognition >= LEAST_RECOGNITION  # (K, T)
+    columns = known.any(0).nonzero().flatten()
+    if not len(columns):
+        return torch.ones(len(forget), dtype=torch.float64)
+    timesteps = [levels.timesteps[column] for column in columns.tolist()]
+    losses = witness.mean_losses(forget, timesteps).mean(2)
+    level = levels.level[:, columns, :LOOK_DRAWS].mean(2)
+    logs = torch.where(known[:, columns], (losses / level).log(), 0.0).sum(1)
+    return (logs / known.sum(1).clamp(min=1)).exp()
 
 
 def look_callback(rule: StopRule, forgotten: Callable[[Trainer, int], bool]) -> Callback:

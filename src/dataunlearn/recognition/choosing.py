@@ -1,0 +1,136 @@
+"""Through which views a model is asked about an image so that it does not recognise it.
+
+Views are chosen for each image: one that resembles the image is recognised (a mirrored picture of a
+symmetric thing is that picture), and one that turns pictures into what the model has never seen
+answers badly whatever it is asked. The first is told by the distance between the image and its
+view, the second by what the view costs on pictures to keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from dataunlearn.recognition.witness import Pictures, Witness
+from dataunlearn.views import (
+    Shape,
+    Views,
+    channel_permutations,
+    plain_views,
+    products,
+    turns_and_flips,
+)
+
+# A view is unfamiliar from this distance to the image, as a share of the image's median distance to
+# pictures to keep: measured on emoji and a T-shirt, docs/results/never_seen.md.
+LEAST_DISTANCE = 0.6
+# Of those, the ones nearly as far away as the farthest one.
+NEARLY_AS_FAR = 0.85
+# A view is affordable up to this factor in the loss of pictures to keep.
+MOST_COST = 2.0
+MOST_VIEWS = 4
+FALLBACK_VIEWS = 2
+COST_SHARES = (0.2, 0.3, 0.4)
+COST_PICTURES, COST_DRAWS = 12, 1
+# Turns and flips that channel permutations are combined with, the cheapest ones.
+COMBINED_TURNS = 3
+
+
+def choose_views(
+    witness: Witness, forget: Pictures, keep: Pictures, *, latent: bool
+) -> tuple[Views, tuple[tuple[int, ...], ...], Tensor]:
+    """The views through which each image is asked about.
+
+    First the affordable turns and flips that are far enough from the image, of these the ones
+    nearly as far as the farthest, of these the cheapest four. Where none is far enough, channel
+    permutations and their products with turns and flips in the same way, where samples are pixels.
+    Where still none is, the two farthest affordable ones, and the image counts as familiar.
+
+    Returns:
+        The views that some image was given, for each image their positions, and whether they are
+        unfamiliar ``(K,)``.
+    """
+    shape = _shape(forget)
+    scale = median_distance(forget, keep)
+    turns = turns_and_flips(shape)
+    costs = view_costs(witness, keep, turns)
+    found = [_pick(turns, costs, row) for row in distances(forget, turns, scale)]
+    offered = dict(turns)
+    if any(pick is None for pick in found):
+        others = {} if latent else _further_views(shape, turns, costs)
+        costs |= view_costs(witness, keep, others)
+        offered |= others
+        further = distances(forget, offered, scale)
+        found = [
+            pick or _pick(offered, costs, row) for pick, row in zip(found, further, strict=True)
+        ]
+    unfamiliar = torch.tensor([pick is not None for pick in found])
+    last = distances(forget, offered, scale)
+    picks = [
+        _farthest(offered, costs, row) if pick is None else pick
+        for pick, row in zip(found, last, strict=True)
+    ]
+    used = [name for name in offered if any(name in pick for pick in picks)]
+    positions = tuple(tuple(used.index(name) for name in pick) for pick in picks)
+    return {name: offered[name] for name in used}, positions, unfamiliar
+
+
+def _shape(pictures: Pictures) -> Shape:
+    channels, height, width = pictures.clean.shape[1:]
+    return channels, height, width
+
+
+def _further_views(shape: Shape, turns: Views, costs: Mapping[str, float]) -> Views:
+    """What is tried where turns and flips resemble the image: colours, products, the others."""
+    cheap = sorted(turns, key=costs.__getitem__)[:COMBINED_TURNS]
+    combined = products({name: turns[name] for name in cheap}, channel_permutations(shape))
+    plain = {name: view for name, view in plain_views(shape).items() if name not in turns}
+    return plain | combined
+
+
+def _pick(views: Views, costs: Mapping[str, float], away: Mapping[str, float]) -> list[str] | None:
+    """Names of the cheapest unfamiliar views, None where there are none."""
+    far = [n for n in views if costs[n] <= MOST_COST and away[n] >= LEAST_DISTANCE]
+    if not far:
+        return None
+    bound = NEARLY_AS_FAR * max(away[name] for name in far)
+    return sorted((n for n in far if away[n] >= bound), key=costs.__getitem__)[:MOST_VIEWS]
+
+
+def _farthest(views: Views, costs: Mapping[str, float], away: Mapping[str, float]) -> list[str]:
+    """Names of the farthest affordable views; of the cheapest ones where none is affordable."""
+    affordable = [name for name in views if costs[name] <= MOST_COST]
+    affordable = affordable or sorted(views, key=costs.__getitem__)[:FALLBACK_VIEWS]
+    return sorted(affordable, key=lambda name: -away[name])[:FALLBACK_VIEWS]
+
+
+def median_distance(forget: Pictures, keep: Pictures) -> Tensor:
+    """Each image's median Euclidean distance to pictures to keep, ``(K,)``."""
+    apart = torch.cdist(forget.clean.flatten(1).float(), keep.clean.flatten(1).float())
+    return apart.median(dim=1).values.cpu()
+
+
+def distances(forget: Pictures, views: Views, scale: Tensor) -> list[dict[str, float]]:
+    """For each image how far each view is from it, as a share of ``scale (K,)``."""
+    apart = {
+        name: (view(forget.clean) - forget.clean).flatten(1).norm(dim=1).cpu() / scale
+        for name, view in views.items()
+    }
+    return [{name: float(apart[name][row]) for name in views} for row in range(len(forget))]
+
+
+def view_costs(witness: Witness, keep: Pictures, views: Views) -> dict[str, float]:
+    """By which factor each view raises the model's loss on pictures to keep."""
+    few = keep.take(slice(COST_PICTURES))
+    witness = replace(witness, num_draws=COST_DRAWS)
+    timesteps = witness.process.timesteps_at(COST_SHARES)
+    plain = witness.mean_losses(few, timesteps).mean((0, 2))  # (T,)
+    return {
+        name: float(
+            (witness.mean_losses(few, timesteps, view).mean((0, 2)) / plain).log().mean().exp()
+        )
+        for name, view in views.items()
+    }
