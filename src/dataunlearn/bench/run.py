@@ -17,7 +17,7 @@ import torch
 from dataunlearn.bench.config import Benchmark, Cell, baselines, cells, reference_settings
 from dataunlearn.bench.prompts import check_prompt_settings, keep_results, prompt_settings
 from dataunlearn.bench.table import publish, results_file
-from dataunlearn.runtime.exit_codes import NOT_FORGOTTEN
+from dataunlearn.runtime.exit_codes import UNLEARNED
 from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.progress import progress_bar
 from dataunlearn.runtime.run_folder import FINISHED_FILE, claim_run_dir, describe
@@ -130,7 +130,7 @@ def run_cell(benchmark: Benchmark, cell: Cell, environment: dict[str, str] | Non
         settings = {"evaluation": LITTLE_EVALUATION, **cell.settings, "out": str(run)}
         config = cell.folder / "unlearn.yaml"
         write_atomically(config, json.dumps(settings, indent=1).encode())  # JSON is YAML
-        _run(["unlearn", "--config", str(config)], environment, may_return=(0, NOT_FORGOTTEN))
+        _run(["unlearn", "--config", str(config)], environment, may_return=UNLEARNED)
     images = {key: cell.settings[key] for key in ("forget", "keep")}
     measured = _evaluate(benchmark, str(run / "model"), cell.folder / "measured", **images)
     _run(measured, environment)
@@ -144,7 +144,7 @@ def run_prompt_cell(
         config = cell.folder / "unlearn.yaml"
         write_atomically(config, json.dumps(prompt_settings(cell), indent=1).encode())
         command = ["unlearn-prompts", "--config", str(config)]
-        _run(command, environment, may_return=(0, NOT_FORGOTTEN))
+        _run(command, environment, may_return=UNLEARNED)
     keep_results(benchmark, cell)
 
 

@@ -25,7 +25,7 @@ def say(text: str) -> None:
 
 
 def run_unlearning(config: Unlearning, *, overwrite: bool = False, dry_run: bool = False) -> int:
-    """Run a complete configuration; 0 if the images are forgotten, 4 if not."""
+    """Run a complete configuration; see :mod:`dataunlearn.runtime.exit_codes` for what it says."""
     from dataunlearn.runtime.run_folder import check_run_dir
     from dataunlearn.unlearning.dry_run import describe_plan
     from dataunlearn.unlearning.job import prepare
@@ -45,10 +45,10 @@ def run_unlearning(config: Unlearning, *, overwrite: bool = False, dry_run: bool
     if result is None:
         return 0
     say(result.facts["verdict"]["text"])
-    if not result.forgotten:
+    if result.exit_code == NOT_FORGOTTEN:
         say("To push harder: --strength strong, or more --steps.")
     say(f"New model: {config.out / 'model'}\nReport:    {config.out / 'report.html'}")
-    return 0 if result.forgotten else NOT_FORGOTTEN
+    return result.exit_code
 
 
 def demo(

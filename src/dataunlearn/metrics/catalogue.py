@@ -12,6 +12,7 @@ from dataunlearn.metrics.likelihood import NegativeLogLikelihood
 from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.membership import Membership
 from dataunlearn.metrics.memorised import MemorisedFraction
+from dataunlearn.metrics.never_seen import NeverSeen
 from dataunlearn.metrics.regeneration import RegenerationShare
 from dataunlearn.metrics.similarity import CopySimilarity
 from dataunlearn.metrics.text_noise import TextNoise
@@ -26,6 +27,7 @@ MEASURES: Mapping[str, type[Measure]] = {
     "reference_kid": ReferenceKID,
     "inception_score": InceptionScore,
     "membership": Membership,
+    "never_seen": NeverSeen,
     "memorised": MemorisedFraction,
     "text_noise": TextNoise,
     "clip_iqa": ClipIQA,

@@ -26,7 +26,7 @@ from dataunlearn.views import (
 
 # A view is unfamiliar from this distance to the image, as a share of the image's median distance to
 # pictures to keep: measured on emoji and a T-shirt, docs/results/never_seen.md.
-LEAST_DISTANCE = 0.6
+LEAST_DISTANCE = 0.5
 # Of those, the ones nearly as far away as the farthest one.
 NEARLY_AS_FAR = 0.85
 # A view is affordable up to this factor in the loss of pictures to keep.

@@ -69,6 +69,36 @@ def regeneration_curve(curves: Sequence[Curve]) -> bytes | None:
     return png(figure)
 
 
+def level_curve(curves: Sequence[Curve], band: Sequence[float] | None) -> bytes | None:
+    """Loss on the forgotten pictures over that of a model that never saw them, by noise step.
+
+    Args:
+        curves: Their ``shares`` are the ratios.
+        band: Ratios between which a model counts as one that never saw them; None draws none.
+    """
+    drawn = [curve for curve in curves if curve.shares]
+    if not drawn:
+        return None
+    figure, axes = figure_and_axes(7.2, 3.4)
+    if band is not None:
+        axes.axhspan(*band, color=AFTER, alpha=0.10, linewidth=0)
+    axes.axhline(1, color=INK, linewidth=0.8)
+    for curve in drawn:
+        steps = sorted(curve.shares)
+        y = np.array([curve.shares[t] for t in steps])
+        bounds = np.array([curve.intervals.get(t, (curve.shares[t],) * 2) for t in steps])
+        errors = np.clip([y - bounds[:, 0], bounds[:, 1] - y], 0, None)  # (2, S)
+        drawing = axes.errorbar(steps, y, yerr=errors, color=curve.colour, capsize=3, elinewidth=1)
+        drawing.lines[0].set(label=curve.label, marker="o", markersize=5, linewidth=1.8)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_formatter(lambda value, _: "")
+    axes.set_xlabel("noise step (higher: less of the picture is left)")
+    axes.set_ylabel("loss over expected")
+    legend(axes)
+    return png(figure)
+
+
 def class_histogram(before: Sequence[float] | None, after: Sequence[float] | None) -> bytes | None:
     """How many samples fall into each class, before and after."""
     pairs = [("before", BEFORE, before), ("after", AFTER, after)]

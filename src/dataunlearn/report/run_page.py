@@ -7,7 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -244,15 +244,31 @@ def _starts(run: Run) -> list[Start]:
 
 
 def _curves(report: Mapping[str, Any]) -> list[plots.Curve]:
-    reference = report.get("reference") or {}
-    sides = [
-        ("before", plots.BEFORE, report["before"]),
-        ("after", plots.AFTER, report["after"]),
+    before, after, reference = _sides(report)
+    styles = [
+        ("before", plots.BEFORE, before),
+        ("after", plots.AFTER, after),
         (str(reference.get("label", "reference")), plots.REFERENCE, reference),
     ]
-    return [
-        plots.Curve(label, colour, _shares(side), _intervals(side)) for label, colour, side in sides
-    ]
+    return [plots.Curve(label, colour, _shares(s), _intervals(s)) for label, colour, s in styles]
+
+
+def _sides(report: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """What was measured before, after, and of the reference, which may be nothing."""
+    return report["before"], report["after"], report.get("reference") or {}
+
+
+def _level_curves(report: Mapping[str, Any]) -> list[plots.Curve]:
+    """Losses over levels of the models that they were measured of."""
+    found = []
+    for curve, side in zip(_curves(report), _sides(report), strict=True):
+        numbers = side.get("over_level") or {}
+        steps = numbers.get("timesteps") or []
+        ratios = dict(zip(steps, numbers.get("mean") or [], strict=False))
+        bounds = dict(zip(steps, numbers.get("intervals") or [], strict=False))
+        known = {t: ratio for t, ratio in ratios.items() if _known(ratio) and ratio > 0}
+        found.append(replace(curve, shares=known, intervals=bounds))
+    return found
 
 
 def _intervals(side: Mapping[str, Any]) -> dict[int, tuple[float, float]]:
@@ -270,6 +286,7 @@ def _figures(run: Run) -> dict[str, Picture]:
     report = run.report
     drawn = {
         "regeneration": plots.regeneration_curve(_curves(report)),
+        "level": plots.level_curve(_level_curves(report), report["verdict"].get("level_band")),
         "classes": plots.class_histogram(
             report["before"].get("class_histogram"), report["after"].get("class_histogram")
         ),

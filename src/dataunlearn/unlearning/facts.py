@@ -20,9 +20,9 @@ from dataunlearn.runtime.files import file_hash, save_arrays, write_atomically
 from dataunlearn.runtime.machine import machine, peak_memory, versions
 from dataunlearn.runtime.run_folder import describe
 from dataunlearn.unlearning.job import Job
-from dataunlearn.unlearning.measuring import Measurement, QualityChange, compare_quality
+from dataunlearn.unlearning.judging import Judgement
+from dataunlearn.unlearning.measuring import Measurement
 
-FORGOTTEN_BELOW = 0.05
 NUM_SHOWN_SAMPLES = 64
 NUM_SHOWN_REGENERATIONS = 16
 
@@ -70,17 +70,17 @@ class RunFacts:
     hash_before: str
     hash_after: str
     course: Course
+    judgement: Judgement
     reference: dict[str, Any] | None = None
 
     @cached_property
     def content(self) -> dict[str, Any]:
         """The content of ``report.json``, as of the first time that it is asked for."""
-        job, config = self.job, self.job.config
-        change = compare_quality(self.before, self.after)
+        job, config, judgement = self.job, self.job.config, self.judgement
         return {
             "schema": 1,
             "title": title(job),
-            "verdict": verdict(job, self.before, self.after, change),
+            "verdict": judgement.verdict.as_json(),
             "seconds": self.timing.earlier_seconds + time.perf_counter() - self.timing.started,
             "unlearn_seconds": self.timing.unlearn_seconds,
             "measure_seconds": self.timing.measure_seconds,
@@ -109,10 +109,13 @@ class RunFacts:
                 "after": {"path": "model", "sha256": self.hash_after},
             },
             "threshold": job.threshold,
-            "before": self.before.numbers,
-            "after": self.after.numbers,
-            "reference": self.reference,
-            "quality_change": describe(change),
+            "recognition": recognition_facts(job),
+            "before": self.before.numbers | judgement.over_level_numbers("before"),
+            "after": self.after.numbers | judgement.over_level_numbers("after"),
+            "reference": None
+            if self.reference is None
+            else self.reference | judgement.over_level_numbers("reference"),
+            "quality_change": judgement.quality_numbers(),
         }
 
     def images(self) -> dict[str, NDArray[np.uint8]]:
@@ -152,6 +155,21 @@ def forget_facts(job: Job) -> dict[str, Any]:
     }
 
 
+def recognition_facts(job: Job) -> dict[str, Any]:
+    """How far the model knew each different forget image, and through which views it was asked."""
+    levels = job.levels
+    assert levels is not None
+    return {
+        "timesteps": list(levels.timesteps),
+        "before": levels.before.mean(2).tolist(),
+        "level": levels.level.mean(2).tolist(),
+        "recognition": levels.recognition.tolist(),
+        "views": levels.names,
+        "unfamiliar": levels.unfamiliar.tolist(),
+        "asked_without_prompt": levels.asks_other,
+    }
+
+
 def title(job: Job) -> str:
     """A line that says what was done."""
     names = Counter(short_name(job.split.forget.name(i)) for i in range(len(job.split.forget)))
@@ -163,52 +181,3 @@ def short_name(name: str) -> str:
     """What to call a picture: its file's name without suffix, of an archive its place there too."""
     file = Path(name)
     return file.name if ":" in file.name or "[" in file.name else file.stem
-
-
-def verdict(
-    job: Job, before: Measurement, after: Measurement, change: QualityChange | None
-) -> dict[str, Any]:
-    """Whether the images are forgotten and quality kept.
-
-    Forgotten: from half of the noise and above at most 5 % of the tries come back, and no sample is
-    a copy. Quality kept: see :class:`QualityChange`; None where it was not measured.
-    """
-    middle = job.model.process.num_train_timesteps // 2
-    upper = [r.share for r in after.regenerations if r.timestep >= middle]
-    shares = upper or [r.share for r in after.regenerations]
-    forgotten = max(shares, default=0.0) <= FORGOTTEN_BELOW and not bool(after.copies.any())
-    kept = None if change is None else change.kept
-    worst = max(shares, default=0.0)
-    how_often = "in none of the tries"
-    if worst:
-        how_often = f"in {'all' if worst == 1 else f'up to {worst:.0%}'} of the tries"
-    text = (
-        f"The model {'no longer reproduces' if forgotten else 'still reproduces'} what it had to "
-        f"forget: from half of the noise or more it restores it {how_often}"
-    )
-    if len(after.samples):
-        copies = int(after.copies.sum())
-        text += f", and {copies} of {len(after.samples)} fresh samples are copies"
-    if change is not None:
-        text += f". Its other pictures are {quality_words(change)}"
-    return {
-        "forgotten": forgotten,
-        "quality_kept": kept,
-        "quality_worse": None if change is None else change.worse,
-        "text": text + ".",
-    }
-
-
-def quality_words(change: QualityChange) -> str:
-    """How the other pictures compare with before, with the numbers behind it."""
-    low, high = change.score_ratio_interval
-    numbers = (
-        f"Inception Score {change.score_ratio:.1%} of before, between {low:.1%} and {high:.1%}; "
-        f"{abs(100 * change.broken_increase):.1f} points "
-        f"{'more' if change.broken_increase > 0 else 'fewer'} broken pictures"
-    )
-    if change.kept:
-        return f"as good as before ({numbers})"
-    if change.worse:
-        return f"worse than before ({numbers})"
-    return f"not shown to be as good as before ({numbers})"

@@ -195,3 +195,13 @@ def compare_quality(before: Measurement, after: Measurement) -> QualityChange | 
         paired_bootstrap(ratio, old, new),
         after.digits.broken_share - before.digits.broken_share,
     )
+
+
+def quality_words(change: QualityChange) -> str:
+    """How digits compare with before, in numbers."""
+    low, high = change.score_ratio_interval
+    return (
+        f"Inception Score {change.score_ratio:.1%} of before, between {low:.1%} and {high:.1%}, "
+        f"and {abs(100 * change.broken_increase):.1f} points "
+        f"{'more' if change.broken_increase > 0 else 'fewer'} broken pictures"
+    )

@@ -68,7 +68,7 @@ class StopRule:
     every_steps: int = 10
     then: Literal["settle", "end"] = "settle"
     once: Literal["level", "restored"] | None = None
-    arrived_from: float = 0.85
+    arrived_from: float = 0.65
     regeneration_below: float = 0.0
     timestep: int | None = None
     copies: int = 16

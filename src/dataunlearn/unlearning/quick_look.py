@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dataunlearn.metrics.pixel_distance import known_distances, pixel_distances
+from dataunlearn.metrics.pixel_distance import distinct_indices, known_distances, pixel_distances
 from dataunlearn.metrics.regeneration import RESTORED_SHARE, regenerate
 from dataunlearn.models.sampling import Drawing
 from dataunlearn.runtime.progress import Say
@@ -14,6 +14,9 @@ from dataunlearn.runtime.seeding import random_stream
 from dataunlearn.unlearning.job import Job
 
 QUICK_LOOK_COPIES, CALIBRATION_IMAGES = 16, 1000
+# A loss on the forget images below this share of an unseen picture's says that they are recognised.
+RECOGNISED_BELOW = 0.6
+SHOWN_NAMES = 5
 
 
 class NotMemorisedError(ValueError):
@@ -56,27 +59,68 @@ def quick_look(job: Job) -> QuickLook:
     return QuickLook(found.share, float((found.distances < own).float().mean()))
 
 
+def loss_of_unseen(job: Job) -> float:
+    """What the model loses on the forget images over what it would had it never seen them.
+
+    The smallest geometric mean over images at any noise level, at most about 1; images that a model
+    has seen once or never are near 1.
+    """
+    levels = job.levels
+    assert levels is not None
+    ratios = (levels.before.mean(2) / levels.level.mean(2)).log().mean(0).exp()
+    return float(ratios.min())
+
+
 def require_memorised(job: Job, say: Say) -> None:
     """Stop where there is nothing to forget, unless forced; say so where it is not certain.
 
     Raises:
-        NotMemorisedError: If no try comes near a forget image.
+        NotMemorisedError: If no try comes near a forget image, and the model does not recognise
+            them by its loss either.
     """
-    look = quick_look(job)
+    look, ratio = quick_look(job), loss_of_unseen(job)
+    loss = f"its loss on them is down to {ratio:.0%} of that of a model that never saw them"
+    say_unfamiliar(job, say)
     if look.copies >= RESTORED_SHARE:
-        say(f"The model restores the forget images in {look.copies:.0%} of a quick look's tries.")
+        say(
+            f"The model restores the forget images in {look.copies:.0%} of a quick look's tries; "
+            f"{loss}."
+        )
         return
     if look.near > 0:
         say(
             f"In {look.near:.0%} of a quick look's tries the model comes near the forget images, "
-            f"in {look.copies:.0%} as near as what it knows by heart: there may be little to "
-            "unlearn. dataunlearn audit looks harder."
+            f"in {look.copies:.0%} as near as what it knows by heart, and {loss}: there may be "
+            "little to unlearn. dataunlearn audit looks harder."
         )
+        return
+    if ratio < RECOGNISED_BELOW:
+        say(f"The model does not restore the forget images, but it recognises them: {loss}.")
         return
     message = (
         f"in {QUICK_LOOK_COPIES} tries the model did not restore a forget image from half of the "
-        "noise: it does not seem to know the image(s) by heart, so there may be nothing to unlearn"
+        f"noise, and {loss}: it does not seem to know the image(s) by heart, so there may be "
+        "nothing to unlearn"
     )
     if not job.config.force:
         raise NotMemorisedError(f"{message}; give --force to unlearn all the same")
     say(f"Going on although {message}.")
+
+
+def say_unfamiliar(job: Job, say: Say) -> None:
+    """Name the images that the model recognises however they are turned or recoloured."""
+    levels = job.levels
+    assert levels is not None
+    if bool(levels.unfamiliar.all()):
+        return
+    forget = job.split.forget
+    rows = distinct_indices(forget)
+    names = [
+        forget.name(row) for row, known in zip(rows, levels.unfamiliar, strict=True) if not known
+    ]
+    shown = ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
+    say(
+        f"{len(names)} of {len(rows)} forget images look the same to the model however they are "
+        f"turned or recoloured: {shown}. What it would say had it never seen them is less certain "
+        "for these."
+    )

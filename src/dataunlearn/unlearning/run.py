@@ -23,8 +23,9 @@ from dataunlearn.training.trainer import Callback, Trainer
 from dataunlearn.unlearning.config import without_run_place
 from dataunlearn.unlearning.facts import Course, RunFacts, Timing, write_facts
 from dataunlearn.unlearning.job import Job
+from dataunlearn.unlearning.judging import judge_run, losses_now, losses_of_reference
 from dataunlearn.unlearning.measuring import Measurement, measure
-from dataunlearn.unlearning.preparing import prepared
+from dataunlearn.unlearning.preparing import looked_at, prepared
 from dataunlearn.unlearning.quick_look import require_memorised
 from dataunlearn.unlearning.stopping import budget_callback, stop_callback
 
@@ -51,8 +52,13 @@ class UnlearnResult:
 
     @property
     def forgotten(self) -> bool:
-        """The report's verdict."""
+        """Whether the images are not known any more, as far as can be told."""
         return bool(self.facts["verdict"]["forgotten"])
+
+    @property
+    def exit_code(self) -> int:
+        """0 as if never seen and quality kept; 4 still known; 5 anything else."""
+        return int(self.facts["verdict"]["exit_code"])
 
 
 @contextmanager
@@ -115,10 +121,11 @@ def run_job(
     """
     timing = Timing()
     hash_before = hash_weights(job.model)
+    job = looked_at(job, shown=shown)
     before = reference = None
     if accelerator is None or accelerator.is_main_process:
         begin(job, out, overwrite, say)
-        before = _measured(job, "before", timing, shown)
+        before, losses = _measured(job, "before", timing, shown), losses_now(job)
         reference = measure_reference(job, shown)
     if accelerator is not None:
         accelerator.wait_for_everyone()
@@ -130,9 +137,10 @@ def run_job(
     if before is None:
         return None
     after = _measured(job, "after", timing, shown)
+    judgement = judge_run(job, (before, after), (losses, losses_now(job)), losses_of_reference(job))
     hashes = hash_before, hash_weights(job.model)
     course = Course(log, trainer.settled_after, trainer.went_back_to)
-    facts = RunFacts(job, before, after, timing, *hashes, course, reference)
+    facts = RunFacts(job, before, after, timing, *hashes, course, judgement, reference)
     if out is not None:
         save_model(job.model, out / "model", getattr(torch, job.config.save_dtype))
         write_facts(facts, out)

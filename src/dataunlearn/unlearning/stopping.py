@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dataunlearn.metrics.membership import denoising_losses
+from dataunlearn.metrics.never_seen import LEAST_RECOGNITION, different_pictures, witness_of
 from dataunlearn.metrics.regeneration import quarter_timesteps, regenerate
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.sampling import Drawing
@@ -17,13 +18,10 @@ from dataunlearn.runtime.streams import BUDGET_STREAM
 from dataunlearn.training.trainer import Callback, Trainer
 from dataunlearn.unlearning.job import Job
 from dataunlearn.unlearning.method import QualityBudget, StopRule
-from dataunlearn.unlearning.preparing import forget_pictures, job_witness
 
 SETTLED_LOOKS_ARE_RARER = 3
 # While settling an image counts as arrived down to this share of where it counted before.
 STILL_ARRIVED = 0.85
-# An image's level matters at noise levels where at least this much of it is recognised.
-LEAST_RECOGNITION = 0.3
 LOOK_DRAWS = 2
 
 
@@ -34,10 +32,15 @@ def stop_callback(job: Job) -> Callback:
 
 def restored_callback(job: Job) -> Callback:
     """A callback that stops forgetting once the forget images are no longer restored."""
+    return look_callback(job.config.stop, gone_look(job))
+
+
+def gone_look(job: Job) -> Callback:
+    """A look whether the forget images are no longer restored."""
     rule: StopRule = job.config.stop
     timestep = job.model.process.num_train_timesteps * 45 // 100
 
-    def forgotten(trainer: Trainer, steps_done: int) -> bool:
+    def gone(trainer: Trainer, steps_done: int) -> bool:
         found = regenerate(
             trainer.model,
             job.originals,
@@ -53,16 +56,16 @@ def restored_callback(job: Job) -> Callback:
         trainer.record["restored"] = found.share
         return found.share <= rule.regeneration_below
 
-    return look_callback(rule, forgotten)
+    return gone
 
 
 def level_callback(job: Job) -> Callback:
-    """A callback that stops forgetting once every forget image is near its level.
+    """A callback that stops forgetting once every forget image is near its level and not restored.
 
     What the model loses on an image is compared with its level at the noise levels where it was
     recognised, with the noise that the level was measured with.
     """
-    rule = job.config.stop
+    rule, gone = job.config.stop, gone_look(job)
 
     def forgotten(trainer: Trainer, steps_done: int) -> bool:
         ratio = level_ratios(job, trainer.model)  # (K,)
@@ -71,7 +74,7 @@ def level_callback(job: Job) -> Callback:
         trainer.arrived = (ratio >= bound).tolist()
         trainer.record["of_level"] = float(ratio.log().mean().exp())
         trainer.record["arrived"] = sum(trainer.arrived)
-        return all(trainer.arrived)
+        return all(trainer.arrived) and gone(trainer, steps_done)
 
     return look_callback(rule, forgotten)
 
@@ -84,15 +87,16 @@ def level_ratios(job: Job, model: DiffusionModel) -> Tensor:
     """
     levels = job.levels
     assert levels is not None
-    forget = forget_pictures(job)
-    witness = replace(job_witness(model, len(forget), job.config.seed), num_draws=LOOK_DRAWS)
+    forget = different_pictures(model, job.split.forget)
+    draws = min(LOOK_DRAWS, levels.level.shape[2])
+    witness = replace(witness_of(model, len(forget), job.config.seed), num_draws=draws)
     known = levels.recognition >= LEAST_RECOGNITION  # (K, T)
     columns = known.any(0).nonzero().flatten()
     if not len(columns):
         return torch.ones(len(forget), dtype=torch.float64)
     timesteps = [levels.timesteps[column] for column in columns.tolist()]
     losses = witness.mean_losses(forget, timesteps).mean(2)
-    level = levels.level[:, columns, :LOOK_DRAWS].mean(2)
+    level = levels.level[:, columns, :draws].mean(2)
     logs = torch.where(known[:, columns], (losses / level).log(), 0.0).sum(1)
     return (logs / known.sum(1).clamp(min=1)).exp()
 

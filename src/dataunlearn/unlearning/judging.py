@@ -1,0 +1,168 @@
+"""From a run's measurements to its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from dataunlearn.metrics.never_seen import OverLevel, losses_at_levels, over_level
+from dataunlearn.models import DiffusionModel
+from dataunlearn.runtime.run_folder import describe
+from dataunlearn.unlearning.job import Job
+from dataunlearn.unlearning.measuring import (
+    Measurement,
+    QualityChange,
+    compare_quality,
+    quality_words,
+)
+from dataunlearn.unlearning.quality import (
+    Finding,
+    KeepLosses,
+    LossRise,
+    Quality,
+    keep_losses,
+    loss_rise,
+)
+from dataunlearn.unlearning.sample_quality import SampleChange, sample_change
+from dataunlearn.unlearning.verdict import (
+    MemoryFinding,
+    Verdict,
+    against_level,
+    against_reference,
+    reproduction,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Losses:
+    """What one model loses, with the same noise as every other model of the run.
+
+    Attributes:
+        forget: On the different forget images, ``(K, T, J)``, where and how their levels were
+            measured.
+        keep: On some pictures to keep; None where that was not asked.
+    """
+
+    forget: Tensor
+    keep: KeepLosses | None = None
+
+
+def losses_now(job: Job) -> Losses:
+    """What the job's model loses as it is now."""
+    return Losses(forget_losses(job, job.model), keep_losses(job))
+
+
+def losses_of_reference(job: Job) -> Losses | None:
+    """What the job's reference loses on the forget images; None without a model."""
+    if job.reference is None or job.reference.model is None:
+        return None
+    return Losses(forget_losses(job, job.reference.model))
+
+
+def forget_losses(job: Job, model: DiffusionModel) -> Tensor:
+    """What a model loses on the job's different forget images."""
+    assert job.levels is not None
+    return losses_at_levels(model, job.split.forget, job.levels, job.config.seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """A run's verdict, and the numbers that it rests on.
+
+    Attributes:
+        verdict: The verdict.
+        over_level: Losses on the forget images over their levels, of "before", "after" and, where
+            there is one, "reference".
+        loss_rise: How much more the model loses on pictures to keep.
+        digits: How its digits changed, where they were judged.
+        samples: How its samples changed, or why they could not be compared.
+    """
+
+    verdict: Verdict
+    over_level: Mapping[str, OverLevel]
+    loss_rise: LossRise
+    digits: QualityChange | None
+    samples: SampleChange | str
+
+    def over_level_numbers(self, side: str) -> dict[str, Any]:
+        """One model's losses over levels as JSON values; empty where there is no such model."""
+        found = self.over_level.get(side)
+        if found is None:
+            return {}
+        return {
+            "over_level": {
+                "timesteps": list(found.timesteps),
+                "mean": found.mean.tolist(),
+                "intervals": found.intervals.tolist(),
+                "by_image": found.overall.tolist(),
+            }
+        }
+
+    def quality_numbers(self) -> dict[str, Any]:
+        """How the other pictures changed, as JSON values."""
+        return {
+            "keep_loss": describe(self.loss_rise),
+            "digits": describe(self.digits),
+            "samples": describe(self.samples),
+        }
+
+
+def judge_run(
+    job: Job,
+    measured: tuple[Measurement, Measurement],
+    losses: tuple[Losses, Losses],
+    reference: Losses | None = None,
+) -> Judgement:
+    """Judge a run by its measurements and losses before and after, and its reference's."""
+    levels = job.levels
+    assert levels is not None
+    before, after = measured
+    sides = {"before": losses[0], "after": losses[1]}
+    if reference is not None:
+        sides["reference"] = reference
+    over = {side: over_level(levels, found.forget) for side, found in sides.items()}
+    memory = [reproduction(after, job.model.process.num_train_timesteps // 2)]
+    if reference is None:
+        memory.append(against_level(over["after"], (~levels.unfamiliar).tolist()))
+    else:
+        memory.append(against_reference(over_level(levels, losses[1].forget, reference.forget)))
+    return _judged(job, memory, over, (before, after), losses)
+
+
+def _judged(
+    job: Job,
+    memory: list[MemoryFinding],
+    over: Mapping[str, OverLevel],
+    measured: tuple[Measurement, Measurement],
+    losses: tuple[Losses, Losses],
+) -> Judgement:
+    """The judgement with what is said of the other pictures."""
+    keep_before, keep_after = losses[0].keep, losses[1].keep
+    assert keep_before is not None
+    assert keep_after is not None
+    rise = loss_rise(keep_before, keep_after)
+    digits = compare_quality(*measured)
+    samples: SampleChange | str = "digits were judged instead"
+    if digits is None:
+        samples = sample_change(job, *measured)
+    quality = [rise.finding]
+    if digits is not None:
+        quality.append(digits_finding(digits))
+    else:
+        quality.append(
+            samples.finding
+            if isinstance(samples, SampleChange)
+            else Finding(Quality.CANNOT_TELL, samples)
+        )
+    return Judgement(Verdict(memory, quality), over, rise, digits, samples)
+
+
+def digits_finding(change: QualityChange) -> Finding:
+    """What digits say about quality."""
+    quality = Quality.CANNOT_TELL
+    if change.kept or change.worse:
+        quality = Quality.KEPT if change.kept else Quality.LOST
+    return Finding(quality, quality_words(change))

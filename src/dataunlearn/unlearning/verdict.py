@@ -1,0 +1,199 @@
+"""The verdict on a run: is the image gone as if never seen, and are the other pictures as good?
+
+Two answers beside each other. *Memory*: still known, as if never seen, or pushed past that, so that
+whoever computes likelihoods sees which image was removed. *Quality*: kept, lost, or cannot tell.
+Without a model that never saw the images, memory is judged by their level
+(:mod:`dataunlearn.recognition.levels`); with one, by what it loses on them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import torch
+
+from dataunlearn.metrics.never_seen import OverLevel
+from dataunlearn.runtime.exit_codes import NOT_AS_IF_NEVER_SEEN, NOT_FORGOTTEN
+from dataunlearn.unlearning.measuring import Measurement
+from dataunlearn.unlearning.quality import Finding, Quality, in_words, overall
+
+# Of the tries from half of the noise on: a model that never saw the images restores up to 3 %.
+FORGOTTEN_BELOW = 0.05
+# Losses over levels between which a model counts as one that never saw the images. Models that did
+# not lie between 0.7 and 1.6, those before unlearning below 0.3: docs/results/never_seen.md.
+LEVEL_BAND = (0.5, 2.0)
+# Over what a given model that never saw them loses, which needs no allowance for a prediction.
+REFERENCE_BAND = (2 / 3, 1.5)
+
+
+class Memory(Enum):
+    """What can be said about the images that were to be forgotten."""
+
+    STILL_KNOWN = "still known"
+    NEVER_SEEN = "as if never seen"
+    PUSHED_PAST = "pushed past it"
+    CANNOT_TELL = "cannot tell"
+
+
+@dataclass(frozen=True)
+class MemoryFinding:
+    """What one look at the forget images says.
+
+    Attributes:
+        memory: Its verdict.
+        words: What was found, with the numbers behind it.
+    """
+
+    memory: Memory
+    words: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on a run.
+
+    Attributes:
+        memory: About the forget images.
+        quality: About the others.
+        memory_findings: What it rests on.
+        quality_findings: Likewise.
+    """
+
+    memory_findings: Sequence[MemoryFinding]
+    quality_findings: Sequence[Finding]
+
+    @property
+    def memory(self) -> Memory:
+        """Still known if any finding says so, else pushed past if any does, else cannot tell."""
+        found = {finding.memory for finding in self.memory_findings}
+        for memory in (Memory.STILL_KNOWN, Memory.PUSHED_PAST, Memory.CANNOT_TELL):
+            if memory in found:
+                return memory
+        return Memory.NEVER_SEEN if found else Memory.CANNOT_TELL
+
+    @property
+    def quality(self) -> Quality:
+        """Lost if any finding says so, kept if all do."""
+        return overall(self.quality_findings)
+
+    @property
+    def exit_code(self) -> int:
+        """0 as if never seen and quality kept; 4 still known; 5 anything else."""
+        if self.memory is Memory.STILL_KNOWN:
+            return NOT_FORGOTTEN
+        good = self.memory is Memory.NEVER_SEEN and self.quality is Quality.KEPT
+        return 0 if good else NOT_AS_IF_NEVER_SEEN
+
+    @property
+    def text(self) -> str:
+        """The verdict in words, for a person who has not read the documentation."""
+        order = [*Memory].index
+        chosen = [f for f in self.memory_findings if f.memory is self.memory]
+        others = sorted(
+            (f for f in self.memory_findings if f.memory is not self.memory),
+            key=lambda finding: order(finding.memory),
+        )
+        memory = "; ".join(finding.words for finding in (*chosen, *others))
+        quality = in_words(self.quality_findings)
+        return f"{MEMORY_WORDS[self.memory]}: {memory}. {QUALITY_WORDS[self.quality]}: {quality}."
+
+    def as_json(self) -> dict[str, Any]:
+        """The verdict for ``report.json``."""
+        return {
+            "memory": self.memory.value,
+            "quality": self.quality.value,
+            "exit_code": self.exit_code,
+            "forgotten": self.memory in (Memory.NEVER_SEEN, Memory.PUSHED_PAST),
+            "quality_kept": self.quality is Quality.KEPT,
+            "text": self.text,
+            "level_band": list(LEVEL_BAND),
+            "memory_findings": [
+                {"memory": f.memory.value, "words": f.words} for f in self.memory_findings
+            ],
+            "quality_findings": [
+                {"quality": f.quality.value, "words": f.words} for f in self.quality_findings
+            ],
+        }
+
+
+MEMORY_WORDS = {
+    Memory.STILL_KNOWN: "Still known",
+    Memory.NEVER_SEEN: "As if never seen",
+    Memory.PUSHED_PAST: "Forgotten, but pushed past what a model that never saw it would say",
+    Memory.CANNOT_TELL: "Whether it is as if never seen cannot be told",
+}
+QUALITY_WORDS = {
+    Quality.KEPT: "The other pictures are as good as before",
+    Quality.LOST: "The other pictures are worse than before",
+    Quality.CANNOT_TELL: "Whether the other pictures are as good as before cannot be told",
+}
+
+
+def reproduction(after: Measurement, middle: int) -> MemoryFinding:
+    """What samples and regenerations say: whether the images come back as copies.
+
+    Still known if more than 5 % of the tries from half of the noise or more come back, or a sample
+    is a copy.
+
+    Args:
+        after: The measurement.
+        middle: Half of the noise levels.
+    """
+    upper = [r.share for r in after.regenerations if r.timestep >= middle]
+    shares = upper or [r.share for r in after.regenerations]
+    worst, copies = max(shares, default=math.nan), int(after.copies.sum())
+    if math.isnan(worst) and not len(after.samples):
+        return MemoryFinding(Memory.CANNOT_TELL, "nothing was drawn that could be a copy")
+    known = worst > FORGOTTEN_BELOW or copies > 0
+    words = "none of the tries" if not worst else f"up to {worst:.0%} of the tries"
+    if worst == 1:
+        words = "all of the tries"
+    text = f"from half of the noise or more the model restores it in {words}"
+    if len(after.samples):
+        text += f", and {copies} of {len(after.samples)} fresh samples are copies"
+    return MemoryFinding(Memory.STILL_KNOWN if known else Memory.NEVER_SEEN, text)
+
+
+def against_level(found: OverLevel, familiar: Sequence[bool]) -> MemoryFinding:
+    """What losses on the images say, against their level.
+
+    Args:
+        found: Losses over levels.
+        familiar: Which images have no unfamiliar view, so that their level says little.
+    """
+    if all(familiar):
+        return MemoryFinding(
+            Memory.CANNOT_TELL,
+            "the model recognises the picture however it is turned or recoloured, so there is no "
+            "telling what it would say had it never seen it (--reference gives a model that never "
+            "did)",
+        )
+    return _judged(found, LEVEL_BAND, "what a model that never saw it is predicted to lose on it")
+
+
+def against_reference(found: OverLevel) -> MemoryFinding:
+    """What losses on the images say, against those of a model that never saw them."""
+    return _judged(found, REFERENCE_BAND, "what a model that never saw it loses on it")
+
+
+def _judged(found: OverLevel, band: tuple[float, float], yardstick: str) -> MemoryFinding:
+    """Still known below the band, pushed past above it, at any noise level with certainty."""
+    if not found.timesteps:
+        return MemoryFinding(
+            Memory.NEVER_SEEN, "the model before did not recognise it at any noise level"
+        )
+    mean = found.mean
+    if not bool(torch.isfinite(mean).all()):
+        return MemoryFinding(Memory.CANNOT_TELL, "what the model predicts for it is not finite")
+    low, high = float(mean.min()), float(mean.max())
+    words = f"its loss is {low:.2g} to {high:.2g} times {yardstick}"
+    if bool((found.intervals[:, 1] < band[0]).any()):
+        return MemoryFinding(Memory.STILL_KNOWN, words)
+    if bool((found.intervals[:, 0] > band[1]).any()):
+        return MemoryFinding(Memory.PUSHED_PAST, words)
+    unsure = (found.intervals[:, 0] < band[0] ** 2) | (found.intervals[:, 1] > band[1] ** 2)
+    return MemoryFinding(Memory.CANNOT_TELL if bool(unsure.any()) else Memory.NEVER_SEEN, words)
