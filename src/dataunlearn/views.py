@@ -28,6 +28,11 @@ def moving(shape: Shape, move: Callable[[Tensor], Tensor]) -> View:
     return View(order, torch.ones(size))
 
 
+def as_it_is(shape: Shape) -> View:
+    """No change: for another conditioning, which is a view of its own."""
+    return moving(shape, lambda index: index)
+
+
 def turns_and_flips(shape: Shape) -> Views:
     """The seven turns and flips of the square; of another rectangle, the three that keep it."""
     moves: dict[str, Callable[[Tensor], Tensor]] = {

@@ -18,6 +18,7 @@ from dataunlearn.recognition.witness import Pictures, Witness
 from dataunlearn.views import (
     Shape,
     Views,
+    as_it_is,
     channel_permutations,
     plain_views,
     products,
@@ -34,6 +35,10 @@ MOST_COST = 2.0
 MOST_VIEWS = 4
 FALLBACK_VIEWS = 2
 COST_SHARES = (0.2, 0.3, 0.4)
+# A prompt is what an image is known by if the model loses this much more without it.
+LEAST_WITHOUT_PROMPT = 1.5
+PROMPT_SHARES = (0.4, 0.6, 0.8)
+AS_IT_IS = "as it is, without the prompt"
 COST_PICTURES, COST_DRAWS = 12, 1
 # Turns and flips that channel permutations are combined with, the cheapest ones.
 COMBINED_TURNS = 3
@@ -49,11 +54,16 @@ def choose_views(
     permutations and their products with turns and flips in the same way, where samples are pixels.
     Where still none is, the two farthest affordable ones, and the image counts as familiar.
 
+    A model that takes prompts is asked without any. Where that alone makes it lose enough more on
+    every image, pictures are shown as they are: the prompt was what it knew them by.
+
     Returns:
         The views that some image was given, for each image their positions, and whether they are
         unfamiliar ``(K,)``.
     """
     shape = _shape(forget)
+    if forget.other is not None and bool((gone := without_prompt(witness, forget)).all()):
+        return {AS_IT_IS: as_it_is(shape)}, ((0,),) * len(forget), gone
     scale = median_distance(forget, keep)
     turns = turns_and_flips(shape)
     costs = view_costs(witness, keep, turns)
@@ -76,6 +86,15 @@ def choose_views(
     used = [name for name in offered if any(name in pick for pick in picks)]
     positions = tuple(tuple(used.index(name) for name in pick) for pick in picks)
     return {name: offered[name] for name in used}, positions, unfamiliar
+
+
+def without_prompt(witness: Witness, forget: Pictures) -> Tensor:
+    """Whether the model loses enough more on each image without its prompt, ``(K,)`` bool."""
+    timesteps = witness.process.timesteps_at(PROMPT_SHARES)
+    few = replace(witness, num_draws=COST_DRAWS)
+    own = few.mean_losses(forget, timesteps).mean(2)
+    other = few.mean_losses(replace(forget, cond=forget.other), timesteps).mean(2)
+    return (other / own).log().mean(1).exp() >= LEAST_WITHOUT_PROMPT
 
 
 def _shape(pictures: Pictures) -> Shape:

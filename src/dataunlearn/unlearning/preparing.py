@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dataunlearn.metrics.never_seen import different_pictures, levels_of
 from dataunlearn.objectives import Context
+from dataunlearn.recognition.levels import Levels
 from dataunlearn.unlearning.job import Job
 
 NEIGHBOUR_BATCH = 500
@@ -17,8 +18,10 @@ NEIGHBOUR_BATCH = 500
 
 def prepared(job: Job, *, shown: bool = True) -> Job:
     """The job with its levels measured and its objective prepared; the model must be untrained."""
-    job = looked_at(job, shown=shown)
-    return replace(job, prepared=job.config.objective.prepare(context_of(job)))
+    objective = job.config.objective
+    if job.levels is None and (job.config.stops_at_level or objective.asks):
+        job = looked_at(job, shown=shown)
+    return replace(job, prepared=objective.prepare(context_of(job, shown=shown)))
 
 
 def looked_at(job: Job, *, shown: bool = True) -> Job:
@@ -30,15 +33,19 @@ def looked_at(job: Job, *, shown: bool = True) -> Job:
     return replace(job, levels=levels)
 
 
-def context_of(job: Job) -> Context:
-    """What the job's objective may look at."""
-    levels = job.levels
-    assert levels is not None
+def context_of(job: Job, *, shown: bool = True) -> Context:
+    """What the job's objective may look at; levels are measured if it asks for them."""
+
+    def levels() -> Levels:
+        measured = looked_at(job, shown=shown).levels
+        assert measured is not None
+        return measured
+
     return Context(
         job.model.process,
         different_pictures(job.model, job.split.forget),
         job.config.noise_levels.bounds(job.model.process),
-        lambda: levels,
+        levels,
         partial(nearest_keep, job),
     )
 
