@@ -146,7 +146,7 @@ def test_the_engine_ascends_the_rows_below_alone(method, make_process, make_pair
         prediction = denoiser(rows.inputs[row : row + 1], rows.t[row : row + 1])[0]
         error = (prediction - rows.forget.target[row]).square()
         image, t = pair.forget_index[row % 24], rows.t[row]
-        if rows.forget.weight[row] > 0 and float(error.mean()) < scale * slow_ceiling(image, t):
+        if rows.forget.weight[row] > 0 and error.mean().item() < scale * slow_ceiling(image, t):
             losses.append(rows.forget.weight[row] * error.sum() / rows.num_pairs)
             below += 1
     carrying = int((rows.forget.weight > 1e-6 * rows.forget.weight.max()).sum())
