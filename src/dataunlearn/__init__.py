@@ -10,15 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dataunlearn.api import audit, unlearn
-    from dataunlearn.combine import BoundedDescent, Combination, Fixed, NormFix, Superfactor
+    from dataunlearn.combine import (
+        BoundedDescent,
+        Combination,
+        Fixed,
+        NormFix,
+        ProjectedDescent,
+        Superfactor,
+    )
     from dataunlearn.objectives import (
         SISS,
         BernoulliSubscore,
+        Counterfactual,
         EraseDiff,
         NaiveDeletion,
         NegGrad,
         Objective,
+        ReTrack,
         SISSNoIS,
+        SurrogateRedirect,
     )
     from dataunlearn.process import ForwardProcess
     from dataunlearn.rows import Pair, Rows, Term
@@ -33,6 +43,7 @@ __all__ = [
     "BernoulliSubscore",
     "BoundedDescent",
     "Combination",
+    "Counterfactual",
     "EraseDiff",
     "Evaluation",
     "Fixed",
@@ -43,9 +54,12 @@ __all__ = [
     "NormFix",
     "Objective",
     "Pair",
+    "ProjectedDescent",
+    "ReTrack",
     "Rows",
     "SISSNoIS",
     "Superfactor",
+    "SurrogateRedirect",
     "Term",
     "TimestepPolicy",
     "Uniform",
@@ -60,6 +74,7 @@ _MODULES = {
     "BernoulliSubscore": "dataunlearn.objectives",
     "BoundedDescent": "dataunlearn.combine",
     "Combination": "dataunlearn.combine",
+    "Counterfactual": "dataunlearn.objectives",
     "EraseDiff": "dataunlearn.objectives",
     "Evaluation": "dataunlearn.unlearning.config",
     "Fixed": "dataunlearn.combine",
@@ -70,9 +85,12 @@ _MODULES = {
     "NormFix": "dataunlearn.combine",
     "Objective": "dataunlearn.objectives",
     "Pair": "dataunlearn.rows",
+    "ProjectedDescent": "dataunlearn.combine",
+    "ReTrack": "dataunlearn.objectives",
     "Rows": "dataunlearn.rows",
     "SISSNoIS": "dataunlearn.objectives",
     "Superfactor": "dataunlearn.combine",
+    "SurrogateRedirect": "dataunlearn.objectives",
     "Term": "dataunlearn.rows",
     "TimestepPolicy": "dataunlearn.timesteps",
     "Uniform": "dataunlearn.timesteps",

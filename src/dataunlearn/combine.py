@@ -58,9 +58,9 @@ class Combination(ABC):
     """A rule that weighs the keep and the forget gradient; implementations have no state."""
 
     @property
-    @abstractmethod
     def keep_directions(self) -> tuple[Direction, ...]:
-        """What the rule can do with the keep gradient."""
+        """What the rule can do with the keep gradient: descend it, unless it says otherwise."""
+        return (Direction.DESCENDED,)
 
     @property
     @abstractmethod
@@ -113,11 +113,6 @@ class NormFix(Combination):
         return f"NormFix({given})"
 
     @property
-    def keep_directions(self) -> tuple[Direction, ...]:
-        """The keep gradient is descended."""
-        return (Direction.DESCENDED,)
-
-    @property
     def forget_directions(self) -> tuple[Direction, ...]:
         """The forget gradient is ascended."""
         return (Direction.ASCENDED,)
@@ -149,11 +144,6 @@ class BoundedDescent(Combination):
             raise ValueError(f"eta must be at least 0, not {self.eta}")
 
     @property
-    def keep_directions(self) -> tuple[Direction, ...]:
-        """The keep gradient is descended."""
-        return (Direction.DESCENDED,)
-
-    @property
     def forget_directions(self) -> tuple[Direction, ...]:
         """The forget gradient is descended."""
         return (Direction.DESCENDED,)
@@ -163,6 +153,39 @@ class BoundedDescent(Combination):
         if gramian.ff == 0:
             return 1.0, 0.0
         return 1.0, max(self.eta - gramian.kf / gramian.ff, 0.0)
+
+
+@dataclass(frozen=True)
+class ProjectedDescent(Combination):
+    """Descend both sides, the forget side without what opposes the keep side.
+
+    Where the gradients oppose each other (kf < 0), the forget gradient's part along the keep
+    gradient is projected off, g_forget - (kf/kk) g_keep, as in PCGrad (Yu et al. 2020, algorithm 1)
+    for one side alone: u = (1 - forget * kf/kk, forget). Elsewhere u = (1, forget). Either way the
+    update's inner product with g_keep is at least kk, as if there were no forget side.
+
+    Args:
+        forget: Factor of the projected forget gradient, above 0.
+    """
+
+    forget: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the factor."""
+        if not (math.isfinite(self.forget) and self.forget > 0):
+            raise ValueError(f"the forget factor must be above 0, not {self.forget}")
+
+    @property
+    def forget_directions(self) -> tuple[Direction, ...]:
+        """The forget gradient is descended."""
+        return (Direction.DESCENDED,)
+
+    def __call__(self, gramian: Gramian) -> tuple[float, float]:
+        """(1 - forget * min(kf, 0)/kk, forget)."""
+        if gramian.ff == 0:
+            return 1.0, 0.0
+        opposed = min(gramian.kf, 0.0) / gramian.kk if gramian.kk > 0 else 0.0
+        return 1.0 - self.forget * opposed, self.forget
 
 
 @dataclass(frozen=True)
@@ -238,11 +261,6 @@ class Superfactor(Combination):
             raise ValueError(
                 f"need 0 < num_forget < num_train, not {self.num_forget}, {self.num_train}"
             )
-
-    @property
-    def keep_directions(self) -> tuple[Direction, ...]:
-        """The keep gradient is descended."""
-        return (Direction.DESCENDED,)
 
     @property
     def forget_directions(self) -> tuple[Direction, ...]:

@@ -11,8 +11,10 @@ from dataunlearn.objectives._counterfactual import Counterfactual
 from dataunlearn.objectives._erasediff import EraseDiff
 from dataunlearn.objectives._naive import NaiveDeletion
 from dataunlearn.objectives._neggrad import NegGrad
+from dataunlearn.objectives._retrack import ReTrack
 from dataunlearn.objectives._siss import SISS
 from dataunlearn.objectives._siss_no_is import SISSNoIS
+from dataunlearn.objectives._surrogate_redirect import SurrogateRedirect
 
 OBJECTIVES: Mapping[str, type[Objective]] = {
     "Counterfactual": Counterfactual,
@@ -22,6 +24,8 @@ OBJECTIVES: Mapping[str, type[Objective]] = {
     "NaiveDeletion": NaiveDeletion,
     "NegGrad": NegGrad,
     "EraseDiff": EraseDiff,
+    "ReTrack": ReTrack,
+    "SurrogateRedirect": SurrogateRedirect,
 }
 
 __all__ = [
@@ -34,5 +38,7 @@ __all__ = [
     "NaiveDeletion",
     "NegGrad",
     "Objective",
+    "ReTrack",
     "SISSNoIS",
+    "SurrogateRedirect",
 ]

@@ -131,6 +131,20 @@ def two_pass(
     )
 
 
+def image_numbers(pair: Pair) -> Tensor:
+    """Which of the different forget images each pair is about, ``(B,)`` int64.
+
+    Raises:
+        ValueError: If the pair does not say.
+    """
+    if pair.forget_index is None:
+        raise ValueError(
+            "this objective needs to know which forget image each row is about: give the pair "
+            "a forget_index"
+        )
+    return pair.forget_index
+
+
 def choose_rows(from_forget: Tensor, keep: Tensor, forget: Tensor) -> Tensor:
     """Row by row ``forget`` where ``from_forget (B,)`` is true, else ``keep``."""
     mask = from_forget.reshape(-1, *[1] * (keep.ndim - 1))

@@ -9,7 +9,9 @@ import torch
 
 from dataunlearn.combine import DEFAULT_RATIO, Combination, Direction, NormFix
 from dataunlearn.objectives._base import Objective, choose_rows, one_conditioning, plain
+from dataunlearn.objectives._ceiling import under_ceilings
 from dataunlearn.objectives._checks import Conditioning, check_conditioning, check_lam
+from dataunlearn.objectives._context import Context
 from dataunlearn.process import ForwardProcess
 from dataunlearn.rows import Pair, Rows, Term
 
@@ -25,6 +27,8 @@ class BernoulliSubscore(Objective):
     Args:
         lam: Probability of a forget row, in [0, 1].
         conditioning: What a conditional model is given when the two sides differ.
+        ceiling: Whether a forget row counts for nothing once it loses more than its image's level,
+            what a model that never saw the image is predicted to lose; the ascent then has an end.
     """
 
     default_combination: ClassVar[Combination] = NormFix(ratio=DEFAULT_RATIO)
@@ -34,11 +38,21 @@ class BernoulliSubscore(Objective):
 
     lam: float = 0.5
     conditioning: Conditioning = "equal"
+    ceiling: bool = False
 
     def __post_init__(self) -> None:
         """Check lam and the choice of conditioning."""
         check_lam(self.lam)
         check_conditioning(self.conditioning)
+
+    @property
+    def arrives(self) -> bool:
+        """With ceilings it does."""
+        return self.ceiling
+
+    def prepare(self, context: Context) -> Objective:
+        """With ceilings, the objective with those of the forget images; else as it is."""
+        return under_ceilings(self, context) if self.ceiling else self
 
     def __call__(self, process: ForwardProcess, pair: Pair, generator: torch.Generator) -> Rows:
         """B rows, each with one side."""

@@ -12,7 +12,9 @@ from torch.nn.functional import logsigmoid
 
 from dataunlearn.combine import DEFAULT_RATIO, Combination, Direction, NormFix
 from dataunlearn.objectives._base import Objective, choose_rows, one_conditioning
+from dataunlearn.objectives._ceiling import under_ceilings
 from dataunlearn.objectives._checks import Conditioning, check_conditioning, check_lam
+from dataunlearn.objectives._context import Context
 from dataunlearn.process import ForwardProcess
 from dataunlearn.rows import Pair, Rows, Term
 
@@ -55,6 +57,8 @@ class SISS(Objective):
     Args:
         lam: Mixture share lambda in [0, 1]. Between 0 and 1 the weights are bounded.
         conditioning: What a conditional model is given when the two sides differ.
+        ceiling: Whether a forget row counts for nothing once it loses more than its image's level,
+            what a model that never saw the image is predicted to lose; the ascent then has an end.
     """
 
     default_combination: ClassVar[Combination] = NormFix(ratio=DEFAULT_RATIO)
@@ -65,11 +69,21 @@ class SISS(Objective):
 
     lam: float = 0.5
     conditioning: Conditioning = "equal"
+    ceiling: bool = False
 
     def __post_init__(self) -> None:
         """Check lam and the choice of conditioning."""
         check_lam(self.lam)
         check_conditioning(self.conditioning)
+
+    @property
+    def arrives(self) -> bool:
+        """With ceilings it does."""
+        return self.ceiling
+
+    def prepare(self, context: Context) -> Objective:
+        """With ceilings, the objective with those of the forget images; else as it is."""
+        return under_ceilings(self, context) if self.ceiling else self
 
     def __call__(self, process: ForwardProcess, pair: Pair, generator: torch.Generator) -> Rows:
         """B rows, each with both sides; see the class."""

@@ -150,9 +150,10 @@ class CommandParser(ArgumentParser):
         return [f"unlearning.{name}"] if name.split(".")[0] in settings else []
 
     def choices_of(self, option: str) -> Sequence[str]:
-        """Names of the classes that an option takes; empty if it takes something else."""
+        """Names of the public classes that an option takes; empty if it takes something else."""
         base = hierarchies().get(option.rsplit(".", 1)[-1])
-        return [] if base is None else sorted(kind.__name__ for kind in base.__subclasses__())
+        names = [] if base is None else [kind.__name__ for kind in base.__subclasses__()]
+        return sorted(name for name in names if not name.startswith("_"))
 
 
 def no_list(message: str) -> str | None:
