@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         ReTrack,
         SISSNoIS,
         SurrogateRedirect,
+        WithoutPrompt,
     )
     from dataunlearn.process import ForwardProcess
     from dataunlearn.rows import Pair, Rows, Term
@@ -64,6 +65,7 @@ __all__ = [
     "TimestepPolicy",
     "Uniform",
     "Window",
+    "WithoutPrompt",
     "audit",
     "unlearn",
 ]
@@ -95,6 +97,7 @@ _MODULES = {
     "TimestepPolicy": "dataunlearn.timesteps",
     "Uniform": "dataunlearn.timesteps",
     "Window": "dataunlearn.timesteps",
+    "WithoutPrompt": "dataunlearn.objectives",
     "audit": "dataunlearn.api",
     "unlearn": "dataunlearn.api",
 }
@@ -116,12 +119,14 @@ _ROOMS = (
     "prompts",
     "questions",
     "recipes",
+    "recognition",
     "report",
     "rows",
     "runtime",
     "timesteps",
     "training",
     "unlearning",
+    "views",
 )
 
 if not TYPE_CHECKING:  # a type checker takes a module with `__getattr__` to have every name

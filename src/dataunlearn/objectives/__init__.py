@@ -15,6 +15,7 @@ from dataunlearn.objectives._retrack import ReTrack
 from dataunlearn.objectives._siss import SISS
 from dataunlearn.objectives._siss_no_is import SISSNoIS
 from dataunlearn.objectives._surrogate_redirect import SurrogateRedirect
+from dataunlearn.objectives._without_prompt import WithoutPrompt
 
 OBJECTIVES: Mapping[str, type[Objective]] = {
     "Counterfactual": Counterfactual,
@@ -26,6 +27,7 @@ OBJECTIVES: Mapping[str, type[Objective]] = {
     "EraseDiff": EraseDiff,
     "ReTrack": ReTrack,
     "SurrogateRedirect": SurrogateRedirect,
+    "WithoutPrompt": WithoutPrompt,
 }
 
 __all__ = [
@@ -41,4 +43,5 @@ __all__ = [
     "ReTrack",
     "SISSNoIS",
     "SurrogateRedirect",
+    "WithoutPrompt",
 ]
