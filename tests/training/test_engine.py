@@ -19,6 +19,7 @@ from dataunlearn.objectives import (
 from dataunlearn.rows import Rows, Term, concatenate
 from dataunlearn.training.engine import GradientEngine, drop_negligible, trainable
 from dataunlearn.training.two_gradients import NonFiniteError
+from toy_levels import prepared
 
 # Every objective there is, as its constructor makes it, and the ends of SISS's mixture.
 OBJECTIVES = {
@@ -32,9 +33,39 @@ def stream(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def slow_gradients(denoiser, rows):
-    """Both sides' gradients row by row in float64: sum over rows of w |f(m) - target|^2 / B."""
-    denoiser = copy.deepcopy(denoiser).double()
+def slow_target(term, rows, row, frozen):
+    """A row's target in float64: its own, or T^-1 f(T m) written out coordinate by coordinate.
+
+    Coordinate i of a view is sign[i] times coordinate order[i], and the sign is its own inverse, so
+    the answer's coordinate i, turned back, is sign[i] times the answer at order[i].
+    """
+    question = term.question
+    if question is None or not question.asked[row]:
+        return term.target[row].double()
+    flat = rows.inputs[row].double().flatten()
+    size = len(flat)
+    order, sign = range(size), [1.0] * size
+    number = -1 if question.view is None else int(question.view[row])
+    if number >= 0:
+        view = question.views[number]
+        order, sign = view.order.tolist(), view.sign.tolist()
+    shown = torch.stack([sign[i] * flat[order[i]] for i in range(size)])
+    asked_under = rows.cond if question.cond is None else question.cond
+    cond = None if asked_under is None else asked_under[row : row + 1]
+    with torch.no_grad():
+        answer = frozen(shown.reshape(1, *rows.inputs.shape[1:]), rows.t[row : row + 1], cond)
+    back = torch.empty(size, dtype=torch.float64)
+    for i, value in enumerate(answer.flatten()):
+        back[order[i]] = sign[i] * value
+    return back.reshape(rows.inputs.shape[1:])
+
+
+def slow_gradients(denoiser, rows, frozen=None):
+    """Both sides' gradients row by row in float64: sum over rows of w |f(m) - target|^2 / B.
+
+    Where a row asks, ``frozen`` answers; where it has a ceiling, it counts below that alone.
+    """
+    denoiser, frozen = (copy.deepcopy(net).double() if net else None for net in (denoiser, frozen))
     params = trainable(denoiser)
     sides = [[torch.zeros_like(param) for param in params] for _ in range(2)]
     losses = torch.zeros(2, len(rows), dtype=torch.float64)
@@ -42,7 +73,9 @@ def slow_gradients(denoiser, rows):
         for number, term in enumerate((rows.keep, rows.forget)):
             cond = None if rows.cond is None else rows.cond[row : row + 1]
             prediction = denoiser(rows.inputs[row : row + 1].double(), rows.t[row : row + 1], cond)
-            loss = (prediction[0] - term.target[row].double()).square().sum()
+            loss = (prediction[0] - slow_target(term, rows, row, frozen)).square().sum()
+            if term.ceiling is not None and loss / prediction.numel() >= term.ceiling[row]:
+                continue
             loss = loss * term.weight[row].double() / rows.num_pairs
             losses[number, row] = loss.detach()
             grads = torch.autograd.grad(loss, params, allow_unused=True)
@@ -84,10 +117,10 @@ def test_gradients_equal_the_slow_loop(name, classes, make_process, make_pair, m
     """Every objective, unconditional and class-conditional, in micro-batches of 4."""
     process = make_process("epsilon")
     pair = make_pair(7, gap=0.7, low=200, classes=classes)
-    rows = OBJECTIVES[name](process, pair, stream(1))
-    denoiser = make_toy(classes=classes)
-    actual = GradientEngine(micro_batch_rows=4)(denoiser, rows)
-    keep, forget, losses = slow_gradients(denoiser, rows)
+    rows = prepared(OBJECTIVES[name], process, pair.forget)(process, pair, stream(1))
+    denoiser, frozen = make_toy(classes=classes), make_toy(classes=classes, seed=1)
+    actual = GradientEngine(micro_batch_rows=4)(denoiser, rows, 0, frozen)
+    keep, forget, losses = slow_gradients(denoiser, rows, frozen)
     assert_same_gradients(actual, (keep, forget))
     torch.testing.assert_close(actual.keep_losses.double(), losses[0], rtol=1e-5, atol=1e-6)
     scale = float(losses[1].max())

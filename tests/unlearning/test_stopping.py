@@ -44,7 +44,10 @@ def run(
     monkeypatch.setattr(stopping, "regenerate", regenerate)
     job: Any = SimpleNamespace(
         config=SimpleNamespace(
-            stop=rule, seed=0, evaluation=SimpleNamespace(regeneration_steps=None)
+            stop=rule,
+            seed=0,
+            stops_at_level=False,
+            evaluation=SimpleNamespace(regeneration_steps=None),
         ),
         model=SimpleNamespace(process=SimpleNamespace(num_train_timesteps=1000)),
         originals=None,
