@@ -116,7 +116,8 @@ class Tables:
         table = self.recognition[image]
         mean = table.mean(1)
         share = torch.where(mean[:, None] > 0, table, 1.0).cumsum(1)
-        chosen = torch.searchsorted(share / share[:, -1:], draws.double()[:, None])[:, 0]
+        share, draws = share / share[:, -1:], draws.double()[:, None]
+        chosen = torch.searchsorted(share, draws, right=True)[:, 0]
         timesteps = (chosen + self.bounds[0]).clamp(max=self.bounds[1])
         return timesteps, (mean * self.strength[image]).float()
 
