@@ -85,14 +85,15 @@ def level_ratios(job: Job, model: DiffusionModel) -> Tensor:
     levels = job.levels
     assert levels is not None
     forget = forget_pictures(job)
-    witness = replace(job_witness(model, len(forget), job.config.seed), num_draws=LOOK_DRAWS)
+    draws = min(LOOK_DRAWS, levels.level.shape[2])
+    witness = replace(job_witness(model, len(forget), job.config.seed), num_draws=draws)
     known = levels.recognition >= LEAST_RECOGNITION  # (K, T)
     columns = known.any(0).nonzero().flatten()
     if not len(columns):
         return torch.ones(len(forget), dtype=torch.float64)
     timesteps = [levels.timesteps[column] for column in columns.tolist()]
     losses = witness.mean_losses(forget, timesteps).mean(2)
-    level = levels.level[:, columns, :LOOK_DRAWS].mean(2)
+    level = levels.level[:, columns, :draws].mean(2)
     logs = torch.where(known[:, columns], (losses / level).log(), 0.0).sum(1)
     return (logs / known.sum(1).clamp(min=1)).exp()
 
