@@ -95,7 +95,10 @@ def make_process() -> Callable[..., ForwardProcess]:
 
 @pytest.fixture
 def make_pair() -> Callable[..., Pair]:
-    """``make_pair(num_pairs)``: random pairs; ``gap`` scales the difference of the two sides."""
+    """``make_pair(num_pairs)``: random pairs of as many different forget images.
+
+    ``gap`` scales the difference of the two sides.
+    """
 
     def make(
         num_pairs: int = 6,
@@ -113,7 +116,7 @@ def make_pair() -> Callable[..., Pair]:
         t = torch.randint(low, high, (num_pairs,), generator=generator)
         noise = torch.randn(num_pairs, *shape, generator=generator)
         cond = torch.randint(classes, (num_pairs,), generator=generator) if classes else None
-        return Pair(keep, forget, t, noise, cond, cond)
+        return Pair(keep, forget, t, noise, cond, cond, torch.arange(num_pairs))
 
     return make
 
@@ -145,7 +148,8 @@ class ToyDenoiser(nn.Module):
         if cond is not None:
             hidden = hidden + self.label(cond)[..., None, None]
         prediction: torch.Tensor = self.second(self.dropout(torch.tanh(self.frozen * hidden)))
-        prediction.register_hook(lambda grad: self.backward_batches.append(len(grad)))
+        if prediction.requires_grad:
+            prediction.register_hook(lambda grad: self.backward_batches.append(len(grad)))
         return prediction
 
 

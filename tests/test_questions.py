@@ -254,3 +254,21 @@ def test_b_is_divided_once(make_pair: Callable[..., Pair]) -> None:
     torch.testing.assert_close(once.keep.weight, given.keep.weight / 6)
     assert once.over_pairs() is once
     torch.testing.assert_close(given.over_pairs(0.5).keep.weight, given.keep.weight / 12)
+
+
+@pytest.mark.parametrize("factors", [None, (1.0, 1.0)])
+def test_rows_without_weight_ask_nothing(
+    factors: tuple[float, float] | None, make_toy: Callable[..., nn.Module]
+) -> None:
+    """A side that keeps to the frozen model's predictions asks about its own rows alone, also where
+    micro-batches hold rows of the other side."""
+    generator = torch.Generator().manual_seed(0)
+    inputs, target = (torch.randn(6, *SHAPE, generator=generator) for _ in range(2))
+    weight = torch.tensor([1.0, 0, 1, 0, 0, 1])
+    keep, forget = Term(target, weight).asking(), Term(target, 1 - weight)
+    given = Rows(inputs, torch.arange(6), keep, forget)
+    frozen, denoiser = Frozen(), make_toy(channels=2)
+    found = GradientEngine()(denoiser, given, 0, frozen, factors)
+    assert frozen.asked == 3
+    expected = expected_losses(given, denoiser, Frozen()(inputs, given.t, None))
+    torch.testing.assert_close(found.keep_losses, expected)

@@ -91,3 +91,10 @@ def test_concatenate_of_one_part_keeps_its_loss(make_process, make_pair):
     joined = concatenate([(rows, 1.0)])
     torch.testing.assert_close(joined.keep.weight.sum(), torch.tensor(1.0))
     assert joined.num_pairs == 1
+
+
+def test_forget_numbers_are_one_a_pair(make_pair):
+    pair = make_pair(4)
+    with pytest.raises(ValueError, match="one entry a pair"):
+        replace(pair, forget_index=torch.arange(3))
+    assert replace(pair, forget_index=None).forget_index is None

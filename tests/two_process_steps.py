@@ -28,6 +28,7 @@ from dataunlearn.training.config import Ema, Training
 from dataunlearn.training.pairs import PairSampler
 from dataunlearn.training.phase import Phase, StepPart
 from dataunlearn.training.trainer import Trainer
+from toy_levels import prepared
 
 NUM_STEPS = 3
 UNET: dict[str, Any] = {
@@ -74,6 +75,8 @@ def make_trainer(
     sampler = PairSampler(
         pictures(9, 0), pictures(3, 1), model.process, batch_pairs=CONFIG.batch_pairs, seed=4
     )
+    images = sampler.forget.batch(torch.arange(len(sampler.forget)))
+    objective = prepared(objective, model.process, images)
     trainer = Trainer(
         model,
         [Phase([StepPart(sampler, objective)], objective.default_combination)],

@@ -88,8 +88,11 @@ class Term:
         return replace(self, weight=self.weight * factor)
 
     def asking(self) -> Term:
-        """The same rows, each asking the frozen model for its prediction of the row as it is."""
-        return replace(self, question=Question(torch.ones_like(self.weight, dtype=torch.bool)))
+        """The same rows, each asking the frozen model for its prediction of the row as it is.
+
+        A row without weight asks nothing: nobody would look at the answer.
+        """
+        return replace(self, question=Question(self.weight != 0))
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from dataunlearn.objectives import (
     NegGrad,
     SISSNoIS,
 )
+from toy_levels import prepared
 
 TYPES = ["epsilon", "sample", "v_prediction", "flow_prediction"]
 EXACT = {"rtol": 0, "atol": 0}
@@ -46,10 +47,13 @@ def is_from(rows, process, clean, pair):
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_rows_have_the_promised_shapes(name, make_process, make_pair):
-    """R = 2B where the sides are kept apart, else B; num_pairs is B; both terms always present."""
-    pair = make_pair(5, (2, 3, 3), classes=4)
-    rows = OBJECTIVES[name]()(make_process("epsilon"), pair, stream())
-    expected = 10 if name in ("SISSNoIS", "EraseDiff") else 5
+    """R = 2B where the sides are kept apart, else B; num_pairs is B; both terms always present.
+
+    Counterfactual has a forget row for every other pair: 5/2, rounded to even.
+    """
+    pair, process = make_pair(5, (2, 3, 3), classes=4), make_process("epsilon")
+    rows = prepared(OBJECTIVES[name](), process, pair.forget)(process, pair, stream())
+    expected = {"SISSNoIS": 10, "EraseDiff": 10, "Counterfactual": 7}.get(name, 5)
     assert len(rows) == expected and rows.num_pairs == 5
     assert rows.inputs.shape == (expected, 2, 3, 3)
     assert rows.t.shape == rows.cond.shape == (expected,)
@@ -62,7 +66,8 @@ def test_rows_have_the_promised_shapes(name, make_process, make_pair):
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_rows_depend_on_the_generator_alone(name, make_process, make_pair):
     process, pair, state = make_process("epsilon"), make_pair(), torch.get_rng_state()
-    first, again = (OBJECTIVES[name]()(process, pair, stream(7)) for _ in range(2))
+    objective = prepared(OBJECTIVES[name](), process, pair.forget)
+    first, again = (objective(process, pair, stream(7)) for _ in range(2))
     torch.testing.assert_close(first.inputs, again.inputs, **EXACT)
     torch.testing.assert_close(first.keep.weight, again.keep.weight, **EXACT)
     torch.testing.assert_close(first.forget.target, again.forget.target, **EXACT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 
 import pytest
@@ -16,9 +15,11 @@ from dataunlearn.objectives import (
     NegGrad,
     SISSNoIS,
 )
-from dataunlearn.rows import Rows, Term, concatenate
+from dataunlearn.rows import Term, concatenate
 from dataunlearn.training.engine import GradientEngine, drop_negligible, trainable
 from dataunlearn.training.two_gradients import NonFiniteError
+from slow_gradients import assert_same_gradients, sided_rows, slow_gradients
+from toy_levels import prepared
 
 # Every objective there is, as its constructor makes it, and the ends of SISS's mixture.
 OBJECTIVES = {
@@ -32,62 +33,16 @@ def stream(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def slow_gradients(denoiser, rows):
-    """Both sides' gradients row by row in float64: sum over rows of w |f(m) - target|^2 / B."""
-    denoiser = copy.deepcopy(denoiser).double()
-    params = trainable(denoiser)
-    sides = [[torch.zeros_like(param) for param in params] for _ in range(2)]
-    losses = torch.zeros(2, len(rows), dtype=torch.float64)
-    for row in range(len(rows)):
-        for number, term in enumerate((rows.keep, rows.forget)):
-            cond = None if rows.cond is None else rows.cond[row : row + 1]
-            prediction = denoiser(rows.inputs[row : row + 1].double(), rows.t[row : row + 1], cond)
-            loss = (prediction[0] - term.target[row].double()).square().sum()
-            loss = loss * term.weight[row].double() / rows.num_pairs
-            losses[number, row] = loss.detach()
-            grads = torch.autograd.grad(loss, params, allow_unused=True)
-            for total, grad in zip(sides[number], grads, strict=True):
-                if grad is not None:
-                    total += grad
-    return sides[0], sides[1], losses
-
-
-def assert_same_gradients(actual, expected, tolerance=1e-5):
-    """Equal up to ``tolerance`` of the whole gradient's largest entry."""
-    for mine, others in ((actual.keep, expected[0]), (actual.forget, expected[1])):
-        largest = max(float(other.abs().max()) for other in others)
-        for grad, other in zip(mine, others, strict=True):
-            assert grad.dtype == torch.float32
-            torch.testing.assert_close(
-                grad.double(), other.double(), rtol=0, atol=tolerance * (largest + 1e-30)
-            )
-
-
-def sided_rows(sides, seed=0):
-    """Rows with the given sides: "k", "f", "b" (both) or "-" (none)."""
-    generator = stream(seed)
-    inputs, keep, forget = torch.randn(3, len(sides), 1, 4, 4, generator=generator)
-    weights = 0.5 + torch.rand(2, len(sides), generator=generator)
-    has_keep = torch.tensor([side in "kb" for side in sides])
-    has_forget = torch.tensor([side in "fb" for side in sides])
-    return Rows(
-        inputs,
-        torch.arange(len(sides)) * 10 + 5,
-        Term(keep, weights[0] * has_keep),
-        Term(forget, weights[1] * has_forget),
-    )
-
-
 @pytest.mark.parametrize("classes", [0, 3])
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_gradients_equal_the_slow_loop(name, classes, make_process, make_pair, make_toy):
     """Every objective, unconditional and class-conditional, in micro-batches of 4."""
     process = make_process("epsilon")
     pair = make_pair(7, gap=0.7, low=200, classes=classes)
-    rows = OBJECTIVES[name](process, pair, stream(1))
-    denoiser = make_toy(classes=classes)
-    actual = GradientEngine(micro_batch_rows=4)(denoiser, rows)
-    keep, forget, losses = slow_gradients(denoiser, rows)
+    rows = prepared(OBJECTIVES[name], process, pair.forget)(process, pair, stream(1))
+    denoiser, frozen = make_toy(classes=classes), make_toy(classes=classes, seed=1)
+    actual = GradientEngine(micro_batch_rows=4)(denoiser, rows, 0, frozen)
+    keep, forget, losses = slow_gradients(denoiser, rows, frozen)
     assert_same_gradients(actual, (keep, forget))
     torch.testing.assert_close(actual.keep_losses.double(), losses[0], rtol=1e-5, atol=1e-6)
     scale = float(losses[1].max())

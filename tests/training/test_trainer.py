@@ -25,6 +25,7 @@ from dataunlearn.training.pairs import PairSampler
 from dataunlearn.training.phase import Phase, StepPart
 from dataunlearn.training.trainer import Trainer
 from dataunlearn.training.two_gradients import NonFiniteError
+from toy_levels import prepared
 
 MakeTrainer = Callable[..., Trainer]
 CONFIG = Training(steps=3, batch_pairs=4, learning_rate=1e-3)
@@ -52,6 +53,8 @@ def make_trainer(
             batch_pairs=config.batch_pairs,
             seed=config.seed,
         )
+        images = sampler.forget.batch(torch.arange(len(sampler.forget)))
+        objective = prepared(objective, model.process, images)
         return Trainer(
             model,
             [Phase([StepPart(sampler, objective)], combination or objective.default_combination)],

@@ -16,6 +16,7 @@ from two_process_steps import NUM_STEPS, make_trainer, result
 
 pytestmark = pytest.mark.slow
 
+MEASURED = ("loss_keep", "loss_forget", "norm", "norm_keep", "norm_forget", "cosine", "u_forget")
 SCRIPT = Path(__file__).parents[1] / "two_process_steps.py"
 
 
@@ -60,7 +61,7 @@ def assert_close_to(one: dict[str, Any], two: dict[str, Any]) -> None:
     torch.testing.assert_close(flat(two["weights"]), flat(one["weights"]), rtol=1e-5, atol=1e-6)
     assert len(one["log"]) == len(two["log"]) == NUM_STEPS
     for first, second in zip(one["log"], two["log"], strict=True):
-        for name in ("loss_keep", "loss_forget", "norm_keep", "norm_forget", "cosine", "u_forget"):
+        for name in MEASURED:
             if first[name] is None:
                 assert second[name] is None
             else:

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from dataunlearn.objectives import OBJECTIVES, SISS, Counterfactual, Objective
+from dataunlearn.recognition.levels import Levels
+from dataunlearn.recognition.witness import Pictures
+from dataunlearn.timesteps import Above, Uniform
 from dataunlearn.unlearning import stopping
-from dataunlearn.unlearning.method import QualityBudget, StopRule
+from dataunlearn.unlearning.method import Method, QualityBudget, StopRule
+from dataunlearn.unlearning.preparing import job_witness
+from toy_levels import levels_by_hand
 
 
 class FakeTrainer:
@@ -19,6 +26,7 @@ class FakeTrainer:
         self.now = 0
         self.calls: list[tuple[str, int]] = []
         self.record: dict[str, float] = {}
+        self.arrived: list[bool] = []
         self.model = SimpleNamespace()
 
     def settle(self) -> bool:
@@ -44,7 +52,10 @@ def run(
     monkeypatch.setattr(stopping, "regenerate", regenerate)
     job: Any = SimpleNamespace(
         config=SimpleNamespace(
-            stop=rule, seed=0, evaluation=SimpleNamespace(regeneration_steps=None)
+            stop=rule,
+            seed=0,
+            stops_at_level=False,
+            evaluation=SimpleNamespace(regeneration_steps=None),
         ),
         model=SimpleNamespace(process=SimpleNamespace(num_train_timesteps=1000)),
         originals=None,
@@ -75,6 +86,139 @@ def test_never_looks_without_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer, looks = run({}, monkeypatch, 12, StopRule(every_steps=0))
     assert trainer.calls == []
     assert looks == []
+
+
+def run_to_levels(
+    ratios: dict[int, list[float]], monkeypatch: pytest.MonkeyPatch, steps: int, rule: StopRule
+) -> tuple[FakeTrainer, list[list[bool]]]:
+    """The callback over some steps, with the share of its level each image has at each look."""
+    trainer, seen = FakeTrainer(), []
+    monkeypatch.setattr(
+        stopping,
+        "level_ratios",
+        lambda *_: torch.tensor(ratios[trainer.now], dtype=torch.float64),
+    )
+    job: Any = SimpleNamespace(config=SimpleNamespace(stop=rule, stops_at_level=True))
+    look: Any = stopping.stop_callback(job)
+    for step in range(1, steps + 1):
+        trainer.now = step
+        assert look(trainer, step) is False
+        if step in ratios:
+            seen.append(trainer.arrived)
+    return trainer, seen
+
+
+def test_settles_once_every_image_is_at_its_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From 0.8 of the level on, both of them; 0.8 itself is enough."""
+    ratios = {2: [0.1, 0.9], 4: [0.79, 1.2], 6: [0.8, 0.8], 12: [1.0, 4.0]}
+    rule = StopRule(every_steps=2, arrived_from=0.8)
+    trainer, seen = run_to_levels(ratios, monkeypatch, 12, rule)
+    assert trainer.calls == [("settle", 6)]
+    assert seen == [[False, True], [False, True], [True, True], [True, True]]
+    assert trainer.record["of_level"] == pytest.approx(2.0)  # the square root of 1 times 4
+    assert trainer.record["arrived"] == 2
+
+
+def test_a_settled_image_may_fall_back_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Down to 0.85 of where it counted: 0.68 here. Below that the model forgets again."""
+    ratios = {2: [0.8], 6: [0.69], 12: [0.67], 14: [0.79], 16: [0.81], 18: [0.8]}
+    rule = StopRule(every_steps=2, arrived_from=0.8)
+    trainer, seen = run_to_levels(ratios, monkeypatch, 18, rule)
+    assert trainer.calls == [("settle", 2), ("forget again", 12), ("settle", 16)]
+    assert seen == [[True], [True], [False], [False], [True], [True]]
+
+
+def level_job(
+    make_model: Any, make_images: Any, count: int, recognition: list[list[float]]
+) -> tuple[Any, Levels]:
+    """A job about random pictures whose levels are what its own model loses.
+
+    Before is (1 - recognition) of that.
+    """
+    model, forget = make_model(), make_images(count)
+    witness = job_witness(model, count, 3)
+    timesteps = (100, 300, 600)
+    level = witness.mean_losses(Pictures(forget.batch(torch.arange(count))), timesteps)
+    known = torch.tensor(recognition, dtype=torch.float64)[..., None]
+    by_hand = levels_by_hand(recognition, (1, 8, 8), timesteps)
+    levels = replace(by_hand, before=(1 - known) * level, level=level)
+    job = SimpleNamespace(
+        config=SimpleNamespace(seed=3),
+        split=SimpleNamespace(forget=forget),
+        model=model,
+        levels=levels,
+    )
+    return job, levels
+
+
+@pytest.mark.parametrize("count", [1, 3, 12, 13, 30])
+def test_a_model_at_the_level_has_a_ratio_of_one(
+    count: int, make_model: Any, make_images: Any
+) -> None:
+    """The same noise as the level's, however many draws it was measured with."""
+    job, _ = level_job(make_model, make_images, count, [[0.9, 0.5, 0.3]] * count)
+    torch.testing.assert_close(
+        stopping.level_ratios(job, job.model), torch.ones(count, dtype=torch.float64)
+    )
+
+
+def test_the_ratio_is_a_geometric_mean_over_recognised_noise_levels(
+    make_model: Any, make_images: Any
+) -> None:
+    """By hand: levels 4, 9 and 100 times the loss; the last one counts where it is recognised.
+
+    The first image: (1/4 * 1/9)^(1/2) = 1/6; the second: 1/4 alone; the third is recognised
+    nowhere: 1; the fourth everywhere: (1/3600)^(1/3).
+    """
+    known = [[0.9, 0.3, 0.29], [0.5, 0.2, 0.0], [0.29, 0.1, 0.0], [0.4, 0.4, 0.4]]
+    job, levels = level_job(make_model, make_images, 4, known)
+    factor = torch.tensor([4.0, 9.0, 100.0], dtype=torch.float64).reshape(1, 3, 1)
+    levels = replace(levels, level=factor * levels.level, before=factor * levels.before)
+    job.levels = levels
+    expected = torch.tensor([1 / 6, 1 / 4, 1.0, 3600 ** (-1 / 3)], dtype=torch.float64)
+    torch.testing.assert_close(stopping.level_ratios(job, job.model), expected)
+
+
+def test_without_any_recognition_there_is_nothing_to_forget(
+    make_model: Any, make_images: Any
+) -> None:
+    job, _ = level_job(make_model, make_images, 2, [[0.2, 0.1, 0.0]] * 2)
+    assert stopping.level_ratios(job, job.model).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("value", [0.0, 1.01, -0.5])
+def test_a_senseless_share_of_the_level_is_an_error(value: float) -> None:
+    with pytest.raises(ValueError, match="arrived_from"):
+        StopRule(arrived_from=value)
+
+
+@pytest.mark.parametrize(
+    ("objective", "once", "at_level"),
+    [
+        (Counterfactual(), None, True),
+        (Counterfactual(), "restored", False),
+        (Counterfactual(), "level", True),
+        (SISS(), None, False),
+        (SISS(), "level", True),
+        (SISS(), "restored", False),
+    ],
+)
+def test_what_a_method_stops_at(objective: Objective, once: Any, at_level: bool) -> None:
+    assert Method(objective=objective, stop=StopRule(once=once)).stops_at_level is at_level
+
+
+def test_noise_levels_are_the_given_ones_or_the_objectives_own() -> None:
+    assert Method(objective=Counterfactual()).noise_levels == Uniform()
+    assert Method(objective=SISS()).noise_levels == Above()
+    assert Method(objective=Counterfactual(), timesteps=Above(0.5)).noise_levels == Above(0.5)
+
+
+def test_what_the_keep_side_is_held_to() -> None:
+    """Predictions where a method says so, unless the user does."""
+    held = {name for name, kind in OBJECTIVES.items() if Method(objective=kind()).keeps_predictions}
+    assert held == {"Counterfactual", "SISS", "SISSNoIS", "BernoulliSubscore"}
+    assert not Method(objective=Counterfactual(), keep_towards="data").keeps_predictions
+    assert Method(objective=OBJECTIVES["EraseDiff"](), keep_towards="predictions").keeps_predictions
 
 
 class RememberingTrainer:

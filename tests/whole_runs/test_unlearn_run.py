@@ -25,9 +25,11 @@ from dataunlearn.assets import asset
 from dataunlearn.cli import main as cli
 from dataunlearn.models import DiffusionModel, load_model, save_model
 from dataunlearn.models.sampling import Drawing, generate
+from dataunlearn.objectives import Counterfactual
 from dataunlearn.process import ForwardProcess
 from dataunlearn.unlearning.config import Settings
 from dataunlearn.unlearning.job import prepare_with
+from dataunlearn.unlearning.method import StopRule
 from dataunlearn.unlearning.quick_look import NotMemorisedError, require_memorised
 from dataunlearn.unlearning.run import tracker_callback
 
@@ -111,6 +113,29 @@ def test_images_in_memory(make_model: Callable[..., DiffusionModel]) -> None:
         evaluation=dataunlearn.Evaluation(num_samples=0, regeneration_copies=2),
     )
     assert "NormFix" in result.facts["method"]["combination"]
+
+
+def test_counterfactual_targets(make_model: Callable[..., DiffusionModel]) -> None:
+    """From views to the stop rule. A tiny untrained model recognises nothing, so both images are at
+    their levels at the first look, and the rest of the steps settles."""
+    generator = np.random.default_rng(1)
+    result = dataunlearn.unlearn(
+        make_model().pipeline,
+        forget=generator.integers(0, 256, (2, 8, 8), dtype=np.uint8),
+        keep=generator.integers(0, 256, (10, 8, 8), dtype=np.uint8),
+        objective=Counterfactual(),
+        steps=4,
+        stop=StopRule(every_steps=2),
+        force=True,
+        shown=False,
+        evaluation=dataunlearn.Evaluation(num_samples=0, regeneration_copies=2),
+    )
+    assert [record["u_forget"] for record in result.log] == [1.0, 1.0, 0.0, 0.0]
+    assert [record["rows"] for record in result.log] == [36, 36, 24, 24]
+    assert result.log[1]["arrived"] == 2
+    assert result.log[1]["of_level"] == pytest.approx(1.0, abs=0.1)
+    assert result.facts["method"]["settled_after"] == 2
+    assert result.facts["method"]["timesteps"] == "Uniform()"
 
 
 def test_generated_keep_images(inputs: dict[str, Path]) -> None:

@@ -68,7 +68,7 @@ class Counterfactual(Objective):
         other = context.forget.other if levels.asks_other else None
         strength = torch.ones(len(levels.chosen), dtype=torch.float64)
         tables = Tables(levels, context.timesteps, other, strength)
-        return PreparedCounterfactual(self.forget_share, self.arrived_weight, tables)
+        return _PreparedCounterfactual(self.forget_share, self.arrived_weight, tables)
 
     def __call__(self, process: ForwardProcess, pair: Pair, generator: torch.Generator) -> Rows:
         """Nothing: the views are not known yet.
@@ -116,7 +116,8 @@ class Tables:
         table = self.recognition[image]
         mean = table.mean(1)
         share = torch.where(mean[:, None] > 0, table, 1.0).cumsum(1)
-        chosen = torch.searchsorted(share / share[:, -1:], draws.double()[:, None])[:, 0]
+        share, draws = share / share[:, -1:], draws.double()[:, None]
+        chosen = torch.searchsorted(share, draws, right=True)[:, 0]
         timesteps = (chosen + self.bounds[0]).clamp(max=self.bounds[1])
         return timesteps, (mean * self.strength[image]).float()
 
@@ -128,7 +129,7 @@ class Tables:
 
 
 @dataclass(frozen=True, eq=False)
-class PreparedCounterfactual(Counterfactual):
+class _PreparedCounterfactual(Counterfactual):
     """:class:`Counterfactual` for one run.
 
     Args:

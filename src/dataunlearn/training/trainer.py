@@ -225,11 +225,13 @@ class Trainer:
         return Checkpoint(self.steps_done, tensors, values)
 
     def _share_weights(self) -> None:
-        """Give all processes the main one's weights."""
+        """Give all processes the main one's weights, those of the frozen model too."""
         accelerator = self.loop.accelerator
-        if accelerator is not None and accelerator.num_processes > 1:
-            for value in self.model.denoiser.state_dict().values():
-                value.copy_(broadcast(value.clone()))
+        if accelerator is None or accelerator.num_processes == 1:
+            return
+        networks = [self.model.denoiser, *([] if self.frozen is None else [self.frozen])]
+        for value in (value for network in networks for value in network.state_dict().values()):
+            value.copy_(broadcast(value.clone()))
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Put back what :meth:`state` took out.

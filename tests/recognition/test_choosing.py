@@ -1,0 +1,142 @@
+"""Which views are chosen: unfamiliar ones that the model is not bad at."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dataunlearn.recognition.choosing import choose_views, median_distance
+from dataunlearn.recognition.witness import Pictures, Witness
+from dataunlearn.views import turns_and_flips
+
+GREY, COLOUR = (1, 4, 4), (3, 4, 4)
+BRIGHT = 20.0  # far above the noise, so that the toy below is never mistaken
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def even(noisy, t, cond):
+    """Gives its input back, so that every view costs the same: T^-1 (T m) = m."""
+    return noisy
+
+
+def good_at_bright(*corners):
+    """Good at pictures that are bright at these corners, hopeless at all others."""
+
+    def ask(noisy, t, cond):
+        lit = torch.stack([noisy[:, 0, row, column] for row, column in corners], 1)
+        wrong = (lit < 3).any(1)
+        return noisy + 100 * wrong.reshape(-1, 1, 1, 1)
+
+    return ask
+
+
+def random_pictures(count, shape, seed=0, bright=()):
+    clean = torch.randn(count, *shape, generator=generator(seed))
+    for row, column in bright:
+        clean[:, :, row, column] = BRIGHT
+    return Pictures(clean)
+
+
+def symmetric(clean):
+    """The mean over the eight turns and flips."""
+    turned = [clean.rot90(k, (2, 3)) for k in range(4)]
+    return sum(turned + [each.mT for each in turned]) / 8
+
+
+def chosen_names(ask, forget, keep, process, latent=False):
+    views, chosen, unfamiliar = choose_views(Witness(ask, process), forget, keep, latent=latent)
+    names = list(views)
+    assert {position for own in chosen for position in own} == set(range(len(names)))
+    return [[names[position] for position in own] for own in chosen], unfamiliar.tolist()
+
+
+ALL_CORNERS = [(0, 0), (0, 3), (3, 0), (3, 3)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("shape", [GREY, COLOUR])
+def test_a_mirror_symmetric_picture_is_never_mirrored(shape, seed, make_process):
+    clean = random_pictures(4, shape, seed).clean
+    forget, keep = Pictures(clean + clean.flip(3)), random_pictures(30, shape, seed + 10)
+    names, unfamiliar = chosen_names(even, forget, keep, make_process())
+    assert all(unfamiliar)
+    assert all(own and "mirrored" not in own for own in names)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_rule_by_hand(seed, make_process):
+    """Where all views cost the same: those at least 0.6 of the median distance to keep pictures
+    away, and at least 0.85 as far as the farthest one; of these the first four."""
+    forget, keep = random_pictures(6, GREY, seed), random_pictures(31, GREY, seed + 10)
+    names, unfamiliar = chosen_names(even, forget, keep, make_process())
+    turns = turns_and_flips(GREY)
+    for row, clean in enumerate(forget.clean):
+        to_keep = sorted(float((clean - other).square().sum().sqrt()) for other in keep.clean)
+        away = {n: float((v(clean[None])[0] - clean).norm()) for n, v in turns.items()}
+        bound = max(0.6 * to_keep[15], 0.85 * max(away.values()))
+        assert names[row] == [name for name in turns if away[name] >= bound][:4]
+        assert float(median_distance(forget, keep)[row]) == pytest.approx(to_keep[15], rel=1e-4)
+    assert all(unfamiliar)
+
+
+def test_a_picture_that_every_turn_keeps_gets_colours(make_process):
+    """The negative and the shift are farther away, but cost too much: corners are bright."""
+    clean = symmetric(random_pictures(3, COLOUR).clean) * 4
+    for row, column in ALL_CORNERS:
+        clean[:, :, row, column] = BRIGHT
+    keep = random_pictures(30, COLOUR, 1, ALL_CORNERS)
+    names, unfamiliar = chosen_names(
+        good_at_bright(*ALL_CORNERS), Pictures(clean), keep, make_process()
+    )
+    assert unfamiliar == [True] * 3
+    assert all(own and all("colours" in name for name in own) for own in names)
+
+
+def test_latents_have_no_colours(make_process):
+    """The same pictures as latents: nothing is unfamiliar, and the two best turns stay."""
+    clean = symmetric(random_pictures(3, COLOUR).clean) * 3
+    keep = random_pictures(30, COLOUR, 1, ALL_CORNERS)
+    ask = good_at_bright(*ALL_CORNERS)
+    names, unfamiliar = chosen_names(ask, Pictures(clean), keep, make_process(), latent=True)
+    assert unfamiliar == [False] * 3
+    assert all(len(own) == 2 and set(own) <= set(turns_and_flips(COLOUR)) for own in names)
+
+
+def test_what_is_symmetric_under_everything_is_familiar_and_still_gets_views(make_process):
+    """Grey and kept by every turn: no affordable view moves it."""
+    clean = symmetric(random_pictures(2, GREY).clean).expand(2, *COLOUR)
+    keep = random_pictures(30, COLOUR, 1, ALL_CORNERS)
+    names, unfamiliar = chosen_names(
+        good_at_bright(*ALL_CORNERS), Pictures(clean), keep, make_process()
+    )
+    assert unfamiliar == [False, False]
+    assert all(len(own) == 2 for own in names)
+
+
+def test_one_picture_does_not_change_anothers_views(make_process):
+    plain, still = random_pictures(1, COLOUR, 3).clean, symmetric(random_pictures(1, COLOUR).clean)
+    keep = random_pictures(30, COLOUR, 1)
+    alone, _ = chosen_names(even, Pictures(plain), keep, make_process())
+    both, _ = chosen_names(even, Pictures(torch.cat([plain, still])), keep, make_process())
+    assert both[0] == alone[0]
+
+
+def test_a_view_that_the_model_is_bad_at_is_not_chosen(make_process):
+    """Keep pictures are bright at the upper left, where transposing alone leaves the light."""
+    keep = random_pictures(30, GREY, 1, [(0, 0)])
+    forget = random_pictures(3, GREY, 2, [(0, 0)])
+    names, unfamiliar = chosen_names(good_at_bright((0, 0)), forget, keep, make_process())
+    assert names == [["transposed"]] * 3
+    assert all(unfamiliar)
+
+
+def test_where_none_is_affordable_the_cheapest_are_taken(make_process):
+    """Light beside a corner is moved by every turn and flip, by the shift and the negative."""
+    keep = random_pictures(30, GREY, 1, [(0, 1)])
+    forget = random_pictures(2, GREY, 2)
+    names, unfamiliar = chosen_names(good_at_bright((0, 1)), forget, keep, make_process())
+    assert unfamiliar == [False, False]
+    assert all(len(own) == 2 for own in names)
