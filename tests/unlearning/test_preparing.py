@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dataunlearn.data import ArrayImages
+from dataunlearn.metrics.never_seen import different_pictures, some_pictures, witness_of
 from dataunlearn.models.space import PixelSpace
 from dataunlearn.objectives import Counterfactual
 from dataunlearn.objectives._counterfactual import _PreparedCounterfactual
@@ -36,7 +37,7 @@ def make_job(model: Any, forget: Any, keep: Any) -> Any:
 def test_pictures_are_numbered_as_pairs_number_them(make_model: Any, make_images: Any) -> None:
     """Copies of a picture have one number, in the order of their first appearance."""
     model, forget = make_model(), repeated(make_images(3, 1), [1, 0, 1, 2, 0, 1])
-    pictures = preparing.forget_pictures(make_job(model, forget, None))
+    pictures = different_pictures(model, forget)
     assert len(pictures) == 3
     sampler = PairSampler(make_images(5), forget, model.process, batch_pairs=7)
     seen = set()
@@ -55,7 +56,7 @@ def test_without_a_forget_set_pairs_have_no_numbers(make_model: Any, make_images
 
 def test_pictures_keep_their_labels(make_model: Any, make_images: Any) -> None:
     model = make_model(num_class_embeds=3)
-    pictures = preparing.forget_pictures(make_job(model, make_images(2, 1, [2, 1]), None))
+    pictures = different_pictures(model, make_images(2, 1, [2, 1]))
     assert isinstance(pictures.cond, torch.Tensor)
     assert pictures.cond.tolist() == [2, 1]
     assert pictures.other is None
@@ -85,13 +86,13 @@ def test_more_neighbours_than_pictures_are_an_error(make_model: Any, make_images
 @pytest.mark.parametrize(("images", "draws"), [(1, 8), (3, 8), (4, 6), (12, 2), (13, 1), (99, 1)])
 def test_few_images_are_looked_at_more_often(images: int, draws: int, make_model: Any) -> None:
     """24 draws in all, at most 8 for one image and at least 1."""
-    assert preparing.job_witness(make_model(), images, 0).num_draws == draws
+    assert witness_of(make_model(), images, 0).num_draws == draws
 
 
 def test_the_witness_is_the_model_as_it_is_now(make_model: Any) -> None:
     """Its answers are the denoiser's; another seed has other noise."""
     model = make_model()
-    witness, other = (preparing.job_witness(model, 2, seed) for seed in (0, 1))
+    witness, other = (witness_of(model, 2, seed) for seed in (0, 1))
     given = Pictures(torch.randn(2, 1, 8, 8))
     found = witness.answers(given, 300, 0, None)
     times = torch.tensor([300, 300])
@@ -102,19 +103,14 @@ def test_the_witness_is_the_model_as_it_is_now(make_model: Any) -> None:
     assert not torch.equal(other.noise((1, 8, 8), 300, 0), noise[:1])
 
 
-def test_keep_pictures_are_drawn_by_the_seed(
-    make_model: Any, make_images: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(preparing, "COMPARED_PICTURES", 5)
-    keep = make_images(9)
-    job = make_job(make_model(), make_images(1, 1), keep)
-    first, again = (preparing.keep_pictures(job).clean for _ in range(2))
+def test_keep_pictures_are_drawn_by_the_seed(make_model: Any, make_images: Any) -> None:
+    keep, model = make_images(9), make_model()
+    first, again = (some_pictures(model, keep, 5, seed=3).clean for _ in range(2))
     assert torch.equal(first, again) and len(first) == 5
     clean = keep.batch(torch.arange(9))
     found = [int((clean == picture).flatten(1).all(1).nonzero()) for picture in first]
     assert len(set(found)) == 5
-    job.config.seed = 4
-    assert not torch.equal(preparing.keep_pictures(job).clean, first)
+    assert not torch.equal(some_pictures(model, keep, 5, seed=4).clean, first)
 
 
 def test_the_objective_is_prepared_for_the_runs_noise_levels(

@@ -14,7 +14,6 @@ from dataunlearn.recognition.witness import Pictures
 from dataunlearn.timesteps import Above, Uniform
 from dataunlearn.unlearning import stopping
 from dataunlearn.unlearning.method import Method, QualityBudget, StopRule
-from dataunlearn.unlearning.preparing import job_witness
 from toy_levels import levels_by_hand
 
 
@@ -136,7 +135,7 @@ def level_job(
     Before is (1 - recognition) of that.
     """
     model, forget = make_model(), make_images(count)
-    witness = job_witness(model, count, 3)
+    witness = witness_of(model, count, 3)
     timesteps = (100, 300, 600)
     level = witness.mean_losses(Pictures(forget.batch(torch.arange(count))), timesteps)
     known = torch.tensor(recognition, dtype=torch.float64)[..., None]
