@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from dataunlearn.metrics.membership import denoising_losses
+from dataunlearn.metrics.membership_scores import denoising_losses
 from dataunlearn.metrics.regeneration import quarter_timesteps, regenerate
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.sampling import Drawing
