@@ -10,6 +10,7 @@ from dataunlearn.models.lora import Lora
 from dataunlearn.objectives import SISS, Objective
 from dataunlearn.runtime.checks import require
 from dataunlearn.timesteps import TimestepPolicy
+from dataunlearn.training.config import default_learning_rate
 
 WARMUP_DIVISOR = 4
 Strength = Literal["gentle", "default", "strong"]
@@ -32,15 +33,6 @@ DIALS: dict[Strength, Dial] = {
 
 # An adapter takes a higher rate: at 1e-3 it forgets as the whole emoji_sd network does at 5e-5.
 LORA_RATE_FACTOR = 20
-
-
-def default_learning_rate(num_parameters: int) -> float:
-    """A rate for a model of this size: 1e-4 up to 1.5 M parameters, falling with the power 0.6.
-
-    Measured on the small MNIST model; within a factor of 2 of the published rates of larger ones:
-    2.5e-5 at 14.7 M parameters (published: 5e-5), 7e-6 at 114 M (published: 5e-6).
-    """
-    return float(1e-4 * min(1.0, (num_parameters / 1.5e6) ** -0.6))
 
 
 @dataclass(frozen=True)
