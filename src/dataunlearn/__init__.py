@@ -85,6 +85,7 @@ _MODULES = {
 _ROOMS = (
     "api",
     "assets",
+    "attacks",
     "base_models",
     "bench",
     "combine",

@@ -7,7 +7,7 @@ everybody else's gives an image away as well: somebody has been at work there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -25,6 +25,11 @@ from dataunlearn.models.sampling import Progress
 from dataunlearn.runtime.progress import progress_bar
 
 Attack = Literal["loss", "sima", "pia"]
+SCORES: Mapping[Attack, Callable[..., Tensor]] = {
+    "loss": denoising_losses,
+    "sima": sima_scores,
+    "pia": pia_scores,
+}
 FALSE_POSITIVE_RATE = 0.01
 TAIL = 0.025  # of the others' scores, on either side of the central 95 %
 # Of the noise levels. The program of SimA's paper reports the level that did best on the images in
@@ -230,11 +235,9 @@ class Membership(Measure):
             "cond": inputs.conditions(side),
             "progress": progress,
         }
-        where = (inputs.model, images, self._timesteps(attack, inputs))
         if attack == "loss":
-            own = {"num_draws": self.num_draws, "seed": inputs.seed}
-            return denoising_losses(*where, **own, **shared)
-        return {"sima": sima_scores, "pia": pia_scores}[attack](*where, **shared)
+            shared |= {"num_draws": self.num_draws, "seed": inputs.seed}
+        return SCORES[attack](inputs.model, images, self._timesteps(attack, inputs), **shared)
 
 
 def _prefix(attack: Attack) -> str:
