@@ -55,6 +55,13 @@ def test_seeds_are_compared_one_by_one() -> None:
     assert replace(found, beside=(), beside_is=None).sooner is None
 
 
+def test_shown_the_image_a_model_is_looked_at_more_often() -> None:
+    keep, image, given = Relearning(), Relearning(on="image"), Relearning(steps=7, every_steps=3)
+    assert (keep.num_steps, keep.steps_between_looks) == (100, 10)
+    assert (image.num_steps, image.steps_between_looks) == (30, 2)
+    assert (given.num_steps, given.steps_between_looks) == (7, 3)
+
+
 def test_shares_of_several_seeds_are_pooled() -> None:
     (first, _), (last, interval) = pooled([course(0, 0, 0.2), course(1, 0, 0.8)])
     assert (first.restored, last.restored, last.tries) == (0, 10, 20)
@@ -96,6 +103,7 @@ def test_a_reference_that_is_the_model_itself_takes_the_same_course(
     )
     assert found.model == found.beside
     assert found.sooner == 0
+    assert found.beside_threshold == found.settings.threshold == 2.8
 
 
 def test_training_on_the_image_brings_it_back(make_model: Make, make_images: Make) -> None:
@@ -130,6 +138,8 @@ def test_without_a_reference_pictures_never_seen_stand_beside(
         shown=False,
     )
     assert found.beside_is == "unseen"
+    assert found.beside_threshold is not None
+    assert found.beside_threshold != found.settings.threshold
     assert len(found.beside) == 1
     assert found.as_json()["beside_returned_after"] == found.beside_returned_after
 

@@ -9,6 +9,8 @@ from typing import Literal, get_args
 from dataunlearn.runtime.checks import require
 
 On = Literal["keep", "image", "view"]
+# Steps, and steps between looks. The small MNIST model learns an image it is shown in ten steps.
+DEFAULT_STEPS: dict[On, tuple[int, int]] = {"keep": (100, 10), "image": (30, 2), "view": (30, 2)}
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,9 @@ class Relearning:
         on: What is trained on: "keep", the keep images alone (does it come back by itself?);
             "image", the forget images (how much sooner than in a model that never saw them?);
             "view", an altered view of the forget images.
-        steps: Optimizer steps.
-        every_steps: Steps between looks; the first look is before any step.
+        steps: Optimizer steps; None for 100 on keep images, else 30.
+        every_steps: Steps between looks, the first of which is before any step; None for 10 on keep
+            images, else 2, since a model may learn an image that it is shown within ten steps.
         learning_rate: None takes the one that a model of this size is unlearned with.
         batch_images: Pictures per step.
         view: Which view "view" trains on, by its name in ``dataunlearn.views.plain_views``.
@@ -38,8 +41,8 @@ class Relearning:
     """
 
     on: On = "keep"
-    steps: int = 100
-    every_steps: int = 10
+    steps: int | None = None
+    every_steps: int | None = None
     learning_rate: float | None = None
     batch_images: int = 24
     view: str = "half turn"
@@ -57,7 +60,8 @@ class Relearning:
         require(self.on in known, f"on must be one of {', '.join(known)}, not {self.on!r}")
         counts = ("steps", "every_steps", "batch_images", "tries", "regeneration_steps")
         for name in (*counts, "micro_batch_rows"):
-            require(getattr(self, name) >= 1, f"{name} must be at least 1")
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"{name} must be at least 1")
         rate, threshold = self.learning_rate, self.threshold
         require(
             rate is None or (math.isfinite(rate) and rate > 0),
@@ -73,3 +77,13 @@ class Relearning:
             min(self.seeds) >= 0 and len(set(self.seeds)) == len(self.seeds),
             f"seeds must be different and at least 0, not {list(self.seeds)}",
         )
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps: the given number, or the default."""
+        return DEFAULT_STEPS[self.on][0] if self.steps is None else self.steps
+
+    @property
+    def steps_between_looks(self) -> int:
+        """Steps between looks: the given number, or the default."""
+        return DEFAULT_STEPS[self.on][1] if self.every_steps is None else self.every_steps

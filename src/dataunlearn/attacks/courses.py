@@ -60,12 +60,15 @@ class Relearned:
         beside: Trainings with the same seeds to compare with, empty without any: the reference's
             on the same images, or the model's own on pictures that it never saw.
         beside_is: Which of the two.
+        beside_threshold: Pixel distance below which a try of these counts; of the reference it is
+            the model's own.
     """
 
     settings: Relearning
     model: tuple[Course, ...]
     beside: tuple[Course, ...] = ()
     beside_is: Beside | None = None
+    beside_threshold: float | None = None
 
     @property
     def returned_after(self) -> list[int | None]:
@@ -95,6 +98,7 @@ class Relearned:
             "model": [asdict(course) for course in self.model],
             "beside": [asdict(course) for course in self.beside],
             "beside_is": self.beside_is,
+            "beside_threshold": self.beside_threshold,
             "returned_after": self.returned_after,
             "beside_returned_after": self.beside_returned_after,
             "sooner": self.sooner,

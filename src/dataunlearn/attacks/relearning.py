@@ -114,8 +114,8 @@ def relearn(
         require_comparable(reference, model)
         beside = Case(reference, images, case.threshold)
     elif unseen is not None:
-        others = strangers(open_images(unseen, shape, role="unseen"), split.forget, split.keep)
-        chosen = SubsetImages(others, range(min(len(others), len(images))))
+        strange = strangers(open_images(unseen, shape, role="unseen"), split.forget, split.keep)
+        chosen = SubsetImages(strange, range(min(len(strange), len(images))))
         limit = settings.threshold or copy_threshold(chosen, split.keep)
         beside = Case(model, chosen, limit)
     settings = completed(settings, case)
@@ -124,9 +124,8 @@ def relearn(
         return Relearned(settings, own)
     kind: Beside = "unseen" if reference is None else "reference"
     words = {"unseen": "unseen pictures", "reference": "the reference"}[kind]
-    return Relearned(
-        settings, own, trained_courses(beside, split.keep, settings, words, shown), kind
-    )
+    others = trained_courses(beside, split.keep, settings, words, shown)
+    return Relearned(settings, own, others, kind, beside.threshold)
 
 
 def completed(settings: Relearning, case: Case) -> Relearning:
@@ -145,6 +144,8 @@ def completed(settings: Relearning, case: Case) -> Relearning:
     )
     return replace(
         settings,
+        steps=settings.num_steps,
+        every_steps=settings.steps_between_looks,
         timestep=timestep,
         threshold=case.threshold,
         learning_rate=settings.learning_rate or default_learning_rate(case.model.num_parameters),
@@ -200,7 +201,7 @@ def trained_course(
         KeyboardInterrupt: After Ctrl-C; there is nothing to save.
     """
     assert settings.learning_rate is not None
-    model = replace(case.model, denoiser=deepcopy(case.model.denoiser))
+    model = replace(case.model, denoiser=deepcopy(case.model.denoiser).eval())
     sampler = PairSampler(
         pictures,
         None,
@@ -212,12 +213,13 @@ def trained_course(
     looks = [case.look(model, settings, seed, 0)]
 
     def look(trainer: Trainer, steps_done: int) -> bool:
-        if steps_done % settings.every_steps == 0 or steps_done == settings.steps:
+        due = steps_done % settings.steps_between_looks == 0
+        if due or steps_done == settings.num_steps:
             looks.append(case.look(model, settings, seed, steps_done))
         return False
 
     training = Training(
-        steps=settings.steps,
+        steps=settings.num_steps,
         batch_pairs=settings.batch_images,
         learning_rate=settings.learning_rate,
         micro_batch_rows=settings.micro_batch_rows,
