@@ -37,7 +37,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("data", "report", "recognition"),
     ("objectives", "models"),
     ("training", "metrics"),
-    ("metrics/audit", "unlearning", "base_models"),
+    ("metrics/audit", "unlearning", "base_models", "attacks"),
     ("prompts",),
     ("api", "bench", "recipes"),
     ("cli", "__init__"),

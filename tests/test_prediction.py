@@ -27,6 +27,20 @@ def test_clean_estimate_inverts_target(name, make_process):
 
 
 @pytest.mark.parametrize("name", PREDICTION_TYPES)
+def test_noise_estimate_goes_with_the_clean_estimate(name, make_process):
+    """gamma z + sigma eps is m again, whatever the prediction; m's own target gives its noise."""
+    process = make_process(name)
+    noisy, prediction = draw(10), draw(11)
+    clean = process.clean_estimate(noisy, prediction, TIMESTEPS)
+    noise = process.noise_estimate(noisy, prediction, TIMESTEPS)
+    torch.testing.assert_close(process.add_noise(clean, noise, TIMESTEPS), noisy)
+    made = process.add_noise(draw(12), draw(13), TIMESTEPS)
+    target = process.target(made, draw(12), TIMESTEPS)
+    back = process.noise_estimate(made, target, TIMESTEPS)
+    torch.testing.assert_close(back, draw(13), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", PREDICTION_TYPES)
 def test_target_at_the_true_sample(name, make_process):
     """With m = gamma x + sigma eps the targets are eps, x, gamma eps - sigma x and eps - x."""
     process = make_process(name)

@@ -33,6 +33,7 @@ NEVER: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("metrics/*.py", ("metrics/audit", "report")),
     ("base_models", ("unlearning",)),
     ("unlearning", ("base_models", "prompts")),
+    ("attacks", ("unlearning", "base_models", "metrics/audit")),
     ("prompts", ("bench",)),
     ("bench", ("cli",)),
 )

@@ -106,6 +106,7 @@ _MODULES = {
 _ROOMS = (
     "api",
     "assets",
+    "attacks",
     "base_models",
     "bench",
     "combine",

@@ -8,7 +8,7 @@ for the noise that m would hold if its clean sample were z, the targets are
     v_prediction  gamma eps_z(m) - sigma z       Salimans and Ho 2022, appendix D
     flow          eps_z(m) - z                   Lipman et al. 2023 (here: noise - data)
 
-and each can be turned back into the clean sample that the model believes in.
+and each can be turned back into the clean sample that the model believes in, and into the noise.
 """
 
 from __future__ import annotations
@@ -29,11 +29,14 @@ class PredictionType:
         name: The name diffusers gives it in ``scheduler.config.prediction_type``.
         target: (noisy, clean, gamma, sigma) -> target, all broadcastable to the sample's shape.
         clean: (noisy, prediction, gamma, sigma) -> clean sample, the inverse of ``target``.
+        noise: (noisy, prediction, gamma, sigma) -> the noise that goes with that clean sample, in
+            one step: by way of the clean sample it would lose digits where sigma is small.
     """
 
     name: str
     target: TargetFunction
     clean: TargetFunction
+    noise: TargetFunction
 
 
 def noise_if_clean(noisy: Tensor, clean: Tensor, gamma: Tensor, sigma: Tensor) -> Tensor:
@@ -71,10 +74,24 @@ def _flow_clean(noisy: Tensor, prediction: Tensor, gamma: Tensor, sigma: Tensor)
     return (noisy - sigma * prediction) / (gamma + sigma)
 
 
-EPSILON = PredictionType("epsilon", noise_if_clean, _epsilon_clean)
-SAMPLE = PredictionType("sample", _sample_target, _sample_clean)
-V_PREDICTION = PredictionType("v_prediction", _velocity_target, _velocity_clean)
-FLOW = PredictionType("flow_prediction", _flow_target, _flow_clean)
+def _epsilon_noise(noisy: Tensor, prediction: Tensor, gamma: Tensor, sigma: Tensor) -> Tensor:
+    return prediction
+
+
+def _velocity_noise(noisy: Tensor, prediction: Tensor, gamma: Tensor, sigma: Tensor) -> Tensor:
+    # sigma * noisy + gamma * v = (gamma^2 + sigma^2) eps.
+    return (sigma * noisy + gamma * prediction) / (gamma.square() + sigma.square())
+
+
+def _flow_noise(noisy: Tensor, prediction: Tensor, gamma: Tensor, sigma: Tensor) -> Tensor:
+    # noisy + gamma * (eps - z) = (gamma + sigma) eps.
+    return (noisy + gamma * prediction) / (gamma + sigma)
+
+
+EPSILON = PredictionType("epsilon", noise_if_clean, _epsilon_clean, _epsilon_noise)
+SAMPLE = PredictionType("sample", _sample_target, _sample_clean, noise_if_clean)
+V_PREDICTION = PredictionType("v_prediction", _velocity_target, _velocity_clean, _velocity_noise)
+FLOW = PredictionType("flow_prediction", _flow_target, _flow_clean, _flow_noise)
 
 PREDICTION_TYPES: Mapping[str, PredictionType] = {
     "epsilon": EPSILON,

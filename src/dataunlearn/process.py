@@ -137,6 +137,11 @@ class ForwardProcess:
         gamma, sigma = expand_to(self.gamma(t), noisy), expand_to(self.sigma(t), noisy)
         return self.prediction.clean(noisy, prediction, gamma, sigma)
 
+    def noise_estimate(self, noisy: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
+        """The noise ``(B, *shape)`` that a prediction at ``noisy`` stands for."""
+        gamma, sigma = expand_to(self.gamma(t), noisy), expand_to(self.sigma(t), noisy)
+        return self.prediction.noise(noisy, prediction, gamma, sigma)
+
     def log_density_ratio(self, noisy: Tensor, first: Tensor, second: Tensor, t: Tensor) -> Tensor:
         """Log of q(noisy | first) / q(noisy | second), as ``(B,)`` float64.
 

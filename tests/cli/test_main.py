@@ -17,8 +17,9 @@ from dataunlearn.objectives import OBJECTIVES, SISS
 from dataunlearn.recipes import UNLEARNING_RECIPES
 from dataunlearn.runtime.interrupt import InterruptedRunError
 from dataunlearn.timesteps import Last, Window
+from dataunlearn.training.config import default_learning_rate
 from dataunlearn.unlearning.config import Unlearning
-from dataunlearn.unlearning.method import DIALS, default_learning_rate
+from dataunlearn.unlearning.method import DIALS
 from tiny_pipelines import stable_diffusion
 
 NEEDED = ["--model", "m", "--forget", "f", "--keep", "k", "--out", "o"]

@@ -13,10 +13,12 @@ from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.membership import (
     Membership,
     by_timestep,
-    denoising_losses,
+    compared,
     membership_auc,
+    membership_outside,
     membership_tpr,
 )
+from dataunlearn.metrics.membership_scores import denoising_losses
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.sampling import noise_for
@@ -123,6 +125,68 @@ def test_tpr_with_few_others_allows_no_false_positive() -> None:
     assert np.array_equal(found.per_item, [True, False, False])
 
 
+def test_an_image_is_outside_if_its_own_rank_would_be_rare() -> None:
+    """Among 79 others and itself an image may have one as far out: (1 + 1) / 80 is 2.5 %."""
+    others = torch.arange(79.0)
+    members = torch.tensor([-1.0, 0.0, 0.5, 1.0, 40.0, 77.0, 77.5, 78.0, 90.0])
+    below = membership_outside(members, others, "below")
+    above = membership_outside(members, others, "above")
+    assert below.per_item is not None and above.per_item is not None
+    assert below.per_item.tolist() == [True] * 3 + [False] * 6
+    assert above.per_item.tolist() == [False] * 6 + [True] * 3
+    assert below.value == pytest.approx(3 / 9)
+    assert below.interval is not None
+    assert below.interval[0] < 3 / 9 < below.interval[1]
+
+
+def test_an_image_like_the_others_is_outside_in_one_of_forty_at_most() -> None:
+    """Each of 40 scores in turn against the rest: the lowest alone, and the highest alone, is out;
+    of 39 none is, since its rank cannot be rare enough."""
+    scores = torch.randn(40, generator=torch.Generator().manual_seed(0))
+    for tail in ("below", "above"):
+        for count, expected in ((40, 1), (39, 0)):
+            few = scores[:count]
+            found = [
+                membership_outside(few[i : i + 1], torch.cat([few[:i], few[i + 1 :]]), tail).value
+                for i in range(count)
+            ]
+            assert sum(found) == expected
+
+
+def test_forgetting_too_hard_shows_above_and_not_in_the_rate_of_members() -> None:
+    others = torch.randn(100, generator=torch.Generator().manual_seed(0))
+    found = {r.name: r.value for r in compared({"forget": others[:5] + 9, "held_out": others})}
+    assert found == {
+        "membership_auc_held_out": 0,
+        "membership_tpr_held_out": 0,
+        "membership_below_held_out": 0,
+        "membership_above_held_out": 1,
+    }
+
+
+def test_attacks_are_chosen_by_name(model: DiffusionModel) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 1, 8, 8), dtype=np.uint8)
+    inputs = Inputs(
+        model, forget=ArrayImages(pixels[:2]), keep=ArrayImages(pixels[2:]), shown=False
+    )
+    kinds = ("auc", "tpr", "below", "above")
+    every = {result.name for result in Membership(num_draws=1)(inputs)}
+    assert every == {
+        f"membership{attack}_{kind}_keep" for attack in ("", "_sima", "_pia") for kind in kinds
+    }
+    chosen = Membership(attacks=("pia",), pia_timesteps=(50,), each_timestep=True)(inputs)
+    assert {result.name for result in chosen} == {
+        *(f"membership_pia_{kind}_keep" for kind in kinds),
+        "membership_pia_forget_50",
+        "membership_pia_keep_50",
+        "membership_pia_auc_keep_50",
+    }
+    with pytest.raises(ValueError, match="no attack guess; attacks takes loss, sima, pia"):
+        Membership(attacks=("guess",)).check(inputs)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="sima_timesteps must lie from 0 to 999"):
+        Membership(sima_timesteps=(1000,)).check(inputs)
+
+
 def test_empty_sides_and_infinite_losses_are_errors() -> None:
     with pytest.raises(ValueError, match="0 members"):
         membership_auc(torch.zeros(0), torch.zeros(3))
@@ -137,7 +201,7 @@ def test_a_model_with_fewer_noise_levels_is_measured_at_its_own(model: Diffusion
     short = wrap_pipeline(DDPMPipeline(model.denoiser.unet, scheduler))
     pixels = np.random.default_rng(0).integers(0, 256, (3, 1, 8, 8), dtype=np.uint8)
     inputs = Inputs(short, forget=ArrayImages(pixels[:1]), keep=ArrayImages(pixels[1:]))
-    measure = Membership(num_draws=1, each_timestep=True)
+    measure = Membership(num_draws=1, each_timestep=True, attacks=("loss",))
     measure.check(inputs)
     names = {result.name for result in measure(inputs)}
     assert {f"membership_loss_forget_{t}" for t in range(20, 100, 10)} <= names

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from dataunlearn.metrics.never_seen import witness_of
 from dataunlearn.objectives import OBJECTIVES, SISS, Counterfactual, Objective
 from dataunlearn.recognition.levels import Levels
 from dataunlearn.recognition.witness import Pictures

@@ -21,7 +21,7 @@ from dataunlearn.runtime.files import read_log, write_atomically
 PLOT_FILE = "pareto.png"
 # In the names of measures that lie in [0, 1].
 SHARE_PREFIX = "regeneration_"
-SHARE_WORDS = ("share", "frequency", "fraction", "_auc", "_tpr", "clip_iqa")
+SHARE_WORDS = ("share", "frequency", "fraction", "_auc", "_tpr", "_below_", "_above_", "clip_iqa")
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,11 @@ VERBS: Mapping[str, tuple[Builder, Callable[..., int], str]] = {
         measuring_verbs.audit,
         "Find out which images a model knows by heart.",
     ),
+    "attack": (
+        options.add_attack,
+        measuring_verbs.attack,
+        "Try to bring back what a model has forgotten.",
+    ),
     "evaluate": (
         options.add_evaluate,
         measuring_verbs.evaluate,
@@ -91,6 +96,7 @@ USAGE: Mapping[str, str] = {
     "train": "--recipe NAME --out DIR [options]",
     "sample": "--model MODEL --out GRID.png [options]",
     "audit": "--model MODEL --images IMAGES --out DIR [--keep IMAGES] [options]",
+    "attack": "--model MODEL --forget IMAGES --keep IMAGES --out DIR [--reference MODEL] ...",
     "evaluate": "--model MODEL --metrics a,b,c --out DIR [--forget IMAGES] [--keep IMAGES] ...",
     "bench": "BENCHMARK.yaml [options]",
     "report": "RUN_DIR",

@@ -1,13 +1,17 @@
-"""What the measuring verbs of the command do: evaluate, audit, bench."""
+"""What the measuring verbs of the command do: evaluate, audit, attack, bench."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataunlearn.cli.accelerator import make_accelerator
 from dataunlearn.cli.verbs import model_source, say
 from dataunlearn.runtime.exit_codes import MEMORISED
+
+if TYPE_CHECKING:
+    from dataunlearn.attacks.config import Relearning
 
 
 def evaluate(
@@ -83,6 +87,76 @@ def audit(
 
 
 MOST_NAMED = 10
+
+
+def attack(
+    *,
+    out: Path,
+    on: str,
+    reference: str | None,
+    resize: bool,
+    overwrite: bool,
+    membership: Any,
+    **settings: Any,
+) -> int:
+    """Attack an unlearned model and write the numbers."""
+    from dataunlearn.attacks.config import Relearning
+    from dataunlearn.attacks.run import TABLE_FILE, run_attacks
+    from dataunlearn.data import open_images
+    from dataunlearn.metrics.inputs import Inputs
+    from dataunlearn.runtime.run_folder import check_run_dir
+
+    check_run_dir(out, overwrite=overwrite)
+    source = model_source(settings)
+    sides = {name: settings.pop(name) for name in ("forget", "keep", "held_out")}
+    relearnings = [Relearning(on=name, **settings) for name in attacked_on(on)]
+    refuse_unused(relearnings, membership, held_out=sides["held_out"] is not None)
+    where = make_accelerator(source.device).device
+    loaded = source.open(where)
+    other = None if reference is None else source.like(reference).open(where)
+    opened: dict[str, Any] = {
+        name: open_images(images, loaded.image_shape, resize=resize, role=name.replace("_", "-"))
+        for name, images in sides.items()
+        if images is not None
+    }
+    run_attacks(
+        Inputs(loaded, **opened, batch_size=settings["micro_batch_rows"]),
+        relearnings,
+        out,
+        reference=other,
+        membership=membership,
+        overwrite=overwrite,
+    )
+    say((out / TABLE_FILE).read_text().rstrip())
+    say(f"Numbers: {out / 'attack.json'}\nPlots:   {out / 'relearning_*.png'}")
+    return 0
+
+
+def attacked_on(on: str) -> list[Any]:
+    """What ``--on`` names, each once, in the order given."""
+    return list(dict.fromkeys(name.strip() for name in on.split(",") if name.strip()))
+
+
+def refuse_unused(relearnings: Sequence[Relearning], membership: Any, *, held_out: bool) -> None:
+    """Refuse settings of an attack that nothing would come of.
+
+    Raises:
+        ValueError: With what would give them a meaning.
+    """
+    from dataunlearn.attacks.config import Relearning
+    from dataunlearn.metrics.membership import Membership
+    from dataunlearn.runtime.checks import require
+
+    require(bool(relearnings), "--on takes keep, image and view, with commas between them")
+    has_view = any(each.on == "view" for each in relearnings)
+    require(
+        has_view or relearnings[0].view == Relearning().view,
+        "--view is given but --on does not name view",
+    )
+    require(
+        held_out or membership == Membership(),
+        "--membership has settings, but there are no --held-out images to measure it against",
+    )
 
 
 def choose_measures(metrics: str, given: dict[str, Any]) -> dict[str, Any]:

@@ -142,6 +142,42 @@ def add_audit(parser: Any, recipe: str | None) -> None:
     parser.add_class_arguments(AuditSettings, as_group=False)
 
 
+def add_attack(parser: Any, recipe: str | None) -> None:
+    """Options of ``attack``."""
+    from dataunlearn.attacks.config import Relearning
+    from dataunlearn.metrics.membership import Membership
+
+    add_model(parser)
+    parser.add_argument("--forget", type=str, required=True, help="Images it had to forget.")
+    parser.add_argument("--keep", type=str, required=True, help="Images it had to keep.")
+    parser.add_argument("--out", type=Path, required=True, help="Folder for numbers and plots.")
+    parser.add_argument(
+        "--reference",
+        type=str | None,
+        default=None,
+        help="A model that never saw the forget images, attacked in the same way: an attack that "
+        "succeeds there, too, proves nothing.",
+    )
+    parser.add_argument(
+        "--held_out",
+        type=str | None,
+        default=None,
+        help="Images never trained on: measure membership against them, and without a reference "
+        "relearn some of them as well.",
+    )
+    parser.add_argument(
+        "--on",
+        type=str,
+        default="keep,image",
+        help="What is trained on, comma between: keep (the keep images alone: does it come back by "
+        "itself?), image (the forget images), view (an altered view of them).",
+    )
+    parser.add_argument("--resize", type=bool, default=False, help="Fit images to the model.")
+    parser.add_argument("--overwrite", type=bool, default=False, help="Replace what --out holds.")
+    parser.add_class_arguments(Relearning, as_group=False, skip={"on"})
+    parser.add_class_arguments(Membership, "membership")
+
+
 def add_bench(parser: Any, recipe: str | None) -> None:
     """Options of ``bench``."""
     from dataunlearn.bench.config import Benchmark

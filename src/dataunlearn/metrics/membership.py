@@ -1,94 +1,61 @@
-"""Membership: does the model denoise an image better than images it never saw?
+"""Membership: does the model treat an image otherwise than images that it never saw?
 
-The loss attack of Carlini et al. 2023 (section 5.1) and Matsumoto et al. 2023: the denoising loss
-of an image at some timesteps, with the same noise for every image, against the losses of images
-that were held out. A lower loss speaks for membership.
+Scores of an image (:mod:`dataunlearn.metrics.membership_scores`) are compared with the scores of
+images that were held out. A lower score speaks for membership. After unlearning a score above
+everybody else's gives an image away as well: somebody has been at work there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dataunlearn.conditioning import Cond
 from dataunlearn.metrics.inputs import Inputs, Side
 from dataunlearn.metrics.intervals import mean_interval, two_sample_bootstrap, wilson
 from dataunlearn.metrics.measure import Measure
+from dataunlearn.metrics.membership_scores import denoising_losses, pia_scores, sima_scores
 from dataunlearn.metrics.result import Result
-from dataunlearn.models import DiffusionModel
-from dataunlearn.models.sampling import Progress, noise_for
+from dataunlearn.models.sampling import Progress
 from dataunlearn.runtime.progress import progress_bar
-from dataunlearn.runtime.seeding import mix_seed
 
+Attack = Literal["loss", "sima", "pia"]
+SCORES: Mapping[Attack, Callable[..., Tensor]] = {
+    "loss": denoising_losses,
+    "sima": sima_scores,
+    "pia": pia_scores,
+}
 FALSE_POSITIVE_RATE = 0.01
-SHARES = tuple(tenths / 10 for tenths in range(2, 10))  # of the noise levels
-
-
-@torch.no_grad()
-def denoising_losses(
-    model: DiffusionModel,
-    images: Tensor,
-    timesteps: Sequence[int],
-    *,
-    num_draws: int = 4,
-    seed: int = 0,
-    batch_size: int = 64,
-    cond: Cond | None = None,
-    progress: Progress | None = None,
-) -> Tensor:
-    """Mean squared error of the model's prediction for each image and timestep.
-
-    Args:
-        model: The model, in eval mode.
-        images: ``(N, C, H, W)`` in [-1, 1].
-        timesteps: T noise levels.
-        num_draws: Draws of noise averaged over; draw j of timestep t is the same for all images.
-        seed: Names the noise.
-        batch_size: Images per call.
-        cond: Class labels ``(N,)``, or None.
-        progress: Called with the number of calls' images times timesteps times draws done.
-
-    Returns:
-        ``(N, T)`` float64, mean over pixels and draws.
-    """
-    process, device = model.process, model.device
-    losses = torch.zeros(len(images), len(timesteps), dtype=torch.float64)
-    for column, timestep in enumerate(timesteps):
-        draws = noise_for(model.shape, mix_seed(seed, timestep), range(num_draws)).to(device)
-        for begin in range(0, len(images), batch_size):
-            rows = slice(begin, begin + batch_size)
-            clean = model.space.encode(images[rows].to(device))
-            t = torch.full((len(clean),), timestep, device=device)
-            labels = None if cond is None else cond[rows].to(device)
-            for draw in draws:
-                noisy = process.add_noise(clean, draw.expand_as(clean), t)
-                error = model.denoiser(noisy, t, labels) - process.target(noisy, clean, t)
-                losses[rows, column] += error.double().square().flatten(1).mean(1).cpu()
-            if progress is not None:
-                progress(len(clean) * num_draws)
-    return losses / num_draws
+TAIL = 0.025  # of the others' scores, on either side of the central 95 %
+# Of the noise levels. The program of SimA's paper reports the level that did best on the images in
+# question, which flatters the attack; here scores are averaged over fixed levels, chosen near
+# those that the papers' programs look at.
+SHARES: Mapping[Attack, tuple[float, ...]] = {
+    "loss": tuple(tenths / 10 for tenths in range(2, 10)),
+    "sima": (0.02, 0.04, 0.06, 0.08, 0.1),
+    "pia": (0.04, 0.08, 0.12, 0.16, 0.2),
+}
 
 
 def membership_auc(
     members: Tensor, others: Tensor, *, name: str = "membership_auc", seed: int = 0
 ) -> Result:
-    """Area under the ROC curve of "lower loss means member"; 0.5 is chance.
+    """Area under the ROC curve of "a lower score means member"; 0.5 is chance.
 
     Args:
-        members: Losses ``(N,)`` of the images in question, at least 1.
-        others: Losses ``(M,)`` of held-out images, at least 1.
+        members: Scores ``(N,)`` of the images in question, at least 1.
+        others: Scores ``(M,)`` of held-out images, at least 1.
         name: Name of the result.
         seed: Seed of the bootstrap.
 
     Returns:
         The AUC with its bootstrap interval (members and others resampled apart); ``per_item``
-        holds for each member the share of others whose loss is higher, ties counted half.
+        holds for each member the share of others whose score is higher, ties counted half.
 
     Raises:
         ValueError: If a side is empty or not finite.
@@ -113,8 +80,8 @@ def membership_tpr(
     Carlini et al. 2022 ask for this instead of the AUC: an attack counts if it is sure of a few.
 
     Args:
-        members: Losses ``(N,)`` of the images in question, at least 1.
-        others: Losses ``(M,)`` of held-out images; fewer than 1 / fpr cannot resolve the rate, and
+        members: Scores ``(N,)`` of the images in question, at least 1.
+        others: Scores ``(M,)`` of held-out images; fewer than 1 / fpr cannot resolve the rate, and
             then none may be taken for a member.
         name: Name of the result.
         fpr: The largest share of others taken for members.
@@ -132,7 +99,7 @@ def membership_tpr(
     rates, _, thresholds = roc_curve(
         labels, -np.concatenate([inside, outside]), drop_intermediate=False
     )
-    cut = -thresholds[rates <= fpr][-1]  # the largest loss that still counts as a member's
+    cut = -thresholds[rates <= fpr][-1]  # the largest score that still counts as a member's
     found = inside <= cut
     value = float(found.mean())
     settings = {"num_members": len(inside), "num_others": len(outside), "fpr": fpr}
@@ -140,13 +107,47 @@ def membership_tpr(
     return Result(name, value, interval, False, settings, torch.from_numpy(found))
 
 
+def membership_outside(
+    members: Tensor,
+    others: Tensor,
+    tail: Literal["below", "above"],
+    *,
+    name: str = "membership_outside",
+) -> Result:
+    """Share of members whose score lies below, or above, the central 95 % of the others'.
+
+    An image counts if, were it one of the others, a score as far out would have a probability of at
+    most 2.5 %: (1 + number of others as far out) / (1 + number of others), ties against it. That
+    is exact for exchangeable scores, and fewer than 39 others therefore resolve nothing.
+
+    Args:
+        members: Scores ``(N,)`` of the images in question, at least 1.
+        others: Scores ``(M,)`` of held-out images, at least 1.
+        tail: "below", where members lie, or "above", where forgetting too hard puts them.
+        name: Name of the result.
+
+    Returns:
+        The share with its Wilson interval; ``per_item`` tells which members lie outside.
+
+    Raises:
+        ValueError: If a side is empty or not finite.
+    """
+    inside, outside = _checked(members, others)
+    sign = 1 if tail == "below" else -1
+    as_far = (sign * outside <= sign * inside[:, None]).sum(1)
+    found = (1 + as_far) / (1 + len(outside)) <= TAIL
+    settings = {"num_members": len(inside), "num_others": len(outside), "tail": TAIL}
+    interval = wilson(int(found.sum()), len(inside))
+    return Result(name, float(found.mean()), interval, False, settings, torch.from_numpy(found))
+
+
 def _checked(members: Tensor, others: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
     if not len(members) or not len(others):
         raise ValueError(
-            f"got losses of {len(members)} members and {len(others)} other images; give both"
+            f"got scores of {len(members)} members and {len(others)} other images; give both"
         )
     if not (members.isfinite().all() and others.isfinite().all()):
-        raise ValueError("losses are not finite: the model diverged on some images")
+        raise ValueError("scores are not finite: the model diverged on some images")
     return members.double().numpy(), others.double().numpy()
 
 
@@ -159,20 +160,27 @@ def _auc(inside: NDArray[Any], outside: NDArray[Any]) -> float:
 
 @dataclass(frozen=True)
 class Membership(Measure):
-    """How well the denoising loss tells forget images from held-out ones, and from keep images.
+    """How well forget images can be told from held-out ones, and from keep images.
 
     Args:
-        timesteps: Noise levels; the loss is averaged over them. Empty for 0.2, 0.3, ... 0.9 of the
-            model's.
-        num_draws: Draws of noise at each.
+        timesteps: Noise levels of the loss, which is averaged over them. Empty for 0.2, 0.3, ...
+            0.9 of the model's.
+        num_draws: Draws of noise at each, for the loss.
         num_images: Most held-out or keep images.
-        each_timestep: Give every side's mean loss, and the AUC, at each noise level as well.
+        each_timestep: Give every side's mean score, and the AUC, at each noise level as well.
+        attacks: Which scores: "loss", the denoising loss; "sima", the noise that the model sees in
+            a picture without any; "pia", whether it finds that noise again.
+        sima_timesteps: Noise levels of SimA, likewise averaged over. Empty for 0.02, 0.04, ... 0.1.
+        pia_timesteps: Noise levels of PIA. Empty for 0.04, 0.08, ... 0.2.
     """
 
     timesteps: tuple[int, ...] = ()
     num_draws: int = 4
     num_images: int = 500
     each_timestep: bool = False
+    attacks: tuple[Attack, ...] = ("loss", "sima", "pia")
+    sima_timesteps: tuple[int, ...] = ()
+    pia_timesteps: tuple[int, ...] = ()
     needs: ClassVar[tuple[str, ...]] = ("forget",)
 
     def check(self, inputs: Inputs) -> None:
@@ -180,68 +188,108 @@ class Membership(Measure):
         super().check(inputs)
         if inputs.keep is None and inputs.held_out is None:
             raise ValueError("Membership needs --held-out or --keep to compare with")
-        inputs.model.process.check_timesteps(self.timesteps, "timesteps")
+        unknown = [name for name in self.attacks if name not in SHARES]
+        if unknown or not self.attacks:
+            raise ValueError(
+                f"no attack {', '.join(unknown) or 'named'}; attacks takes {', '.join(SHARES)}"
+            )
+        for name in ("timesteps", "sima_timesteps", "pia_timesteps"):
+            inputs.model.process.check_timesteps(getattr(self, name), name)
 
     def __call__(self, inputs: Inputs) -> list[Result]:
-        """AUC and TPR at 1 % FPR against each kind of other images."""
-        losses = self._losses(inputs)
-        means = {side: values.mean(dim=1) for side, values in losses.items()}
-        results = []
-        for side in [side for side in losses if side != "forget"]:
-            pair = (means["forget"], means[side])
-            results.append(membership_auc(*pair, name=f"membership_auc_{side}"))
-            results.append(membership_tpr(*pair, name=f"membership_tpr_{side}"))
-        if self.each_timestep:
-            results += by_timestep(losses, self._timesteps(inputs))
-        return results
-
-    def _timesteps(self, inputs: Inputs) -> tuple[int, ...]:
-        return self.timesteps or inputs.model.process.timesteps_at(SHARES)
-
-    def _losses(self, inputs: Inputs) -> dict[Side, Tensor]:
-        """Losses ``(N, T)`` of the forget images and of each kind of other images."""
+        """For each attack and each kind of other images: AUC, TPR at 1 % FPR, and both tails."""
         kinds: tuple[Side, ...] = ("held_out", "keep")
         sides: dict[Side, Tensor] = {"forget": inputs.originals}
         for side in kinds:
             if getattr(inputs, side) is not None:
                 sides[side] = inputs.batch(side)[: self.num_images]
-        timesteps = self._timesteps(inputs)
-        calls = len(timesteps) * self.num_draws * sum(map(len, sides.values()))
-        with progress_bar("membership", calls, shown=inputs.shown) as advance:
-            return {
-                side: denoising_losses(
-                    inputs.model,
-                    images,
-                    timesteps,
-                    num_draws=self.num_draws,
-                    seed=inputs.seed,
-                    batch_size=inputs.batch_size,
-                    cond=inputs.conditions(side),
-                    progress=advance,
-                )
-                for side, images in sides.items()
-            }
+        passes = sum(self._passes(attack, inputs) for attack in self.attacks)
+        total = passes * sum(map(len, sides.values()))
+        results = []
+        with progress_bar("membership", total, shown=inputs.shown) as advance:
+            for attack in self.attacks:
+                scores = {
+                    side: self._scores(attack, inputs, side, images, advance)
+                    for side, images in sides.items()
+                }
+                results += compared({side: found.mean(1) for side, found in scores.items()}, attack)
+                if self.each_timestep:
+                    results += by_timestep(scores, self._timesteps(attack, inputs), attack)
+        return results
+
+    def _timesteps(self, attack: Attack, inputs: Inputs) -> tuple[int, ...]:
+        given = {"loss": self.timesteps, "sima": self.sima_timesteps, "pia": self.pia_timesteps}
+        return given[attack] or inputs.model.process.timesteps_at(SHARES[attack])
+
+    def _passes(self, attack: Attack, inputs: Inputs) -> int:
+        """Denoiser passes of an attack for each image."""
+        levels = len(self._timesteps(attack, inputs))
+        return {"loss": levels * self.num_draws, "sima": levels, "pia": levels + 1}[attack]
+
+    def _scores(
+        self, attack: Attack, inputs: Inputs, side: Side, images: Tensor, progress: Progress
+    ) -> Tensor:
+        """Scores ``(N, T)`` of a side's images."""
+        shared: dict[str, Any] = {
+            "batch_size": inputs.batch_size,
+            "cond": inputs.conditions(side),
+            "progress": progress,
+        }
+        if attack == "loss":
+            shared |= {"num_draws": self.num_draws, "seed": inputs.seed}
+        return SCORES[attack](inputs.model, images, self._timesteps(attack, inputs), **shared)
 
 
-def by_timestep(losses: Mapping[Side, Tensor], timesteps: Sequence[int]) -> list[Result]:
-    """At each noise level every side's mean loss, and the AUC of forget images against others.
+def _prefix(attack: Attack) -> str:
+    """How the names of an attack's results begin; the loss came first and has none of its own."""
+    return "membership" if attack == "loss" else f"membership_{attack}"
+
+
+def compared(scores: Mapping[Side, Tensor], attack: Attack = "loss") -> list[Result]:
+    """The forget images' scores against those of each other side: AUC, TPR and both tails.
 
     Args:
-        losses: Losses ``(N, T)`` by side, the forget images' among them.
-        timesteps: The T noise levels.
+        scores: Scores ``(N,)`` by side, the forget images' among them.
+        attack: Whose scores they are.
 
     Returns:
-        ``membership_loss_SIDE_T`` and ``membership_auc_SIDE_T``, each with its bootstrap interval.
+        ``membership_auc_SIDE``, ``_tpr_``, ``_below_`` and ``_above_``; of SimA and PIA
+        ``membership_sima_auc_SIDE`` and so on.
+    """
+    results = []
+    for side in [side for side in scores if side != "forget"]:
+        pair, prefix = (scores["forget"], scores[side]), _prefix(attack)
+        results.append(membership_auc(*pair, name=f"{prefix}_auc_{side}"))
+        results.append(membership_tpr(*pair, name=f"{prefix}_tpr_{side}"))
+        results.append(membership_outside(*pair, "below", name=f"{prefix}_below_{side}"))
+        results.append(membership_outside(*pair, "above", name=f"{prefix}_above_{side}"))
+    return results
+
+
+def by_timestep(
+    scores: Mapping[Side, Tensor], timesteps: Sequence[int], attack: Attack = "loss"
+) -> list[Result]:
+    """At each noise level every side's mean score, and the AUC of forget images against others.
+
+    Args:
+        scores: Scores ``(N, T)`` by side, the forget images' among them.
+        timesteps: The T noise levels.
+        attack: Whose scores they are.
+
+    Returns:
+        ``membership_loss_SIDE_T`` (of SimA ``membership_sima_SIDE_T``) and
+        ``membership_auc_SIDE_T`` (``membership_sima_auc_SIDE_T``), each with its bootstrap
+        interval.
     """
     results = []
     for column, timestep in enumerate(timesteps):
-        for side, values in losses.items():
+        for side, values in scores.items():
             own = values[:, column]
-            name, interval = f"membership_loss_{side}_{timestep}", mean_interval(own.numpy())
+            name, interval = f"membership_{attack}_{side}_{timestep}", mean_interval(own.numpy())
             settings = {"num_images": len(own), "timestep": timestep}
             results.append(Result(name, float(own.mean()), interval, None, settings, own))
             if side != "forget":
-                forget = losses["forget"][:, column]
-                name = f"membership_auc_{side}_{timestep}"
+                forget = scores["forget"][:, column]
+                name = f"{_prefix(attack)}_auc_{side}_{timestep}"
                 results.append(membership_auc(forget, own, name=name))
     return results

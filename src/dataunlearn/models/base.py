@@ -99,6 +99,25 @@ class DiffusionModel:
         return without + self.guidance * (prediction - without)
 
 
+def require_comparable(reference: DiffusionModel, like: DiffusionModel) -> None:
+    """Refuse a reference that draws other things than the model that it is compared with.
+
+    Raises:
+        ValueError: If their pictures, classes or prompts differ.
+    """
+    require(
+        reference.image_shape == like.image_shape and reference.num_classes == like.num_classes,
+        f"the reference {reference.source} draws {reference.image_shape} with "
+        f"{reference.num_classes} classes, the model {like.image_shape} with {like.num_classes}: "
+        "they cannot be compared",
+    )
+    require(
+        reference.takes_prompts == like.takes_prompts,
+        f"of the reference {reference.source} and the model one takes prompts and the other does "
+        "not: they cannot be compared",
+    )
+
+
 def set_guidance(model: DiffusionModel, scale: float | None) -> None:
     """Set the scale of classifier-free guidance; None leaves it.
 

@@ -29,7 +29,7 @@ _DPI = 180
 
 @dataclass(frozen=True)
 class Curve:
-    """Shares over timesteps, with intervals where they are known.
+    """Shares over timesteps or steps, with intervals where they are known.
 
     Attributes:
         label: What the legend says.
@@ -46,6 +46,19 @@ class Curve:
 
 def regeneration_curve(curves: Sequence[Curve]) -> bytes | None:
     """How often the picture came back, over how destroyed the start was."""
+    return _restored_shares(
+        curves, "noise step the picture was destroyed to (higher: less of it is left)"
+    )
+
+
+def relearning_curve(curves: Sequence[Curve]) -> bytes | None:
+    """How often the picture came back, over steps of an attack's training."""
+    return _restored_shares(curves, "steps of training", every_tick=False)
+
+
+def _restored_shares(
+    curves: Sequence[Curve], xlabel: str, *, every_tick: bool = True
+) -> bytes | None:
     drawn = [curve for curve in curves if curve.shares]
     if not drawn:
         return None
@@ -60,10 +73,11 @@ def regeneration_curve(curves: Sequence[Curve]) -> bytes | None:
         errors = np.clip([y - bounds[:, 0], bounds[:, 1] - y], 0, 1)  # (2, S)
         drawing = axes.errorbar(x, y, yerr=errors, color=curve.colour, capsize=3, elinewidth=1)
         drawing.lines[0].set(label=curve.label, marker="o", markersize=5, linewidth=1.8)
-    axes.set_xticks(timesteps)
+    if every_tick:
+        axes.set_xticks(timesteps)
     axes.set_ylim(-0.03, 1.03)
     axes.yaxis.set_major_formatter(percent())
-    axes.set_xlabel("noise step the picture was destroyed to (higher: less of it is left)")
+    axes.set_xlabel(xlabel)
     axes.set_ylabel("picture restored in")
     legend(axes)
     return png(figure)

@@ -15,6 +15,15 @@ Optimizer = Literal["adamw", "adam", "adamw8bit"]
 Schedule = Literal["constant", "cosine"]
 
 
+def default_learning_rate(num_parameters: int) -> float:
+    """A rate to unlearn with: 1e-4 up to 1.5 M parameters, then falling with the power 0.6.
+
+    Measured on the small MNIST model; within a factor of 2 of the published rates of larger ones:
+    2.5e-5 at 14.7 M parameters (published: 5e-5), 7e-6 at 114 M (published: 5e-6).
+    """
+    return float(1e-4 * min(1.0, (num_parameters / 1.5e6) ** -0.6))
+
+
 @dataclass(frozen=True)
 class Ema:
     """Exponential moving average of the weights, decay 1 - (1 + step/inv_gamma)^-power.

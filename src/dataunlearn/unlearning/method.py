@@ -10,6 +10,7 @@ from dataunlearn.models.lora import Lora
 from dataunlearn.objectives import SISS, Objective
 from dataunlearn.runtime.checks import require
 from dataunlearn.timesteps import TimestepPolicy
+from dataunlearn.training.config import default_learning_rate
 
 WARMUP_DIVISOR = 4
 Strength = Literal["gentle", "default", "strong"]
@@ -34,15 +35,6 @@ DIALS: dict[Strength, Dial] = {
 LORA_RATE_FACTOR = 20
 
 
-def default_learning_rate(num_parameters: int) -> float:
-    """A rate for a model of this size: 1e-4 up to 1.5 M parameters, falling with the power 0.6.
-
-    Measured on the small MNIST model; within a factor of 2 of the published rates of larger ones:
-    2.5e-5 at 14.7 M parameters (published: 5e-5), 7e-6 at 114 M (published: 5e-6).
-    """
-    return float(1e-4 * min(1.0, (num_parameters / 1.5e6) ** -0.6))
-
-
 @dataclass(frozen=True)
 class StopRule:
     """Stop forgetting once it is done.
@@ -55,10 +47,10 @@ class StopRule:
     Args:
         every_steps: Steps between looks, three times that while settling; 0 never looks.
         then: "settle" or "end".
-        once: "level": what the model loses on every forget image has come near the level that a
-            model which never saw it is predicted to have; "restored": the model no longer restores
+        once: "level": what the model loses on the forget images has come near the level that a
+            model which never saw them is predicted to have; "restored": the model no longer restores
             them. None takes "level" for methods that aim at it, else "restored".
-        arrived_from: Share of its level at which an image counts as arrived.
+        arrived_from: Share of their level at which images count as arrived.
         regeneration_below: Share of regenerations at which the images count as forgotten.
         timestep: Noise level of the look at regenerations; None for 45 % of the noise, a little
             below the half that the verdict is about.

@@ -13,6 +13,7 @@ from torch import Tensor
 from dataunlearn.conditioning import Cond
 from dataunlearn.data.prompt import Prompt
 from dataunlearn.models import DiffusionModel, load_model
+from dataunlearn.models.base import require_comparable
 from dataunlearn.runtime.run_folder import describe
 from dataunlearn.unlearning.config import Evaluation
 from dataunlearn.unlearning.measuring import measure
@@ -87,16 +88,7 @@ def open_reference(source: str, like: DiffusionModel, image_size: int | None = N
     if path.suffix == ".json":
         return Reference(numbers=read_numbers(path))
     model = load_model(source, image_size=image_size, device=like.device)
-    if model.image_shape != like.image_shape or model.num_classes != like.num_classes:
-        raise ValueError(
-            f"the reference {source} draws {model.image_shape} with {model.num_classes} classes, "
-            f"the model {like.image_shape} with {like.num_classes}: they cannot be compared"
-        )
-    if model.takes_prompts != like.takes_prompts:
-        raise ValueError(
-            f"of the reference {source} and the model one takes prompts and the other does not: "
-            "they cannot be compared"
-        )
+    require_comparable(model, like)
     model.denoiser.eval()
     model.guidance = like.guidance
     return Reference(model)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from dataunlearn.metrics.membership import denoising_losses
+from dataunlearn.metrics.membership_scores import denoising_losses
 from dataunlearn.metrics.never_seen import LEAST_RECOGNITION, different_pictures, witness_of
 from dataunlearn.metrics.regeneration import quarter_timesteps, regenerate
 from dataunlearn.models import DiffusionModel
@@ -23,6 +23,8 @@ SETTLED_LOOKS_ARE_RARER = 3
 # While settling an image counts as arrived down to this share of where it counted before.
 STILL_ARRIVED = 0.85
 LOOK_DRAWS = 2
+# One image's level is uncertain by a factor of 1.5; their mean is what has to arrive.
+NEAR_SHARE = 2 / 3
 
 
 def stop_callback(job: Job) -> Callback:
@@ -60,9 +62,9 @@ def gone_look(job: Job) -> Callback:
 
 
 def level_callback(job: Job) -> Callback:
-    """A callback that stops forgetting once every forget image is near its level and not restored.
+    """A callback that stops forgetting once the images are at their levels and not restored.
 
-    What the model loses on an image is compared with its level at the noise levels where it was
+    All of them must be near, and their mean must have arrived. What the model loses on an image is compared with its level at the noise levels where it was
     recognised, with the noise that the level was measured with.
     """
     rule, gone = job.config.stop, gone_look(job)
@@ -72,9 +74,10 @@ def level_callback(job: Job) -> Callback:
         done = trainer.settled_after is not None
         bound = rule.arrived_from * (STILL_ARRIVED if done else 1)
         trainer.arrived = (ratio >= bound).tolist()
-        trainer.record["of_level"] = float(ratio.log().mean().exp())
-        trainer.record["arrived"] = sum(trainer.arrived)
-        return all(trainer.arrived) and gone(trainer, steps_done)
+        mean = float(ratio.log().mean().exp())
+        trainer.record |= {"of_level": mean, "arrived": sum(trainer.arrived)}
+        near = bool((ratio >= NEAR_SHARE * bound).all())
+        return near and mean >= bound and gone(trainer, steps_done)
 
     return look_callback(rule, forgotten)
 

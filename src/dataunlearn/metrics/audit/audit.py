@@ -23,7 +23,8 @@ from dataunlearn.metrics.audit.near_duplicates import Twins, find_twins
 from dataunlearn.metrics.embedders import embedder_for
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.intervals import wilson
-from dataunlearn.metrics.membership import denoising_losses, membership_auc
+from dataunlearn.metrics.membership import membership_auc
+from dataunlearn.metrics.membership_scores import denoising_losses
 from dataunlearn.metrics.pixel_distance import distinct_indices, known_distances, pixel_distances
 from dataunlearn.metrics.regeneration import (
     RESTORED_SHARE,

@@ -1,0 +1,234 @@
+"""Relearning: how many steps of training until a forgotten image is restored again?
+
+What was only hidden comes back by training on other pictures alone (concept resurgence: Suriyakumar
+et al. 2024, arXiv 2410.08074; for images arXiv 2512.03564), or sooner than in a model that never
+saw it. The number of steps alone proves nothing: it stands beside the same number of a reference.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dataunlearn.attacks.config import Relearning
+from dataunlearn.attacks.courses import Beside, Course, Look, Relearned
+from dataunlearn.data import ArrayImages, ImageSet, SubsetImages, open_images, split_sets
+from dataunlearn.data.opening import ImageSource
+from dataunlearn.data.pixels import to_uint8
+from dataunlearn.metrics.pixel_distance import MOST_ORIGINALS, copy_threshold, distinct_indices
+from dataunlearn.metrics.regeneration import regenerate
+from dataunlearn.models import DiffusionModel
+from dataunlearn.models.base import require_comparable
+from dataunlearn.models.sampling import Drawing
+from dataunlearn.objectives import NaiveDeletion
+from dataunlearn.runtime.checks import require
+from dataunlearn.runtime.interrupt import InterruptedRunError
+from dataunlearn.training.config import Training, default_learning_rate
+from dataunlearn.training.pairs import PairSampler
+from dataunlearn.training.phase import Phase, StepPart
+from dataunlearn.training.trainer import Trainer
+from dataunlearn.views import plain_views
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A model, and the pictures that it might come to restore.
+
+    Attributes:
+        model: The model, which stays as it is.
+        images: The pictures, all different.
+        threshold: Pixel distance below which a try counts as restored.
+    """
+
+    model: DiffusionModel
+    images: ImageSet
+    threshold: float
+
+    @cached_property
+    def originals(self) -> Tensor:
+        """The pictures ``(K, C, H, W)`` in [-1, 1]."""
+        return self.images.batch(torch.arange(len(self.images)))
+
+    def look(self, model: DiffusionModel, settings: Relearning, seed: int, step: int) -> Look:
+        """How many tries a trained copy of the model restores; the noise depends on the seed."""
+        assert settings.timestep is not None
+        drawing = Drawing(
+            seed=seed,
+            num_steps=settings.regeneration_steps,
+            batch_size=settings.micro_batch_rows,
+            cond=model.space.conditions(self.images, torch.arange(len(self.images))),
+        )
+        found = regenerate(
+            model,
+            self.originals,
+            settings.timestep,
+            copies=settings.tries,
+            threshold=self.threshold,
+            drawing=drawing,
+        )
+        return Look(step, int((found.distances < self.threshold).sum()), len(found.distances))
+
+
+def relearn(
+    model: DiffusionModel,
+    forget: ImageSource,
+    keep: ImageSource,
+    settings: Relearning | None = None,
+    *,
+    reference: DiffusionModel | None = None,
+    unseen: ImageSource | None = None,
+    shown: bool = True,
+) -> Relearned:
+    """Train copies of a model, and look when they restore the forget images again.
+
+    Args:
+        model: The unlearned model, which stays as it is.
+        forget: What it had to forget, in any form that ``dataunlearn.unlearn`` takes; of many, the
+            first 64 different ones are looked at.
+        keep: What it had to keep, likewise, without the forget images.
+        settings: What is trained on, and for how long; ``Relearning()`` by default.
+        reference: A model that never saw the forget images, put through the same; or None.
+        unseen: Without a reference: pictures that the model never saw, as many of which are put
+            through the same, with a threshold of their own; or None.
+        shown: Whether to draw progress.
+
+    Returns:
+        The restored share over steps for each seed, and when the images came back.
+
+    Raises:
+        ValueError: Before any training, if inputs and settings do not fit each other.
+    """
+    settings, shape = settings or Relearning(), model.image_shape
+    split = split_sets(
+        open_images(forget, shape, role="forget"), open_images(keep, shape, role="keep")
+    )
+    images = SubsetImages(split.forget, distinct_indices(split.forget, MOST_ORIGINALS))
+    case = Case(model, images, settings.threshold or copy_threshold(images, split.keep))
+    beside: Case | None = None
+    if reference is not None:
+        require_comparable(reference, model)
+        beside = Case(reference, images, case.threshold)
+    elif unseen is not None:
+        strange = strangers(open_images(unseen, shape, role="unseen"), split.forget, split.keep)
+        chosen = SubsetImages(strange, range(min(len(strange), len(images))))
+        limit = settings.threshold or copy_threshold(chosen, split.keep)
+        beside = Case(model, chosen, limit)
+    settings = completed(settings, case)
+    own = trained_courses(case, split.keep, settings, "the model", shown)
+    if beside is None:
+        return Relearned(settings, own)
+    kind: Beside = "unseen" if reference is None else "reference"
+    words = {"unseen": "unseen pictures", "reference": "the reference"}[kind]
+    others = trained_courses(beside, split.keep, settings, words, shown)
+    return Relearned(settings, own, others, kind, beside.threshold)
+
+
+def completed(settings: Relearning, case: Case) -> Relearning:
+    """The settings with what they leave to the model and the pictures.
+
+    Raises:
+        ValueError: If the model has no such noise level, or its pictures no such view.
+    """
+    process, views = case.model.process, plain_views(case.model.image_shape)
+    (half,) = process.timesteps_at((0.5,))
+    timestep = half if settings.timestep is None else settings.timestep
+    process.check_timesteps([timestep], "timestep")
+    require(
+        settings.on != "view" or settings.view in views,
+        f"no view {settings.view!r} of these pictures; there are {', '.join(views)}",
+    )
+    return replace(
+        settings,
+        steps=settings.num_steps,
+        every_steps=settings.steps_between_looks,
+        timestep=timestep,
+        threshold=case.threshold,
+        learning_rate=settings.learning_rate or default_learning_rate(case.model.num_parameters),
+    )
+
+
+def strangers(images: ImageSet, *known: ImageSet) -> ImageSet:
+    """The different pictures of a set that are in none of the others.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    digests = {digest for each in known for digest in each.digests()}
+    rows = [row for row in distinct_indices(images) if images.digest(row) not in digests]
+    require(bool(rows), "the unseen images are all among the forget or keep images")
+    return SubsetImages(images, rows)
+
+
+def altered(images: ImageSet, view: str) -> ImageSet:
+    """Pictures as they look through a view, with the labels and captions that they had."""
+    rows = torch.arange(len(images))
+    labels = images.labels(rows)
+    seen = to_uint8(plain_views(images.shape)[view](images.batch(rows)))  # (N, H, W, C)
+    return ArrayImages(
+        np.ascontiguousarray(seen.transpose(0, 3, 1, 2)),
+        source=view,
+        labels=None if labels is None else labels.numpy(),
+        captions=[images.caption(row) or "" for row in range(len(images))],
+    )
+
+
+def trained_courses(
+    case: Case, keep: ImageSet, settings: Relearning, who: str, shown: bool
+) -> tuple[Course, ...]:
+    """One training for each seed."""
+    pictures = keep
+    if settings.on != "keep":
+        pictures = altered(case.images, settings.view) if settings.on == "view" else case.images
+    return tuple(
+        trained_course(
+            case, pictures, settings, seed, f"{who} on {settings.on}, seed {seed}", shown
+        )
+        for seed in settings.seeds
+    )
+
+
+def trained_course(
+    case: Case, pictures: ImageSet, settings: Relearning, seed: int, label: str, shown: bool
+) -> Course:
+    """Train a copy of the case's model on pictures, and look at it now and then.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C; there is nothing to save.
+    """
+    assert settings.learning_rate is not None
+    model = replace(case.model, denoiser=deepcopy(case.model.denoiser).eval())
+    sampler = PairSampler(
+        pictures,
+        None,
+        model.process,
+        batch_pairs=settings.batch_images,
+        seed=seed,
+        space=model.space,
+    )
+    looks = [case.look(model, settings, seed, 0)]
+
+    def look(trainer: Trainer, steps_done: int) -> bool:
+        due = steps_done % settings.steps_between_looks == 0
+        if due or steps_done == settings.num_steps:
+            looks.append(case.look(model, settings, seed, steps_done))
+        return False
+
+    training = Training(
+        steps=settings.num_steps,
+        batch_pairs=settings.batch_images,
+        learning_rate=settings.learning_rate,
+        micro_batch_rows=settings.micro_batch_rows,
+        seed=seed,
+    )
+    phase = Phase([StepPart(sampler, NaiveDeletion())], NaiveDeletion.default_combination)
+    trainer = Trainer(model, [phase], training, callbacks=[look], description=label, shown=shown)
+    try:
+        trainer.run()
+    except InterruptedRunError as stop:
+        raise KeyboardInterrupt from stop
+    return Course(seed, tuple(looks))
