@@ -64,8 +64,9 @@ def gone_look(job: Job) -> Callback:
 def level_callback(job: Job) -> Callback:
     """A callback that stops forgetting once the images are at their levels and not restored.
 
-    All of them must be near, and their mean must have arrived. What the model loses on an image is compared with its level at the noise levels where it was
-    recognised, with the noise that the level was measured with.
+    All of them must be near, and their mean must have arrived. What the model loses on an image is
+    compared with its level at the noise levels where it was recognised, with the noise that the
+    level was measured with.
     """
     rule, gone = job.config.stop, gone_look(job)
 
