@@ -136,7 +136,11 @@ def baselines(benchmark: Benchmark) -> list[Baseline]:
     found = []
     if benchmark.reference is not None:
         seed = benchmark.evaluate.get("seed", EVALUATION_SEED)
-        first = {"metrics": benchmark.metrics, "reference_samples": None}
+        first = {
+            "metrics": benchmark.metrics,
+            "reference": None,
+            "reference_samples": None,
+        }
         own = (("never saw it", first), ("never saw it, other seed", {"seed": seed + 1}))
         found = [
             Baseline(name, benchmark.reference, benchmark.out / slug(name), settings)
@@ -151,5 +155,9 @@ def reference_settings(benchmark: Benchmark) -> dict[str, Any]:
     if benchmark.reference is None:
         return {}
     samples = benchmark.out / slug("never saw it") / "samples.safetensors"
-    metrics = f"{benchmark.metrics},reference_kid"
-    return {"reference_samples": str(samples), "metrics": metrics}
+    metrics = f"{benchmark.metrics},reference_kid,reference_distance"
+    return {
+        "reference": benchmark.reference,
+        "reference_samples": str(samples),
+        "metrics": metrics,
+    }

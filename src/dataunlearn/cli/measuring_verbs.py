@@ -19,6 +19,7 @@ def evaluate(
     metrics: str,
     out: Path,
     before: str | None,
+    reference: str | None,
     resize: bool,
     overwrite: bool,
     prompts: str | None,
@@ -30,6 +31,7 @@ def evaluate(
     from dataunlearn.metrics.evaluation import TABLE_FILE
     from dataunlearn.metrics.evaluation import evaluate as run_measures
     from dataunlearn.metrics.inputs import Inputs
+    from dataunlearn.models.base import require_comparable
     from dataunlearn.prompts.prompt_file import texts_of
 
     source = model_source(settings)
@@ -38,13 +40,18 @@ def evaluate(
     where = make_accelerator(source.device).device
     loaded = source.open(where)
     earlier = None if before is None else source.like(before).open(where)
+    twin = None
+    if reference is not None:
+        twin = source.like(reference).open(where)
+        require_comparable(twin, loaded)
     sides = {name: settings.pop(name) for name in ("forget", "keep", "held_out")}
     opened: dict[str, Any] = {
         name: open_images(source, loaded.image_shape, resize=resize, role=name.replace("_", "-"))
         for name, source in sides.items()
         if source is not None
     }
-    inputs = Inputs(loaded, before=earlier, prompts=texts_of(prompts), **opened, **settings)
+    models: dict[str, Any] = {"before": earlier, "reference": twin}
+    inputs = Inputs(loaded, prompts=texts_of(prompts), **models, **opened, **settings)
     run_measures(inputs, chosen, out, overwrite=overwrite)
     say((out / TABLE_FILE).read_text().rstrip())
     say(f"Numbers: {out / 'results.json'}")

@@ -108,6 +108,12 @@ def add_evaluate(parser: Any, recipe: str | None) -> None:
     parser.add_argument(
         "--before", type=str | None, default=None, help="The model before unlearning."
     )
+    parser.add_argument(
+        "--reference",
+        type=str | None,
+        default=None,
+        help="A model that never saw the forget images.",
+    )
     parser.add_argument("--resize", type=bool, default=False, help="Fit images to the model.")
     parser.add_argument("--overwrite", type=bool, default=False, help="Replace what --out holds.")
     parser.add_argument(
@@ -117,7 +123,7 @@ def add_evaluate(parser: Any, recipe: str | None) -> None:
         help="What samples of a text-to-image model are asked for: one prompt, or a file of "
         "prompts, which take turns; the captions of --forget by default.",
     )
-    own = {"model", "cache", "shown", "embedders", "before", "prompts", *optional}
+    own = {"model", "cache", "shown", "embedders", "before", "reference", "prompts", *optional}
     parser.add_class_arguments(Inputs, as_group=False, skip=own)
     for name, measure in MEASURES.items():
         if dataclasses.fields(measure):  # type: ignore[arg-type]

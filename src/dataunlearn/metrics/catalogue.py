@@ -13,6 +13,7 @@ from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.membership import Membership
 from dataunlearn.metrics.memorised import MemorisedFraction
 from dataunlearn.metrics.never_seen import NeverSeen
+from dataunlearn.metrics.reference_distance import ReferenceDistance
 from dataunlearn.metrics.regeneration import RegenerationShare
 from dataunlearn.metrics.similarity import CopySimilarity
 from dataunlearn.metrics.text_noise import TextNoise
@@ -28,6 +29,7 @@ MEASURES: Mapping[str, type[Measure]] = {
     "inception_score": InceptionScore,
     "membership": Membership,
     "never_seen": NeverSeen,
+    "reference_distance": ReferenceDistance,
     "memorised": MemorisedFraction,
     "text_noise": TextNoise,
     "clip_iqa": ClipIQA,

@@ -87,6 +87,7 @@ def describe_inputs(inputs: Inputs) -> dict[str, Any]:
         "kind": "evaluation",
         "model": _describe_model(inputs.model),
         "before": None if inputs.before is None else _describe_model(inputs.before),
+        **({} if inputs.reference is None else {"reference": _describe_model(inputs.reference)}),
         **{side: _describe_set(images) for side, images in sides.items()},
         "reference_samples": _describe_file(inputs.reference_samples),
         "prompts": describe(list(inputs.asked_for())),

@@ -38,6 +38,7 @@ class Inputs:
         keep: Images that it was trained on and may know, or None.
         held_out: Images of the same kind that it was not trained on, or None.
         before: The model before unlearning, or None.
+        reference: A model that never saw the forget images, or None.
         reference_samples: Samples of a model that never saw the forget images: the
             ``samples.safetensors`` that its evaluation left; or None.
         prompts: What a text-to-image model is asked for, in turn; empty for the captions of the
@@ -57,6 +58,7 @@ class Inputs:
     keep: ImageSet | None = None
     held_out: ImageSet | None = None
     before: DiffusionModel | None = None
+    reference: DiffusionModel | None = None
     reference_samples: Path | None = None
     prompts: Sequence[Prompt] = ()
     num_samples: int = 512

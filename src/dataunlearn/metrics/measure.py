@@ -14,7 +14,7 @@ class Measure(ABC):
 
     Attributes:
         needs: The inputs it cannot do without: ``forget``, ``keep``, ``held_out``, ``before``,
-            ``reference_samples``.
+            ``reference``, ``reference_samples``.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
