@@ -45,7 +45,7 @@ def test_a_model_at_its_level_has_a_ratio_of_one() -> None:
 
 def test_noise_levels_count_where_images_are_recognised() -> None:
     """On average over images, at least 0.3."""
-    levels = by_hand([[0.9, 0.4, 0.5], [0.1, 0.2, 0.0]])
+    levels = by_hand([[0.9, 0.5, 0.5], [0.1, 0.2, 0.0]])
     found = over_level(levels, levels.level)
     assert found.timesteps == (100, 300)
     assert found.by_image.shape == (2, 2) and found.intervals.shape == (2, 2)

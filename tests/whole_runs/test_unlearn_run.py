@@ -305,6 +305,7 @@ def test_demo_on_a_handful_of_steps(tmp_path: Path) -> None:
         "class": "SISS",
         "lam": 0.5,
         "conditioning": "equal",
+        "ceiling": False,
     }
     assert (out / "report.html").is_file()
 
