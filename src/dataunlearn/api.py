@@ -13,7 +13,7 @@ from dataunlearn.metrics.audit.run import run_audit
 from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.loading import best_device, check_device
-from dataunlearn.objectives import SISS, Objective
+from dataunlearn.objectives import Counterfactual, Objective
 from dataunlearn.runtime.checks import require
 from dataunlearn.unlearning.config import Settings
 from dataunlearn.unlearning.job import prepare_with
@@ -38,7 +38,7 @@ def unlearn(
         forget: Images to forget: a path, an array or tensor ``(N, H, W)``, ``(N, H, W, C)`` or
             ``(N, C, H, W)`` as uint8 or in [0, 1], a pillow image or a list of them.
         keep: Images to keep, likewise; or ``"generated:2048"``.
-        objective: The method; SISS with lambda 0.5 by default.
+        objective: The method; Counterfactual by default.
         out: Folder for the new model, the log and the report; None keeps everything in memory.
         shown: Whether to draw progress bars.
         **settings: Any field of :class:`dataunlearn.unlearning.config.Settings`, for
@@ -52,7 +52,7 @@ def unlearn(
         NotMemorisedError: If the model does not reproduce the forget images (``force=True`` goes
             on).
     """
-    config = Settings(objective=objective or SISS(), **settings)
+    config = Settings(objective=objective or Counterfactual(), **settings)
     require(config.tracker is None, "trackers are the command's: leave out tracker")
     model = opened(
         pipeline,

@@ -31,6 +31,7 @@ class Objective(ABC):
         asks: Whether rows carry questions to the frozen model; see :class:`Question`.
         keeps_predictions: Whether the keep side is best held to what the model predicted before.
         default_timesteps: The noise levels that the method works best on.
+        rate_factor: Times the default learning rate for the model's size.
     """
 
     default_combination: ClassVar[Combination]
@@ -40,6 +41,7 @@ class Objective(ABC):
     asks: ClassVar[bool] = False
     keeps_predictions: ClassVar[bool] = False
     default_timesteps: ClassVar[TimestepPolicy] = Above()
+    rate_factor: ClassVar[float] = 1.0
 
     def prepare(self, context: Context) -> Objective:
         """The objective for a run, called once before training; as it is where it needs nothing.

@@ -41,14 +41,15 @@ class Counterfactual(Objective):
     """
 
     forget_share: float = 0.5
-    arrived_weight: float = 0.25
+    arrived_weight: float = 0.5
 
-    default_combination: ClassVar[Combination] = Fixed(keep=1.0, forget=1.0)
+    default_combination: ClassVar[Combination] = Fixed(keep=1.0, forget=4.0)
     keep_direction: ClassVar[Direction] = Direction.DESCENDED
     forget_direction: ClassVar[Direction] = Direction.DESCENDED
     asks: ClassVar[bool] = True
     keeps_predictions: ClassVar[bool] = True
     default_timesteps: ClassVar[TimestepPolicy] = Uniform()
+    rate_factor: ClassVar[float] = 1.5
 
     def __post_init__(self) -> None:
         """Check ranges."""

@@ -14,6 +14,7 @@ from dataunlearn.unlearning.parsing import parse_settings
 
 SET_BY_WORKFLOW = ("model", "forget", "keep", "out", "image_size", "guidance", "device")
 DEFAULTS: dict[str, Any] = {
+    "objective": "SISS",
     "timesteps": "Last",
     "keep_towards": "data",
     "stop": {"every_steps": 10, "copies": 4},

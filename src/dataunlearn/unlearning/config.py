@@ -129,14 +129,14 @@ class Settings(Updates, Method):
         self.objective.check_combination(self.rule)
         self.training(num_parameters=1)
 
-    def training(self, num_parameters: int) -> Training:
-        """The loop's numbers for a network of this size."""
+    def training(self, num_parameters: int, num_images: int = 1) -> Training:
+        """The loop's numbers for a network of this size and so many different forget images."""
         shared = {field.name: getattr(self, field.name) for field in fields(Updates)}
         return Training(
-            steps=self.num_steps,
+            steps=self.steps_for(num_images),
             batch_pairs=self.batch_pairs,
             learning_rate=self.rate_for(num_parameters),
-            warmup_steps=self.num_warmup_steps,
+            warmup_steps=self.warmup_steps_for(num_images),
             **shared,
         )
 

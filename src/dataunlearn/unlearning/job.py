@@ -263,7 +263,7 @@ def check_job(
         split.forget.batch(picked),
         model.space.conditions(split.forget, picked),
         config.evaluation.threshold or copy_threshold(split.forget, split.keep),
-        config.training(model.num_parameters),
+        config.training(model.num_parameters, len(distinct_indices(split.forget))),
         config.rule.with_counts(split.num_train, split.num_forget),
     )
     job.phases()  # samplers check labels, prompts and noise levels when they are made

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dataunlearn.combine import DEFAULT_RATIO, Combination, NormFix
+from dataunlearn.combine import DEFAULT_RATIO, Combination, Direction, Fixed, NormFix
 from dataunlearn.models.lora import Lora
-from dataunlearn.objectives import SISS, Objective
+from dataunlearn.objectives import Counterfactual, Objective
 from dataunlearn.runtime.checks import require
 from dataunlearn.timesteps import TimestepPolicy
 from dataunlearn.training.config import default_learning_rate
@@ -18,17 +19,28 @@ Strength = Literal["gentle", "default", "strong"]
 
 @dataclass(frozen=True)
 class Dial:
-    """What one strength means: steps, the forget gradient's relative length, a rate factor."""
+    """What one strength means.
+
+    Attributes:
+        steps: Optimizer steps of a method that ascends.
+        ratio: Its forget gradient's length, as a share of the keep gradient's.
+        rate_factor: Times the default learning rate.
+        aimed_steps: Optimizer steps of a method with an aim for one image, and for each time that
+            their number doubles.
+        pull: Times its forget gradient's factor.
+    """
 
     steps: int
     ratio: float
     rate_factor: float
+    aimed_steps: tuple[int, int]
+    pull: float
 
 
 DIALS: dict[Strength, Dial] = {
-    "gentle": Dial(steps=100, ratio=0.2, rate_factor=1.0),
-    "default": Dial(steps=180, ratio=DEFAULT_RATIO, rate_factor=1.0),
-    "strong": Dial(steps=400, ratio=0.6, rate_factor=1.5),
+    "gentle": Dial(100, 0.2, 1.0, aimed_steps=(50, 15), pull=0.5),
+    "default": Dial(180, DEFAULT_RATIO, 1.0, aimed_steps=(70, 23), pull=1.0),
+    "strong": Dial(400, 0.6, 1.5, aimed_steps=(150, 50), pull=2.0),
 }
 
 # An adapter takes a higher rate: at 1e-3 it forgets as the whole emoji_sd network does at 5e-5.
@@ -61,7 +73,7 @@ class StopRule:
     every_steps: int = 10
     then: Literal["settle", "end"] = "settle"
     once: Literal["level", "restored"] | None = None
-    arrived_from: float = 0.65
+    arrived_from: float = 0.8
     regeneration_below: float = 0.0
     timestep: int | None = None
     copies: int = 16
@@ -111,11 +123,12 @@ class Method:
     """How images are forgotten.
 
     Args:
-        objective: The method, for example ``SISS`` with ``--objective.lam 0.5``.
+        objective: The method: Counterfactual, or for example ``SISS`` with ``--objective.lam 0.5``.
         combination: How the two gradients are weighed; None takes the objective's own rule.
-        strength: One dial over steps, forget ratio and rate.
-        steps: Optimizer steps; None takes the dial's.
-        learning_rate: None takes one that fits the model's size, 20 times as high for an adapter.
+        strength: One dial over steps, how hard the forget side pulls, and rate.
+        steps: Optimizer steps; None takes the dial's, more for more images to forget.
+        learning_rate: None takes one that fits the method and the model's size, 20 times as high
+            for an adapter.
         batch_pairs: Keep/forget pairs per step.
         timesteps: Noise levels to train on: ``Above`` a share of them, ``Uniform``, ``Last``, or
             ``Window`` with lo and hi; None takes those that the method works best on.
@@ -133,7 +146,7 @@ class Method:
             classifier-free guidance.
     """
 
-    objective: Objective = field(default_factory=SISS)
+    objective: Objective = field(default_factory=Counterfactual)
     combination: Combination | None = None
     strength: Strength = "default"
     steps: int | None = None
@@ -153,7 +166,15 @@ class Method:
         rule = self.combination or self.objective.default_combination
         if self.combination is None and isinstance(rule, NormFix):
             return NormFix(ratio=DIALS[self.strength].ratio)
+        if self.combination is None and self.is_aimed and isinstance(rule, Fixed):
+            return Fixed(rule.keep, rule.forget * DIALS[self.strength].pull)
         return rule
+
+    @property
+    def is_aimed(self) -> bool:
+        """Whether the method descends to where it should end."""
+        objective = self.objective
+        return objective.arrives and objective.forget_direction is Direction.DESCENDED
 
     @property
     def keeps_predictions(self) -> bool:
@@ -174,20 +195,25 @@ class Method:
             return self.objective.arrives
         return self.stop.once == "level"
 
-    @property
-    def num_steps(self) -> int:
-        """Optimizer steps: the given number, or the dial's."""
-        return DIALS[self.strength].steps if self.steps is None else self.steps
+    def steps_for(self, num_images: int) -> int:
+        """Optimizer steps for so many different forget images: the given number, or the dial's."""
+        if self.steps is not None:
+            return self.steps
+        dial = DIALS[self.strength]
+        if not self.is_aimed:
+            return dial.steps
+        once, doubled = dial.aimed_steps
+        return once + round(doubled * math.log2(num_images))
 
-    @property
-    def num_warmup_steps(self) -> int:
+    def warmup_steps_for(self, num_images: int) -> int:
         """Steps of linear warm-up: the given number, or a quarter of all."""
         given = self.warmup_steps
-        return self.num_steps // WARMUP_DIVISOR if given is None else given
+        return self.steps_for(num_images) // WARMUP_DIVISOR if given is None else given
 
     def rate_for(self, num_parameters: int) -> float:
         """The learning rate for a network of this size: the given one, or the dial's."""
         if self.learning_rate is not None:
             return self.learning_rate
         rate = default_learning_rate(num_parameters) * DIALS[self.strength].rate_factor
+        rate *= self.objective.rate_factor
         return rate * (1 if self.lora is None else LORA_RATE_FACTOR)
