@@ -17,12 +17,13 @@ from collections.abc import Callable
 
 import torch
 
-from dataunlearn.objectives import OBJECTIVES, SISS, NaiveDeletion
+from dataunlearn.objectives import OBJECTIVES, SISS, NaiveDeletion, WithoutPrompt
 from dataunlearn.recipes.demo import demo
 from dataunlearn.runtime.machine import machine
 from dataunlearn.training.optimizer import make_optimizer
 from dataunlearn.training.trainer import Trainer
 from dataunlearn.unlearning.job import Job, prepare
+from dataunlearn.unlearning.preparing import prepared
 
 
 def plain_step(job: Job) -> Callable[[int], None]:
@@ -30,7 +31,7 @@ def plain_step(job: Job) -> Callable[[int], None]:
     denoiser, process = job.model.denoiser, job.model.process
     params = list(denoiser.parameters())
     optimizer = make_optimizer(params, job.training)
-    sampler = job.parts[0].sampler
+    sampler = job.phases()[0].parts[0].sampler
 
     def step(number: int) -> None:
         pair = sampler(number)
@@ -46,10 +47,14 @@ def plain_step(job: Job) -> Callable[[int], None]:
 
 
 def make_trainers() -> dict[str, Trainer]:
-    """One for each objective as published, and for SISS and settling towards predictions."""
+    """One for each objective as published, and for SISS and settling towards predictions.
+
+    WithoutPrompt is left out: the model takes no prompts.
+    """
     configs = {
         name: dataclasses.replace(demo(), objective=objective(), keep_towards="data")
         for name, objective in OBJECTIVES.items()
+        if objective is not WithoutPrompt
     }
     configs["SISS, predictions"] = dataclasses.replace(demo(), objective=SISS())
     configs["settling, predictions"] = dataclasses.replace(
@@ -57,7 +62,7 @@ def make_trainers() -> dict[str, Trainer]:
     )
     trainers = {}
     for name, config in configs.items():
-        job = prepare(config)
+        job = prepared(prepare(config), shown=False)
         trainers[name] = Trainer(job.model, job.phases(), job.training, shown=False)
     return trainers
 

@@ -8,11 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dataunlearn.objectives import Context, Objective
+from dataunlearn.objectives import OBJECTIVES, Context, Objective
 from dataunlearn.process import ForwardProcess
 from dataunlearn.recognition.levels import Levels
 from dataunlearn.recognition.witness import Pictures
 from dataunlearn.views import plain_views
+
+# What trains a model without prompts or classes: all but what learns from the lack of a prompt.
+UNPROMPTED = {name: kind for name, kind in OBJECTIVES.items() if name != "WithoutPrompt"}
 
 
 def levels_by_hand(
@@ -49,10 +52,11 @@ def context_by_hand(
     levels: Levels,
     timesteps: tuple[int, int] | None = None,
 ) -> Context:
-    """What an objective may look at, with these levels and no neighbours."""
+    """What an objective may look at, with these levels and random neighbours."""
 
     def neighbours(count: int) -> Tensor:
-        raise AssertionError(f"nobody should ask for {count} neighbours")
+        shape = (len(forget), count, *forget.clean.shape[1:])
+        return torch.randn(shape, generator=torch.Generator().manual_seed(11))
 
     bounds = (process.first_timestep, process.last_timestep)
     return Context(process, forget, timesteps or bounds, lambda: levels, neighbours)
@@ -60,6 +64,8 @@ def context_by_hand(
 
 def prepared(objective: Objective, process: ForwardProcess, forget: Tensor, **by: Any) -> Objective:
     """The objective for K forget images, each recognised by another share, less at high noise.
+
+    Their neighbours are random pictures; class 0 stands for "no prompt".
 
     Args:
         objective: As its constructor makes it.
@@ -73,4 +79,5 @@ def prepared(objective: Objective, process: ForwardProcess, forget: Tensor, **by
     levels = levels_by_hand(
         recognition, (channels, height, width), (last // 10, last // 2, last), **by
     )
-    return objective.prepare(context_by_hand(process, Pictures(forget), levels))
+    nothing = torch.zeros(count, dtype=torch.int64)
+    return objective.prepare(context_by_hand(process, Pictures(forget, None, nothing), levels))

@@ -22,13 +22,13 @@ from dataunlearn.base_models.config import BaseModel
 from dataunlearn.base_models.pixel import train_base
 from dataunlearn.data import ArrayImages
 from dataunlearn.models.families import wrap_pipeline
-from dataunlearn.objectives import OBJECTIVES, Objective
+from dataunlearn.objectives import Objective
 from dataunlearn.runtime.interrupt import InterruptedRunError
 from dataunlearn.training.config import Ema, Training
 from dataunlearn.training.pairs import PairSampler
 from dataunlearn.training.phase import Phase, StepPart
 from dataunlearn.training.trainer import Trainer
-from toy_levels import prepared
+from toy_levels import UNPROMPTED, prepared
 
 NUM_STEPS = 3
 UNET: dict[str, Any] = {
@@ -119,7 +119,7 @@ def main(folder: Path) -> None:
     rank = accelerator.process_index
     own = folder / f"rank{rank}"
     results = {}
-    for name, objective in OBJECTIVES.items():
+    for name, objective in UNPROMPTED.items():
         trainer = make_trainer(objective(), own / name, accelerator, init_seed=rank)
         trainer.run()
         results[name] = result(trainer)
@@ -129,7 +129,7 @@ def main(folder: Path) -> None:
     shared = folder / "resumed"
     for init_seed, callbacks in ((0, [interrupt_after_one]), (7 + rank, [])):
         trainer = make_trainer(
-            OBJECTIVES["SISS"](), shared, accelerator, init_seed, callbacks=callbacks
+            UNPROMPTED["SISS"](), shared, accelerator, init_seed, callbacks=callbacks
         )
         with suppress(InterruptedRunError):
             trainer.run()

@@ -36,7 +36,7 @@ from inputs import (
 
 OBJECTIVE_NAMES = ["SISS", "SISSNoIS", "BernoulliSubscore", "NaiveDeletion", "NegGrad", "EraseDiff"]
 CPU = ("--device", "cpu")
-FORGOTTEN_OR_NOT = (0, 4)
+FORGOTTEN_OR_NOT = (0, 4, 5)
 WITHOUT_TSHIRT = "models/mnist_tshirt_small_without"
 SISS_RUN = ("--objective", "SISS")
 

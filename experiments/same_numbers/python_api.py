@@ -17,9 +17,14 @@ from diffusers import DDPMPipeline
 from PIL import Image
 
 import dataunlearn
-from dataunlearn import Above, Evaluation, ForwardProcess, Last, Pair, Uniform, Window
+from dataunlearn import Above, Evaluation, ForwardProcess, Last, Uniform, Window
 from dataunlearn.combine import BoundedDescent, Fixed, Gramian, NormFix, Superfactor
-from dataunlearn.objectives import OBJECTIVES
+from dataunlearn.models import load_model
+from dataunlearn.objectives import OBJECTIVES, Objective, WithoutPrompt
+from dataunlearn.rows import Rows
+from dataunlearn.unlearning.config import Settings
+from dataunlearn.unlearning.job import prepare_with
+from dataunlearn.unlearning.preparing import prepared
 
 EVALUATION = Evaluation(
     num_samples=8,
@@ -80,6 +85,16 @@ def in_memory(model: str, picture: str, archive: str) -> dict[str, Any]:
     }
 
 
+def rows_of(objective: Objective, model: str, picture: str, archive: str) -> Rows:
+    """The rows of a run's first step."""
+    config = Settings(objective=objective, batch_pairs=6)
+    job = prepared(
+        prepare_with(load_model(model), config, picture, archive, shown=False), shown=False
+    )
+    pair = job.sampler(config.noise_levels)(0)
+    return job.objective(job.model.process, pair, torch.Generator().manual_seed(3))
+
+
 def parts(model: str, picture: str, archive: str) -> dict[str, Any]:
     """Rows of every objective, timestep policies, combination rules and the forward process."""
     process = ForwardProcess.from_scheduler(DDPMPipeline.from_pretrained(model).scheduler)
@@ -87,13 +102,10 @@ def parts(model: str, picture: str, archive: str) -> dict[str, Any]:
     for policy in (Above(), Last(), Uniform(), Window(lo=100, hi=700)):
         drawn = policy.draw(16, process, torch.Generator().manual_seed(1))
         found[str(policy)] = drawn.tolist()
-    draw = torch.Generator().manual_seed(2)
-    keep, forget, noise = (torch.randn(6, 1, 5, 5, generator=draw) for _ in range(3))
-    pair = Pair(keep, keep + 0.3 * forget, torch.tensor([5, 100, 400, 700, 900, 999]), noise)
     for name, kind in OBJECTIVES.items():
-        rows = kind()(process, pair, torch.Generator().manual_seed(3))
-        found[name] = digest(tensors_of(rows))
         found[f"{name} rule"] = str(kind.default_combination)
+        if kind is not WithoutPrompt:  # which is for models that take prompts
+            found[name] = digest(tensors_of(rows_of(kind(), model, picture, archive)))
     t = torch.arange(0, 1000, 7)
     found["process"] = digest({"gamma": process.gamma(t), "sigma": process.sigma(t)})
     gramian = Gramian(3.0, -1.7, 2.9)

@@ -64,6 +64,7 @@ def inputs(model: DiffusionModel, tmp_path: Path) -> Inputs:
         keep=open_images(pixels[1:20], SHAPE),
         held_out=open_images(pixels[20:], SHAPE),
         before=tiny(1),
+        reference=tiny(2),
         reference_samples=tmp_path / "reference.safetensors",
         num_samples=24,
         sampling_steps=2,

@@ -127,7 +127,7 @@ def test_it_takes_pairs_that_name_their_image(make_process, make_pair):
     process = make_process()
     objective = SISSNoIS(ceiling=True).prepare(context(process))
     with pytest.raises(ValueError, match="give the pair a forget_index"):
-        objective(process, make_pair(3), stream())
+        objective(process, replace(make_pair(3), forget_index=None), stream())
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -47,13 +47,14 @@ def is_from(rows, process, clean, pair):
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_rows_have_the_promised_shapes(name, make_process, make_pair):
-    """R = 2B where the sides are kept apart, else B; num_pairs is B; both terms always present.
+    """R = 2B where each pair has a row a side, else B; num_pairs is B; both terms always present.
 
     Counterfactual has a forget row for every other pair: 5/2, rounded to even.
     """
     pair, process = make_pair(5, (2, 3, 3), classes=4), make_process("epsilon")
     rows = prepared(OBJECTIVES[name](), process, pair.forget)(process, pair, stream())
-    expected = {"SISSNoIS": 10, "EraseDiff": 10, "Counterfactual": 7}.get(name, 5)
+    two_rows = ("SISSNoIS", "EraseDiff", "ReTrack", "SurrogateRedirect", "WithoutPrompt")
+    expected = {**dict.fromkeys(two_rows, 10), "Counterfactual": 7}.get(name, 5)
     assert len(rows) == expected and rows.num_pairs == 5
     assert rows.inputs.shape == (expected, 2, 3, 3)
     assert rows.t.shape == rows.cond.shape == (expected,)
@@ -65,7 +66,7 @@ def test_rows_have_the_promised_shapes(name, make_process, make_pair):
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_rows_depend_on_the_generator_alone(name, make_process, make_pair):
-    process, pair, state = make_process("epsilon"), make_pair(), torch.get_rng_state()
+    process, pair, state = make_process("epsilon"), make_pair(classes=4), torch.get_rng_state()
     objective = prepared(OBJECTIVES[name](), process, pair.forget)
     first, again = (objective(process, pair, stream(7)) for _ in range(2))
     torch.testing.assert_close(first.inputs, again.inputs, **EXACT)

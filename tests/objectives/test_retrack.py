@@ -195,7 +195,7 @@ def test_unprepared_or_without_numbers_it_says_what_to_do(make_process, make_pai
     with pytest.raises(ValueError, match="call prepare"):
         ReTrack()(process, pair, stream())
     with pytest.raises(ValueError, match="give the pair a forget_index"):
-        prepared(process)(process, pair, stream())
+        prepared(process)(process, replace(pair, forget_index=None), stream())
     with pytest.raises(ValueError, match="k must be at least 1"):
         ReTrack(k=0)
 

@@ -116,7 +116,7 @@ def test_bad_use_is_told(make_process, make_pair):
     with pytest.raises(ValueError, match="call prepare"):
         SurrogateRedirect()(process, pair, stream())
     with pytest.raises(ValueError, match="give the pair a forget_index"):
-        prepared(process)(process, pair, stream())
+        prepared(process)(process, replace(pair, forget_index=None), stream())
     for blend in (0.0, 1.1, math.nan):
         with pytest.raises(ValueError, match="blend must lie"):
             SurrogateRedirect(blend)

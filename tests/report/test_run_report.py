@@ -151,7 +151,7 @@ def test_success_wording(tmp_path):
     contents["after"] = contents["after"] | quality()
     text = page_text(tmp_path, contents=contents)
     assert "Gone, and it draws well." in text
-    assert "Forgotten: ✓ yes Picture quality kept: ✓ yes" in text
+    assert "The picture: ✓ no longer reproduced Quality of other pictures: ✓ kept" in text
     assert "100 % → 0 %" in text
     assert "0 of 32 tries (10.7 % or less)" in text
     assert "0 of 512 drawings (0.7 % or less)" in text
@@ -180,13 +180,63 @@ def test_failure_wording(tmp_path, text, shown):
     verdict = {"forgotten": False, "quality_kept": False, "text": text}
     found = page_text(tmp_path, contents=fake_report(verdict=verdict))
     assert shown in found
-    assert "Forgotten: ✗ no Picture quality kept: ✗ no" in found
+    assert "The picture: ✗ still known Quality of other pictures: ✗ lost" in found
     unsure = {**verdict, "quality_worse": False}
     found = page_text(tmp_path, contents=fake_report(verdict=unsure))
-    assert "Forgotten: ✗ no Picture quality kept: not certain" in found
+    assert "The picture: ✗ still known Quality of other pictures: cannot tell" in found
     assert "✓" not in found
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert 'class="banner bad"' in html
+
+
+@pytest.mark.parametrize(
+    ("memory", "quality", "tone", "marks"),
+    [
+        ("as if never seen", "kept", "good", ("✓ ", "✓ ")),
+        ("as if never seen", "cannot tell", "fair", ("✓ ", "")),
+        ("as if never seen", "lost", "bad", ("✓ ", "✗ ")),
+        ("pushed past it", "kept", "fair", ("", "✓ ")),
+        ("cannot tell", "kept", "fair", ("", "✓ ")),
+        ("still known", "kept", "bad", ("✗ ", "✓ ")),
+    ],
+)
+def test_both_answers_are_shown(tmp_path, memory, quality, tone, marks):
+    verdict = {
+        "memory": memory,
+        "quality": quality,
+        "forgotten": memory in ("as if never seen", "pushed past it"),
+        "quality_kept": quality == "kept",
+        "level_band": [0.5, 2.0],
+        "text": "All that can be said.",
+    }
+    text = page_text(tmp_path, contents=fake_report(verdict=verdict))
+    assert "All that can be said." in text
+    expected = f"The picture: {marks[0]}{memory} Quality of other pictures: {marks[1]}{quality}"
+    assert expected in text
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f'class="banner {tone}"' in html
+
+
+def over_level(*ratios):
+    return {
+        "over_level": {
+            "timesteps": [100, 300],
+            "mean": list(ratios),
+            "intervals": [[ratio / 1.2, ratio * 1.2] for ratio in ratios],
+            "by_image": [1.0],
+        }
+    }
+
+
+@pytest.mark.parametrize("reference", [None, {"label": "never saw it", **over_level(1.0, 0.9)}])
+def test_losses_over_levels_are_drawn(tmp_path, reference):
+    title = "What the model loses on the picture, over what a model that never saw it would lose"
+    contents = fake_report(reference=reference)
+    assert title not in page_text(tmp_path, contents=contents | {"reference": None})
+    contents["before"] = contents["before"] | over_level(0.01, 0.1)
+    contents["after"] = contents["after"] | over_level(0.9, float("nan"))
+    contents["verdict"] = contents["verdict"] | {"level_band": [0.5, 2.0]}
+    assert title in page_text(tmp_path, contents=contents)
 
 
 def test_absent_optional_keys(tmp_path):
@@ -194,7 +244,7 @@ def test_absent_optional_keys(tmp_path):
     contents |= {"before": {}, "after": {}}
     text = page_text(tmp_path, contents=contents, log=[{"step": 1}, {}])
     assert "The picture is gone from the model." in text
-    assert "Picture quality kept: not measured" in text
+    assert "Quality of other pictures: not measured" in text
     assert "Picture quality was not measured in this run" in text
     assert "Errors on both sides" not in text
     assert "None" not in text
@@ -304,6 +354,7 @@ def test_distinct_keeps_the_order():
 
 def test_plots_without_data_are_none():
     assert plots.regeneration_curve([]) is None
+    assert plots.level_curve([plots.Curve("after", plots.AFTER, {}, {})], (0.5, 2)) is None
     assert plots.class_histogram(None, None) is None
     assert set(training_figures([]).values()) == {None}
     log = [{"loss_keep": float("nan"), "norm_keep": 0.0, "ess_keep": {"0-99": None}}]
@@ -313,7 +364,10 @@ def test_plots_without_data_are_none():
 def test_plots_are_png_files():
     figures = training_figures(fake_log(3)) | {
         "classes": plots.class_histogram([1, 2, 3], None),
+        "level": plots.level_curve(
+            [plots.Curve("after", plots.AFTER, {100: 0.8, 300: 1.2}, {100: (0.5, 1.0)})], None
+        ),
     }
     drawn = [png for png in figures.values() if png]
-    assert len(drawn) == 7
+    assert len(drawn) == 8
     assert {Image.open(io.BytesIO(png)).format for png in drawn} == {"PNG"}

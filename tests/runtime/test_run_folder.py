@@ -149,7 +149,12 @@ class TestDescribe:
         settings = Settings(training=Training(5, 2, 1e-3, ema=Ema()))
         described = describe(settings)
         assert json.loads(json.dumps(described)) == described
-        assert described["objective"] == {"class": "SISS", "lam": 0.5, "conditioning": "equal"}
+        assert described["objective"] == {
+            "class": "SISS",
+            "lam": 0.5,
+            "conditioning": "equal",
+            "ceiling": False,
+        }
         assert described["training"]["betas"] == [0.95, 0.999]
         assert described["training"]["ema"]["class"] == "Ema"
         assert described["data"] == "pictures"

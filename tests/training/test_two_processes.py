@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from dataunlearn.objectives import OBJECTIVES
+from toy_levels import UNPROMPTED
 from two_process_steps import NUM_STEPS, make_trainer, result
 
 pytestmark = pytest.mark.slow
@@ -70,10 +70,10 @@ def assert_close_to(one: dict[str, Any], two: dict[str, Any]) -> None:
             assert second[name] == first[name]
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", UNPROMPTED)
 def test_two_processes_equal_one(results: dict[str, Any], name: str) -> None:
     """The second process starts from other weights, which the first one's replace."""
-    alone = make_trainer(OBJECTIVES[name]())
+    alone = make_trainer(UNPROMPTED[name]())
     start = flat([param.detach().clone() for param in alone.params])
     alone.run()
     one, two = result(alone), results[name]
@@ -85,7 +85,7 @@ def test_two_processes_equal_one(results: dict[str, Any], name: str) -> None:
 def test_the_work_is_shared(results: dict[str, Any]) -> None:
     """Each process runs about half of the rows: 5 keep and 5 forget rows, of which one has 3+3."""
     assert {record["forward_rows"] for record in results["SISSNoIS"]["log"]} == {6}
-    alone = make_trainer(OBJECTIVES["SISSNoIS"]())
+    alone = make_trainer(UNPROMPTED["SISSNoIS"]())
     assert alone.step(0)["forward_rows"] == 10
 
 
@@ -106,8 +106,8 @@ def test_the_first_process_alone_writes(launched: Path) -> None:
     found = {path.name for path in launched.iterdir()}
     assert found == {"base0", "base1", "rank0", "resumed", "results.pt"}
     runs = {path.name for path in (launched / "rank0").iterdir()}
-    assert runs == {*OBJECTIVES, "base"}
-    for name in OBJECTIVES:
+    assert runs == {*UNPROMPTED, "base"}
+    for name in UNPROMPTED:
         run = launched / "rank0" / name
         assert {path.name for path in run.iterdir()} == {"log.jsonl", "checkpoints"}
         assert len((run / "log.jsonl").read_text().splitlines()) == NUM_STEPS

@@ -6,25 +6,38 @@ import torch
 
 from dataunlearn.metrics.pixel_distance import are_copies
 from dataunlearn.unlearning.config import Evaluation
-from dataunlearn.unlearning.facts import quality_words
-from dataunlearn.unlearning.measuring import Measurement, QualityChange, compare_quality, judge
+from dataunlearn.unlearning.measuring import (
+    Measurement,
+    QualityChange,
+    compare_quality,
+    judge,
+    quality_words,
+)
 
 
 @pytest.mark.parametrize(
-    ("ratio", "interval", "broken", "kept", "words"),
+    ("ratio", "interval", "broken", "kept", "worse"),
     [
-        (1.0, (0.98, 1.02), 0.005, True, "as good as before ("),
-        (1.0, (0.98, 1.02), 0.02, False, "worse than before ("),
-        (0.9, (0.88, 0.92), 0.0, False, "worse than before ("),
-        (0.99, (0.95, 1.03), 0.0, False, "not shown to be as good"),
+        (1.0, (0.98, 1.02), 0.005, True, False),
+        (1.0, (0.98, 1.02), 0.02, False, True),
+        (0.9, (0.88, 0.92), 0.0, False, True),
+        (0.99, (0.95, 1.03), 0.0, False, False),
     ],
 )
-def test_verdict_on_quality(
-    ratio: float, interval: tuple[float, float], broken: float, kept: bool, words: str
+def test_limits_of_quality(
+    ratio: float, interval: tuple[float, float], broken: float, kept: bool, worse: bool
 ) -> None:
     change = QualityChange(ratio, interval, broken)
-    assert change.kept is kept
-    assert quality_words(change).startswith(words)
+    assert (change.kept, change.worse) == (kept, worse)
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"), [(0.012, "1.2 points more"), (-0.012, "1.2 points fewer")]
+)
+def test_digit_quality_in_words(broken: float, words: str) -> None:
+    said = quality_words(QualityChange(0.99, (0.95, 1.03), broken))
+    assert said.startswith("Inception Score 99.0% of before, between 95.0% and 103.0%, and ")
+    assert said.endswith(f"{words} broken pictures")
 
 
 def digits(count: int, seed: int) -> torch.Tensor:

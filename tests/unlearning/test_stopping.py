@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
@@ -39,6 +40,22 @@ class FakeTrainer:
         self.calls.append(("forget again", self.now))
 
 
+def job_with(rule: StopRule, *, stops_at_level: bool) -> Any:
+    """What looks need of a job."""
+    return SimpleNamespace(
+        config=SimpleNamespace(
+            stop=rule,
+            seed=0,
+            stops_at_level=stops_at_level,
+            evaluation=SimpleNamespace(regeneration_steps=None),
+        ),
+        model=SimpleNamespace(process=SimpleNamespace(num_train_timesteps=1000)),
+        originals=None,
+        threshold=1.0,
+        cond=None,
+    )
+
+
 def run(
     shares: dict[int, float], monkeypatch: pytest.MonkeyPatch, steps: int, rule: StopRule
 ) -> tuple[FakeTrainer, list[int]]:
@@ -50,18 +67,7 @@ def run(
         return SimpleNamespace(share=shares.get(trainer.now, 0.0))
 
     monkeypatch.setattr(stopping, "regenerate", regenerate)
-    job: Any = SimpleNamespace(
-        config=SimpleNamespace(
-            stop=rule,
-            seed=0,
-            stops_at_level=False,
-            evaluation=SimpleNamespace(regeneration_steps=None),
-        ),
-        model=SimpleNamespace(process=SimpleNamespace(num_train_timesteps=1000)),
-        originals=None,
-        threshold=1.0,
-        cond=None,
-    )
+    job = job_with(rule, stops_at_level=False)
     look: Any = stopping.stop_callback(job)
     for step in range(1, steps + 1):
         trainer.now = step
@@ -89,16 +95,28 @@ def test_never_looks_without_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run_to_levels(
-    ratios: dict[int, list[float]], monkeypatch: pytest.MonkeyPatch, steps: int, rule: StopRule
+    ratios: dict[int, list[float]],
+    monkeypatch: pytest.MonkeyPatch,
+    steps: int,
+    rule: StopRule,
+    restored: Sequence[int] = (),
 ) -> tuple[FakeTrainer, list[list[bool]]]:
-    """The callback over some steps, with the share of its level each image has at each look."""
+    """The callback over some steps, with the share of its level each image has at each look.
+
+    At the steps in ``restored`` a try brings one of them back.
+    """
     trainer, seen = FakeTrainer(), []
+    monkeypatch.setattr(
+        stopping,
+        "regenerate",
+        lambda *_, **__: SimpleNamespace(share=0.1 if trainer.now in restored else 0.0),
+    )
     monkeypatch.setattr(
         stopping,
         "level_ratios",
         lambda *_: torch.tensor(ratios[trainer.now], dtype=torch.float64),
     )
-    job: Any = SimpleNamespace(config=SimpleNamespace(stop=rule, stops_at_level=True))
+    job = job_with(rule, stops_at_level=True)
     look: Any = stopping.stop_callback(job)
     for step in range(1, steps + 1):
         trainer.now = step
@@ -108,15 +126,34 @@ def run_to_levels(
     return trainer, seen
 
 
-def test_settles_once_every_image_is_at_its_level(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From 0.8 of the level on, both of them; 0.8 itself is enough."""
-    ratios = {2: [0.1, 0.9], 4: [0.79, 1.2], 6: [0.8, 0.8], 12: [1.0, 4.0]}
-    rule = StopRule(every_steps=2, arrived_from=0.8)
+def test_settles_once_the_images_are_at_their_levels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their geometric mean from 0.75 of the level on, and each from two thirds of that on, 0.5."""
+    ratios = {
+        2: [0.1, 9.0],  # the mean is 0.95, but the first is far from it
+        4: [0.49, 2.0],
+        6: [0.7, 0.74],  # both are near, the mean is not there
+        8: [0.6, 1.0],  # the square root of 0.6 is 0.77
+        12: [1.0, 4.0],
+    }
+    rule = StopRule(every_steps=2, arrived_from=0.75)
     trainer, seen = run_to_levels(ratios, monkeypatch, 12, rule)
-    assert trainer.calls == [("settle", 6)]
-    assert seen == [[False, True], [False, True], [True, True], [True, True]]
+    assert trainer.calls == [("settle", 8)]
+    assert seen == [[False, True], [False, True], [False, False], [False, True], [True, True]]
     assert trainer.record["of_level"] == pytest.approx(2.0)  # the square root of 1 times 4
     assert trainer.record["arrived"] == 2
+    assert trainer.record["restored"] == 0
+
+
+def test_at_its_level_it_must_not_be_restored_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody tries to restore an image that is not there yet; what comes back while the model
+    settles is forgotten again."""
+    ratios = {step: [1.0] for step in (4, 6, 12, 14)} | {2: [0.1]}
+    rule = StopRule(every_steps=2, arrived_from=0.8)
+    trainer, seen = run_to_levels(ratios, monkeypatch, 14, rule, restored=(2, 4, 12))
+    assert trainer.calls == [("settle", 6), ("forget again", 12), ("settle", 14)]
+    assert seen == [[False], [True], [True], [True], [True]]
+    early, _ = run_to_levels({2: [0.1]}, monkeypatch, 2, rule, restored=(2,))
+    assert early.calls == [] and "restored" not in early.record
 
 
 def test_a_settled_image_may_fall_back_a_little(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,19 +39,19 @@ def evaluate(
     chosen = choose_measures(metrics, given)
     where = make_accelerator(source.device).device
     loaded = source.open(where)
-    earlier = None if before is None else source.like(before).open(where)
-    twin = None
-    if reference is not None:
-        twin = source.like(reference).open(where)
-        require_comparable(twin, loaded)
+    others: dict[str, Any] = {
+        role: None if name is None else source.like(name).open(where)
+        for role, name in {"before": before, "reference": reference}.items()
+    }
+    if others["reference"] is not None:
+        require_comparable(others["reference"], loaded)
     sides = {name: settings.pop(name) for name in ("forget", "keep", "held_out")}
     opened: dict[str, Any] = {
         name: open_images(source, loaded.image_shape, resize=resize, role=name.replace("_", "-"))
         for name, source in sides.items()
         if source is not None
     }
-    models: dict[str, Any] = {"before": earlier, "reference": twin}
-    inputs = Inputs(loaded, prompts=texts_of(prompts), **models, **opened, **settings)
+    inputs = Inputs(loaded, prompts=texts_of(prompts), **others, **opened, **settings)
     run_measures(inputs, chosen, out, overwrite=overwrite)
     say((out / TABLE_FILE).read_text().rstrip())
     say(f"Numbers: {out / 'results.json'}")

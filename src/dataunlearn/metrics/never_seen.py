@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dataunlearn.conditioning import Cond
@@ -148,7 +150,7 @@ def over_level(levels: Levels, losses: Tensor, yardstick: Tensor | None = None) 
     logs = (losses / level).log()[:, columns]  # (K, T, J)
     flat = logs.transpose(1, 2).flatten(0, 1).numpy()  # (K J, T)
     bounds = [
-        paired_bootstrap(lambda rows: float(math.exp(rows.mean())), flat[:, column])
+        paired_bootstrap(_geometric_mean, flat[:, column])
         if torch.isfinite(logs[:, column]).all()
         else (math.nan, math.nan)
         for column in range(len(columns))
@@ -180,7 +182,10 @@ class NeverSeen(Measure):
         )
 
     def __call__(self, inputs: Inputs) -> list[Result]:
-        """``never_seen_T`` for each noise level, and ``never_seen`` over all of them by image."""
+        """``never_seen_T`` for each noise level, and ``never_seen`` over all of them by image.
+
+        The interval of the latter is over images, so that there is none of a single one.
+        """
         before, forget, keep = inputs.before, inputs.forget, inputs.keep
         assert before is not None
         assert forget is not None
@@ -198,5 +203,13 @@ class NeverSeen(Measure):
                 strict=True,
             )
         ]
-        value = float(found.overall.log().mean().exp())
-        return [*results, Result("never_seen", value, None, None, settings, found.overall)]
+        logs = found.overall.log().numpy()
+        bounds = None
+        if len(logs) > 1 and np.isfinite(logs).all():
+            bounds = paired_bootstrap(_geometric_mean, logs)
+        value = _geometric_mean(logs)
+        return [*results, Result("never_seen", value, bounds, None, settings, found.overall)]
+
+
+def _geometric_mean(logs: NDArray[np.float64]) -> float:
+    return float(np.exp(logs.mean()))

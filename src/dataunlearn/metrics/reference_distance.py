@@ -40,25 +40,30 @@ class Compared:
 
 
 def compare(
-    model: Witness, reference: Witness, pictures: Pictures, timesteps: tuple[int, ...]
+    model: Witness,
+    reference: Witness,
+    pictures: tuple[Pictures, Pictures],
+    timesteps: tuple[int, ...],
 ) -> Compared:
     """Ask two models about the same noisy pictures.
 
     Args:
         model: The model; its seed and number of draws count.
         reference: The other one.
-        pictures: N pictures.
+        pictures: N pictures as the model takes them, and as the reference does, which encodes
+            prompts itself.
         timesteps: T noise levels.
     """
-    shape = (len(pictures), len(timesteps))
+    mine, others = pictures
+    shape = (len(mine), len(timesteps))
     losses, other, apart = (torch.zeros(shape, dtype=torch.float64) for _ in range(3))
     for column, t in enumerate(timesteps):
         for draw in range(model.num_draws):
-            own = model.answers(pictures, t, draw, None)
-            theirs = reference.answers(pictures, t, draw, None)
-            losses[:, column] += model.losses(own, pictures, t, draw)
-            other[:, column] += model.losses(theirs, pictures, t, draw)
-            apart[:, column] += (own - theirs).double().square().flatten(1).mean(1)
+            own = model.answers(mine, t, draw, None)
+            theirs = reference.answers(others, t, draw, None)
+            losses[:, column] += model.losses(own, mine, t, draw)
+            other[:, column] += reference.losses(theirs, others, t, draw)
+            apart[:, column] += (own - theirs).double().square().flatten(1).mean(1).cpu()
     return Compared(*(each / model.num_draws for each in (losses, other, apart)))
 
 
@@ -81,7 +86,7 @@ class ReferenceDistance(Measure):
         assert forget is not None
         assert reference is not None
         timesteps = inputs.model.process.timesteps_at(SHARES)
-        pictures = different_pictures(inputs.model, forget)
+        pictures = (different_pictures(inputs.model, forget), different_pictures(reference, forget))
         witness = replace(witness_of(inputs.model, 1, inputs.seed), num_draws=self.num_draws)
         found = compare(witness, witness_of(reference, 1, inputs.seed), pictures, timesteps)
         results = []

@@ -87,18 +87,7 @@ class RunFacts:
             "peak_memory_bytes": peak_memory(job.model.device),
             "forget": forget_facts(job),
             "keep": {"count": len(job.split.keep), "source": job.sources.keep},
-            "method": {
-                "objective": str(config.objective),
-                "combination": str(job.combination),
-                "steps": len(self.course.log),
-                "settled_after": self.course.settled_after,
-                "went_back_to": self.course.went_back_to,
-                "keep_towards": "predictions" if config.keeps_predictions else "data",
-                "batch_pairs": job.training.batch_pairs,
-                "learning_rate": job.training.learning_rate,
-                "timesteps": str(config.noise_levels),
-                "seed": config.seed,
-            },
+            "method": self.method,
             "settings": job.settings | {"training": describe(job.training)},
             "seeds": {"training": config.seed, "evaluation": config.evaluation.seed},
             "versions": versions(),
@@ -116,6 +105,23 @@ class RunFacts:
             if self.reference is None
             else self.reference | judgement.over_level_numbers("reference"),
             "quality_change": judgement.quality_numbers(),
+        }
+
+    @property
+    def method(self) -> dict[str, Any]:
+        """How it was done."""
+        job, config = self.job, self.job.config
+        return {
+            "objective": str(config.objective),
+            "combination": str(job.combination),
+            "steps": len(self.course.log),
+            "settled_after": self.course.settled_after,
+            "went_back_to": self.course.went_back_to,
+            "keep_towards": "predictions" if config.keeps_predictions else "data",
+            "batch_pairs": job.training.batch_pairs,
+            "learning_rate": job.training.learning_rate,
+            "timesteps": str(config.noise_levels),
+            "seed": config.seed,
         }
 
     def images(self) -> dict[str, NDArray[np.uint8]]:

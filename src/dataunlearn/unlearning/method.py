@@ -60,8 +60,9 @@ class StopRule:
         every_steps: Steps between looks, three times that while settling; 0 never looks.
         then: "settle" or "end".
         once: "level": what the model loses on the forget images has come near the level that a
-            model which never saw them is predicted to have; "restored": the model no longer
-            restores them. None takes "level" for methods that aim at it, else "restored".
+            model which never saw them is predicted to have, and it no longer restores them;
+            "restored": it no longer restores them. None takes "level" for methods that aim at it,
+            else "restored".
         arrived_from: Share of their level at which images count as arrived.
         regeneration_below: Share of regenerations at which the images count as no longer restored;
             None for 0, and for 1/8 where the level decides, since a model that never saw them

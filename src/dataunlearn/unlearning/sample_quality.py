@@ -18,7 +18,7 @@ from dataunlearn.unlearning.quality import AtMost, Finding
 # By how much KID to pictures to keep may rise. A model trained without the forget images has up to
 # 0.03 more, since it has seen fewer pictures by heart: docs/results/never_seen.md.
 MOST_KID_RISE = 0.045
-LEAST_SAMPLES = 64
+LEAST_SAMPLES, LEAST_KEEP = 64, 16
 KEEP_PICTURES = 256
 NUM_SUBSETS = 200
 
@@ -65,6 +65,11 @@ def sample_change(job: Job, before: Measurement, after: Measurement) -> SampleCh
         return (
             f"{len(old)} samples say nothing about quality: at least {LEAST_SAMPLES} are needed "
             "(--evaluation.num_samples)"
+        )
+    if len(job.split.keep) < LEAST_KEEP:
+        return (
+            f"samples cannot be compared with {len(job.split.keep)} pictures to keep: at least "
+            f"{LEAST_KEEP} are needed"
         )
     if not bool(torch.isfinite(new).all()):
         return SampleChange("none", math.nan, (math.nan, math.nan), math.nan, len(new))

@@ -145,16 +145,18 @@ def reproduction(after: Measurement, middle: int) -> MemoryFinding:
     upper = [r.share for r in after.regenerations if r.timestep >= middle]
     shares = upper or [r.share for r in after.regenerations]
     worst, copies = max(shares, default=math.nan), int(after.copies.sum())
-    if math.isnan(worst) and not len(after.samples):
+    said = []
+    if shares:
+        words = "none of the tries" if not worst else f"up to {worst:.0%} of the tries"
+        if worst == 1:
+            words = "all of the tries"
+        said = [f"from half of the noise or more the model restores it in {words}"]
+    if len(after.samples):
+        said.append(f"{copies} of {len(after.samples)} fresh samples are copies")
+    if not said:
         return MemoryFinding(Memory.CANNOT_TELL, "nothing was drawn that could be a copy")
     known = worst > FORGOTTEN_BELOW or copies > 0
-    words = "none of the tries" if not worst else f"up to {worst:.0%} of the tries"
-    if worst == 1:
-        words = "all of the tries"
-    text = f"from half of the noise or more the model restores it in {words}"
-    if len(after.samples):
-        text += f", and {copies} of {len(after.samples)} fresh samples are copies"
-    return MemoryFinding(Memory.STILL_KNOWN if known else Memory.NEVER_SEEN, text)
+    return MemoryFinding(Memory.STILL_KNOWN if known else Memory.NEVER_SEEN, ", and ".join(said))
 
 
 def against_level(found: OverLevel, familiar: Sequence[bool]) -> MemoryFinding:

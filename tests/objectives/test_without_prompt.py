@@ -1,0 +1,68 @@
+"""WithoutPrompt: rows at a prompt's pictures ask the frozen model without the prompt."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dataunlearn.combine import Fixed, NormFix
+from dataunlearn.objectives import Counterfactual, WithoutPrompt
+from dataunlearn.recognition.witness import Pictures
+from toy_levels import context_by_hand, levels_by_hand
+
+SHAPE = (1, 4, 4)
+TYPES = ["epsilon", "sample", "v_prediction", "flow_prediction"]
+EXACT = {"rtol": 0, "atol": 0}
+
+
+def prepared(process, other):
+    """The objective for two forget images with these conditionings in place of a prompt."""
+    images = Pictures(torch.zeros(2, *SHAPE), None, other)
+    levels = levels_by_hand([[0.5]] * 2, SHAPE, [300])
+    return WithoutPrompt().prepare(context_by_hand(process, images, levels))
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_rows_are_two_a_pair_and_the_forget_rows_ask(name, make_process, make_pair):
+    """Keep rows as in training; forget rows at the same timesteps, with weight 1 and without the
+    prompt that they have."""
+    process, pair = make_process(name), make_pair(5, SHAPE, classes=4, low=100)
+    nothing = torch.tensor([9, 9])
+    rows = prepared(process, nothing)(process, pair, torch.Generator())
+    assert len(rows) == 10 and rows.num_pairs == 5
+    noisy = [process.add_noise(clean, pair.noise, pair.t) for clean in (pair.keep, pair.forget)]
+    torch.testing.assert_close(rows.inputs, torch.cat(noisy), **EXACT)
+    torch.testing.assert_close(rows.t, torch.cat([pair.t, pair.t]), **EXACT)
+    torch.testing.assert_close(rows.cond, torch.cat([pair.keep_cond, pair.forget_cond]), **EXACT)
+    assert rows.keep.weight.tolist() == [1] * 5 + [0] * 5
+    assert rows.forget.weight.tolist() == [0] * 5 + [1] * 5
+    assert rows.keep.question is None
+    question = rows.forget.question
+    assert question.asked.tolist() == [False] * 5 + [True] * 5
+    assert question.view is None and not question.views
+    assert question.cond.tolist() == [*pair.keep_cond.tolist(), *[9] * 5]
+
+
+def test_embeddings_stand_for_no_prompt_as_labels_do(make_process, make_pair):
+    process, pair = make_process(), make_pair(3, SHAPE)
+    words = torch.randn(3, 7, 2)
+    pair = type(pair)(pair.keep, pair.forget, pair.t, pair.noise, words, words, pair.forget_index)
+    nothing = torch.randn(1, 7, 2).expand(2, 7, 2)
+    rows = prepared(process, nothing)(process, pair, torch.Generator())
+    expected = torch.cat([words, nothing[:1].expand(3, 7, 2)])
+    torch.testing.assert_close(rows.forget.question.cond, expected, **EXACT)
+
+
+def test_bad_use_is_told(make_process, make_pair):
+    with pytest.raises(ValueError, match="call prepare"):
+        WithoutPrompt()(make_process(), make_pair(3, SHAPE), torch.Generator())
+    with pytest.raises(ValueError, match="for models that take prompts: try Counterfactual"):
+        prepared(make_process(), None)
+
+
+def test_what_it_says_of_itself():
+    assert WithoutPrompt.asks and not WithoutPrompt().arrives
+    assert WithoutPrompt().default_combination == Fixed(keep=1, forget=1)
+    with pytest.raises(ValueError, match="does not fit WithoutPrompt"):
+        WithoutPrompt().check_combination(NormFix(ratio=0.1))
+    assert Counterfactual().default_combination == WithoutPrompt().default_combination
