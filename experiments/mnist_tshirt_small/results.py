@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from dataunlearn import (
+    SISS,
     BernoulliSubscore,
     EraseDiff,
     NaiveDeletion,
@@ -58,10 +59,10 @@ PLAIN: dict[str, Any] = {
 }
 TENTH = {"combination": NormFix(ratio=0.1)}
 RUNS: dict[str, dict[str, Any]] = {
-    "SISS, seed 0": {},
-    "SISS, seed 1": {"seed": 1},
-    "SISS, seed 2": {"seed": 2},
-    "plain SISS": {**PLAIN, **TENTH},
+    "SISS, seed 0": {"objective": SISS()},
+    "SISS, seed 1": {"objective": SISS(), "seed": 1},
+    "SISS, seed 2": {"objective": SISS(), "seed": 2},
+    "plain SISS": {**PLAIN, **TENTH, "objective": SISS()},
     "plain No-IS": {**PLAIN, **TENTH, "objective": SISSNoIS()},
     "plain Bernoulli": {**PLAIN, **TENTH, "objective": BernoulliSubscore()},
     "naive deletion": {**PLAIN, "objective": NaiveDeletion()},

@@ -49,7 +49,6 @@ class Counterfactual(Objective):
     asks: ClassVar[bool] = True
     keeps_predictions: ClassVar[bool] = True
     default_timesteps: ClassVar[TimestepPolicy] = Uniform()
-    rate_factor: ClassVar[float] = 1.5
 
     def __post_init__(self) -> None:
         """Check ranges."""

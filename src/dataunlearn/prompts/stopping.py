@@ -49,7 +49,7 @@ def prompt_stop_callback(
             )
             share = float(LikeLabelled(prompt.labelling)(samples).float().mean())
             trainer.record["memorised"] = max(trainer.record["memorised"], share)
-            if share > rule.regeneration_below:
+            if share > (rule.regeneration_below or 0.0):
                 order.remove(prompt)
                 order.insert(0, prompt)
                 return False

@@ -64,7 +64,9 @@ class StopRule:
             "restored": it no longer restores them. None takes "level" for methods that aim at it,
             else "restored".
         arrived_from: Share of their level at which images count as arrived.
-        regeneration_below: Share of regenerations at which the images count as forgotten.
+        regeneration_below: Share of regenerations at which the images count as no longer restored;
+            None for 0, and for 1/8 where the level decides, since a model that never saw them
+            restores some, too.
         timestep: Noise level of the look at regenerations; None for 45 % of the noise, a little
             below the half that the verdict is about.
         copies: Tries per look.
@@ -74,7 +76,7 @@ class StopRule:
     then: Literal["settle", "end"] = "settle"
     once: Literal["level", "restored"] | None = None
     arrived_from: float = 0.8
-    regeneration_below: float = 0.0
+    regeneration_below: float | None = None
     timestep: int | None = None
     copies: int = 16
 
@@ -82,7 +84,8 @@ class StopRule:
         """Check ranges."""
         require(self.every_steps >= 0, "every_steps must be at least 0")
         require(0 < self.arrived_from <= 1, "arrived_from must lie in (0, 1]")
-        require(0 <= self.regeneration_below < 1, "regeneration_below must lie in [0, 1)")
+        below = self.regeneration_below
+        require(below is None or 0 <= below < 1, "regeneration_below must lie in [0, 1)")
         require(self.copies >= 1, "copies must be at least 1")
 
     @property

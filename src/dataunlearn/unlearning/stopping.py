@@ -25,6 +25,8 @@ STILL_ARRIVED = 0.85
 LOOK_DRAWS = 2
 # One image's level is uncertain by a factor of 1.5; their mean is what has to arrive.
 NEAR_SHARE = 2 / 3
+# Share of tries that may be restored by a model that is at the level.
+RESTORED_AT_LEVEL = 1 / 8
 
 
 def stop_callback(job: Job) -> Callback:
@@ -37,10 +39,12 @@ def restored_callback(job: Job) -> Callback:
     return look_callback(job.config.stop, gone_look(job))
 
 
-def gone_look(job: Job) -> Callback:
-    """A look whether the forget images are no longer restored."""
+def gone_look(job: Job, below: float | None = None) -> Callback:
+    """A look whether at most a share ``below`` of tries restores the forget images; None for 0."""
     rule: StopRule = job.config.stop
     timestep = job.model.process.num_train_timesteps * 45 // 100
+    given = rule.regeneration_below
+    below = (below or 0.0) if given is None else given
 
     def gone(trainer: Trainer, steps_done: int) -> bool:
         found = regenerate(
@@ -56,7 +60,7 @@ def gone_look(job: Job) -> Callback:
             ),
         )
         trainer.record["restored"] = found.share
-        return found.share <= rule.regeneration_below
+        return found.share <= below
 
     return gone
 
@@ -68,7 +72,7 @@ def level_callback(job: Job) -> Callback:
     compared with its level at the noise levels where it was recognised, with the noise that the
     level was measured with.
     """
-    rule, gone = job.config.stop, gone_look(job)
+    rule, gone = job.config.stop, gone_look(job, RESTORED_AT_LEVEL)
 
     def forgotten(trainer: Trainer, steps_done: int) -> bool:
         ratio = level_ratios(job, trainer.model)  # (K,)
