@@ -208,11 +208,14 @@ def test_both_answers_are_shown(tmp_path, memory, quality, tone, marks):
         "quality_kept": quality == "kept",
         "level_band": [0.5, 2.0],
         "text": "All that can be said.",
+        "quality_findings": [{"quality": quality, "words": "the loss is what it was"}],
     }
     text = page_text(tmp_path, contents=fake_report(verdict=verdict))
     assert "All that can be said." in text
     expected = f"The picture: {marks[0]}{memory} Quality of other pictures: {marks[1]}{quality}"
     assert expected in text
+    assert f"Does the model still draw well? {marks[1]}{quality} : the loss is what" in text
+    assert "Picture quality was not measured" not in text
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert f'class="banner {tone}"' in html
 

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -99,17 +99,17 @@ def run_to_levels(
     monkeypatch: pytest.MonkeyPatch,
     steps: int,
     rule: StopRule,
-    restored: Sequence[int] = (),
+    restored: Mapping[int, float] = MappingProxyType({}),
 ) -> tuple[FakeTrainer, list[list[bool]]]:
     """The callback over some steps, with the share of its level each image has at each look.
 
-    At the steps in ``restored`` a try brings one of them back.
+    ``restored`` is the share of tries that bring one of them back, by step.
     """
     trainer, seen = FakeTrainer(), []
     monkeypatch.setattr(
         stopping,
         "regenerate",
-        lambda *_, **__: SimpleNamespace(share=0.1 if trainer.now in restored else 0.0),
+        lambda *_, **__: SimpleNamespace(share=restored.get(trainer.now, 0.0)),
     )
     monkeypatch.setattr(
         stopping,
@@ -146,13 +146,18 @@ def test_settles_once_the_images_are_at_their_levels(monkeypatch: pytest.MonkeyP
 
 def test_at_its_level_it_must_not_be_restored_either(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody tries to restore an image that is not there yet; what comes back while the model
-    settles is forgotten again."""
-    ratios = {step: [1.0] for step in (4, 6, 12, 14)} | {2: [0.1]}
+    settles is forgotten again. An eighth of the tries may come back, as of a model that never saw
+    it, unless the rule says otherwise."""
+    ratios = {2: [0.1]} | {step: [1.0] for step in range(4, 16, 2)}
     rule = StopRule(every_steps=2, arrived_from=0.8)
-    trainer, seen = run_to_levels(ratios, monkeypatch, 14, rule, restored=(2, 4, 12))
+    restored = {2: 0.2, 4: 0.13, 6: 0.125, 12: 0.2}
+    trainer, seen = run_to_levels(ratios, monkeypatch, 14, rule, restored)
     assert trainer.calls == [("settle", 6), ("forget again", 12), ("settle", 14)]
-    assert seen == [[False], [True], [True], [True], [True]]
-    early, _ = run_to_levels({2: [0.1]}, monkeypatch, 2, rule, restored=(2,))
+    assert seen == [[False], *[[True]] * 6]
+    strict = replace(rule, regeneration_below=0.0)
+    trainer, _ = run_to_levels(ratios, monkeypatch, 12, strict, {4: 0.1, 6: 0.1, 8: 0.1})
+    assert trainer.calls == [("settle", 10)]
+    early, _ = run_to_levels({2: [0.1]}, monkeypatch, 2, rule, {2: 0.2})
     assert early.calls == [] and "restored" not in early.record
 
 

@@ -20,7 +20,7 @@ from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.lora import Lora
 from dataunlearn.models.sampling import Drawing, generate
-from dataunlearn.objectives import SISSNoIS
+from dataunlearn.objectives import SISS, SISSNoIS
 from dataunlearn.training.trainer import Trainer
 from dataunlearn.unlearning.config import Evaluation
 from dataunlearn.unlearning.method import StopRule
@@ -191,6 +191,7 @@ class TestPrompts:
                 stable_diffusion(),
                 forget=make_images(1, 1, ["red"]),
                 keep=make_images(3, 2, ["blue"] * 3),
+                objective=SISS(),
                 **QUICK,
             )
 

@@ -31,6 +31,7 @@ from dataunlearn.runtime.exit_codes import UNLEARNED
 from dataunlearn.unlearning.config import Settings
 from dataunlearn.unlearning.job import prepare_with
 from dataunlearn.unlearning.method import StopRule
+from dataunlearn.unlearning.preparing import looked_at
 from dataunlearn.unlearning.quick_look import NotMemorisedError, require_memorised
 from dataunlearn.unlearning.run import tracker_callback
 
@@ -65,7 +66,7 @@ def test_command_makes_model_report_and_log(inputs: dict[str, Path]) -> None:
     facts = json.loads((out / "report.json").read_text())
     assert {"seconds", "unlearn_seconds", "before", "after"} <= facts.keys()
     assert set(facts["before"]["regeneration"]) == {"250", "500", "750", "999"}
-    assert facts["method"]["objective"].startswith("SISS(lam=0.5")
+    assert facts["method"]["objective"].startswith("Counterfactual(forget_share=0.5")
     assert facts["model"]["before"]["sha256"] != facts["model"]["after"]["sha256"]
     assert len((out / "log.jsonl").read_text().splitlines()) == 4
     file = hashlib.sha256(inputs["forget.png"].read_bytes()).hexdigest()
@@ -89,7 +90,6 @@ def test_python_and_command_give_the_same_model(inputs: dict[str, Path]) -> None
         str(inputs["base"]),
         forget=inputs["forget.png"],
         keep=inputs["keep"],
-        objective=SISS(lam=0.5),
         steps=4,
         batch_pairs=4,
         force=True,
@@ -107,6 +107,7 @@ def test_images_in_memory(make_model: Callable[..., DiffusionModel]) -> None:
         make_model().pipeline,
         forget=generator.integers(0, 256, (8, 8), dtype=np.uint8),
         keep=generator.integers(0, 256, (10, 8, 8), dtype=np.uint8),
+        objective=SISS(lam=0.5),
         combination=NormFix(ratio=0.3),
         steps=2,
         force=True,
@@ -131,7 +132,7 @@ def test_counterfactual_targets(make_model: Callable[..., DiffusionModel]) -> No
         shown=False,
         evaluation=dataunlearn.Evaluation(num_samples=0, regeneration_copies=2),
     )
-    assert [record["u_forget"] for record in result.log] == [1.0, 1.0, 0.0, 0.0]
+    assert [record["u_forget"] for record in result.log] == [4.0, 4.0, 0.0, 0.0]
     assert [record["rows"] for record in result.log] == [36, 36, 24, 24]
     assert result.log[1]["arrived"] == 2
     assert result.log[1]["of_level"] == pytest.approx(1.0, abs=0.1)
@@ -197,8 +198,8 @@ def test_a_quick_look_tells_copies_from_what_only_comes_near(
     answer = job.originals + scale * (other - job.originals)
     job.model.denoiser = Always(answer, job.model.process)
     said: list[str] = []
-    require_memorised(job, said.append)
-    assert message in said[0]
+    require_memorised(looked_at(job, shown=False), said.append)
+    assert message in said[-1]
 
 
 def test_dry_run_writes_nothing(
@@ -302,10 +303,9 @@ def test_demo_on_a_handful_of_steps(tmp_path: Path) -> None:
         ].keys()
     assert facts["before"]["regeneration"]["500"] >= 0.75  # 4 tries; about 1 on a whole run
     assert facts["settings"]["objective"] == {
-        "class": "SISS",
-        "lam": 0.5,
-        "conditioning": "equal",
-        "ceiling": False,
+        "class": "Counterfactual",
+        "forget_share": 0.5,
+        "arrived_weight": 0.5,
     }
     assert (out / "report.html").is_file()
 
@@ -406,7 +406,8 @@ def test_reference_model_and_its_measurements(
 def test_a_run_without_samples_reports_what_there_is(inputs: dict[str, Path]) -> None:
     assert cli.run(command(inputs, "--evaluation.num_samples", "0")) in UNLEARNED
     page = (inputs["out"] / "report.html").read_text()
-    assert "nothing was drawn" in page
+    assert "0 samples say nothing about quality" in page
+    assert "Picture quality was not measured" not in page
     assert "What the model drew before" not in page
 
 

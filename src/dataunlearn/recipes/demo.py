@@ -9,7 +9,7 @@ from dataunlearn.unlearning.config import Evaluation, Unlearning
 
 
 def demo(out: Path = Path("runs/demo")) -> Unlearning:
-    """SISS with default settings on the shipped model; needs two cores and some minutes."""
+    """Default settings on the shipped model; needs two cores and some minutes."""
     return Unlearning(
         model=str(asset("mnist_tshirt_small")),
         forget=str(asset("tshirt.png")),
