@@ -87,7 +87,8 @@ def levels_of(
         def advance(count: int) -> None:
             """Never beyond the end: how many looks it takes depends on what they show."""
             nonlocal left
-            advance_by(min(count, left))
+            if left:
+                advance_by(min(count, left))
             left -= min(count, left)
 
         return measure_levels(
