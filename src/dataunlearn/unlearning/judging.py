@@ -90,16 +90,7 @@ class Judgement:
     def over_level_numbers(self, side: str) -> dict[str, Any]:
         """One model's losses over levels as JSON values; empty where there is no such model."""
         found = self.over_level.get(side)
-        if found is None:
-            return {}
-        return {
-            "over_level": {
-                "timesteps": list(found.timesteps),
-                "mean": found.mean.tolist(),
-                "intervals": found.intervals.tolist(),
-                "by_image": found.overall.tolist(),
-            }
-        }
+        return {} if found is None else over_level_numbers(found)
 
     def quality_numbers(self) -> dict[str, Any]:
         """How the other pictures changed, as JSON values."""
@@ -108,6 +99,18 @@ class Judgement:
             "digits": describe(self.digits),
             "samples": describe(self.samples),
         }
+
+
+def over_level_numbers(found: OverLevel) -> dict[str, Any]:
+    """One model's losses over levels as JSON values."""
+    return {
+        "over_level": {
+            "timesteps": list(found.timesteps),
+            "mean": found.mean.tolist(),
+            "intervals": found.intervals.tolist(),
+            "by_image": found.overall.tolist(),
+        }
+    }
 
 
 def judge_run(

@@ -16,10 +16,11 @@ from dataunlearn.metrics.intervals import paired_bootstrap
 from dataunlearn.metrics.never_seen import some_pictures, witness_of
 from dataunlearn.unlearning.job import Job
 
-# By how much a model's loss on pictures to keep may rise at any noise level. Models trained
-# without the forget images lose up to 6 % more, since they have seen each picture to keep less
-# often; one with visibly worse samples loses 15 % and more: docs/results/never_seen.md.
-MOST_LOSS_RATIO = 1.10
+# By how much a model's loss on pictures to keep may rise at any noise level. On a model that has
+# overfitted to them part of that is overfitting that goes (a model whose loss on unseen pictures
+# was unchanged lost 20 % more), so this tells spoilt models, and samples tell the rest:
+# docs/results/never_seen.md.
+MOST_LOSS_RATIO = 1.25
 KEEP_SHARES = (0.1, 0.2, 0.3, 0.5, 0.7)
 KEEP_PICTURES = 128
 QUALITY_SEED = 1
