@@ -13,13 +13,13 @@ from dataunlearn.cli import main as cli
 from dataunlearn.cli import verbs
 from dataunlearn.combine import BoundedDescent, Fixed, NormFix, Superfactor
 from dataunlearn.models.lora import Lora
-from dataunlearn.objectives import OBJECTIVES, SISS
+from dataunlearn.objectives import OBJECTIVES, SISS, Counterfactual
 from dataunlearn.recipes import UNLEARNING_RECIPES
 from dataunlearn.runtime.interrupt import InterruptedRunError
 from dataunlearn.timesteps import Last, Window
 from dataunlearn.training.config import default_learning_rate
 from dataunlearn.unlearning.config import Unlearning
-from dataunlearn.unlearning.method import DIALS
+from dataunlearn.unlearning.method import DIALS, Strength
 from tiny_pipelines import stable_diffusion
 
 NEEDED = ["--model", "m", "--forget", "f", "--keep", "k", "--out", "o"]
@@ -86,7 +86,7 @@ def test_hyper_parameters_reach_the_objective(name: str, built: list[dict[str, A
     ],
 )
 def test_rules_are_built(arguments: list[str], rule: object, built: list[dict[str, Any]]) -> None:
-    assert unlearn(*arguments) == 0
+    assert unlearn("--objective", "SISS", *arguments) == 0
     assert built[0]["config"].rule == rule
 
 
@@ -190,8 +190,8 @@ def test_recipe_gives_defaults_that_can_be_overridden(monkeypatch: pytest.Monkey
 
 def test_strength_turns_the_dial() -> None:
     for strength, dial in DIALS.items():
-        config = Unlearning("m", "f", "k", Path("o"), strength=strength)
-        training = config.training(1_500_000)
+        config = Unlearning("m", "f", "k", Path("o"), strength=strength, objective=SISS())
+        training = config.training(1_500_000, num_images=8)
         assert training.steps == dial.steps
         assert config.rule == NormFix(ratio=dial.ratio)
         assert training.learning_rate == pytest.approx(1e-4 * dial.rate_factor)
@@ -202,14 +202,30 @@ def test_strength_turns_the_dial() -> None:
     assert by_hand.training(10**8).learning_rate == 1e-5
 
 
+@pytest.mark.parametrize(
+    ("strength", "steps", "pull"), [("gentle", 95, 2), ("default", 139, 4), ("strong", 300, 8)]
+)
+def test_methods_with_an_aim_take_steps_by_the_number_of_images(
+    strength: Strength, steps: int, pull: float
+) -> None:
+    """By hand, for 8 images, which is three times double: 50 + 45, 70 + 69 and 150 + 150 steps."""
+    config = Unlearning("m", "f", "k", Path("o"), strength=strength)
+    assert config.training(1_500_000, num_images=8).steps == steps
+    assert config.training(1_500_000, num_images=8).warmup_steps == steps // 4
+    assert config.training(1_500_000).steps == DIALS[strength].aimed_steps[0]
+    assert config.rule == Fixed(1, pull)
+    assert dataclasses.replace(config, combination=Fixed(1, 1)).rule == Fixed(1, 1)
+    assert dataclasses.replace(config, steps=7).training(1_500_000, num_images=8).steps == 7
+
+
 def test_default_rate_passes_near_the_published_ones() -> None:
     assert default_learning_rate(1_500_000) == pytest.approx(1e-4)
     assert 2.5e-5 < default_learning_rate(14_700_000) < 1e-4  # published: 5e-5
     assert 2.5e-6 < default_learning_rate(114_000_000) < 1e-5  # published: 5e-6
 
 
-def test_default_objective_is_siss_with_half() -> None:
-    assert Unlearning("m", "f", "k", Path("o")).objective == SISS(lam=0.5)
+def test_default_objective_is_counterfactual() -> None:
+    assert Unlearning("m", "f", "k", Path("o")).objective == Counterfactual()
 
 
 @pytest.mark.parametrize("name", UNLEARNING_RECIPES)

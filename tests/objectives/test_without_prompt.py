@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dataunlearn.combine import Fixed, NormFix
-from dataunlearn.objectives import Counterfactual, WithoutPrompt
+from dataunlearn.objectives import WithoutPrompt
 from dataunlearn.recognition.witness import Pictures
 from toy_levels import context_by_hand, levels_by_hand
 
@@ -65,4 +65,3 @@ def test_what_it_says_of_itself():
     assert WithoutPrompt().default_combination == Fixed(keep=1, forget=1)
     with pytest.raises(ValueError, match="does not fit WithoutPrompt"):
         WithoutPrompt().check_combination(NormFix(ratio=0.1))
-    assert Counterfactual().default_combination == WithoutPrompt().default_combination

@@ -39,11 +39,9 @@ def evaluate(
     chosen = choose_measures(metrics, given)
     where = make_accelerator(source.device).device
     loaded = source.open(where)
-    others: dict[str, Any] = {
-        role: None if name is None else source.like(name).open(where)
-        for role, name in {"before": before, "reference": reference}.items()
-    }
-    if others["reference"] is not None:
+    named = {"before": before, "reference": reference}
+    others: dict[str, Any] = {n: source.like(s).open(where) for n, s in named.items() if s}
+    if "reference" in others:
         require_comparable(others["reference"], loaded)
     sides = {name: settings.pop(name) for name in ("forget", "keep", "held_out")}
     opened: dict[str, Any] = {
