@@ -126,6 +126,41 @@ class NormFix(Combination):
 
 
 @dataclass(frozen=True)
+class BalancedDescent(Combination):
+    """Descend both sides, the forget side no longer than a share of the keep gradient.
+
+    u = (1, min(most, ratio * |g_keep| / |g_forget|)). Where the keep side is held to what the model
+    predicted before, its gradient is small as long as nothing is spoilt: the forget side pulls
+    gently at first, and never harder than what it spoils pulls back.
+
+    Args:
+        ratio: Most length of the forget gradient, as a share of the keep gradient's.
+        most: Most factor of the forget gradient.
+    """
+
+    ratio: float = 1.0
+    most: float = 4.0
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        for name in ("ratio", "most"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} must be above 0, not {value}")
+
+    @property
+    def forget_directions(self) -> tuple[Direction, ...]:
+        """The forget gradient is descended."""
+        return (Direction.DESCENDED,)
+
+    def __call__(self, gramian: Gramian) -> tuple[float, float]:
+        """(1, min(most, ratio sqrt(kk / ff)))."""
+        if gramian.ff == 0:
+            return 1.0, 0.0
+        return 1.0, min(self.most, self.ratio * gramian.norm_keep / gramian.norm_forget)
+
+
+@dataclass(frozen=True)
 class BoundedDescent(Combination):
     """Descend both sides, the forget side just enough: u = (1, max(eta - kf/ff, 0)).
 

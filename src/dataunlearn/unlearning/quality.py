@@ -20,7 +20,7 @@ from dataunlearn.unlearning.job import Job
 # overfitted to them part of that is overfitting that goes (a model whose loss on unseen pictures
 # was unchanged lost 20 % more), so this tells spoilt models, and samples tell the rest:
 # docs/results/never_seen.md.
-MOST_LOSS_RATIO = 1.25
+MOST_LOSS_RATIO = 1.15
 KEEP_SHARES = (0.1, 0.2, 0.3, 0.5, 0.7)
 KEEP_PICTURES = 128
 QUALITY_SEED = 1
