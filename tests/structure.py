@@ -30,6 +30,7 @@ VOCABULARY = (
     "questions",
     "views",
     "rows",
+    "gramian",
     "combine",
 )
 LEVELS: tuple[tuple[str, ...], ...] = (

@@ -9,13 +9,13 @@ import torch
 
 from dataunlearn.combine import (
     DEFAULT_RATIO,
+    BalancedDescent,
     BoundedDescent,
     Fixed,
-    Gramian,
     NormFix,
     Superfactor,
-    gramian_of,
 )
+from dataunlearn.gramian import Gramian, gramian_of
 from dataunlearn.objectives import (
     SISS,
     BernoulliSubscore,
@@ -30,6 +30,7 @@ ALL_RULES = [
     NormFix(norm=5),
     NormFix(ratio=0.1),
     BoundedDescent(0.5),
+    BalancedDescent(0.5),
     Fixed(1, -1),
     Fixed(1, 2),
     Superfactor(0.3, 100, 10),
@@ -123,6 +124,18 @@ def test_bounded_descent_is_the_least_change_that_descends(seed, eta):
     assert rate >= eta - 1e-9
 
 
+@pytest.mark.parametrize("ratio", [0.1, 1.0, 30.0])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_balanced_descent_is_no_longer_than_a_share_of_the_keep_gradient(seed, ratio):
+    """Nor than ``most`` times the forget gradient; one of the two bounds is met."""
+    keep, forget = gradients(seed)
+    gramian = gramian_of(keep, forget)
+    u_keep, u_forget = BalancedDescent(ratio, most=4.0)(gramian)
+    assert u_keep == 1 and u_forget > 0
+    bounds = (ratio * gramian.norm_keep, 4 * gramian.norm_forget)
+    assert u_forget * gramian.norm_forget == pytest.approx(min(bounds))
+
+
 @pytest.mark.parametrize(
     ("gramian", "expected"),
     [
@@ -190,6 +203,9 @@ BAD = {
     "negative eta": lambda: BoundedDescent(-1e-3),
     "eta nan": lambda: BoundedDescent(math.nan),
     "eta inf": lambda: BoundedDescent(math.inf),
+    "no share": lambda: BalancedDescent(0.0),
+    "share inf": lambda: BalancedDescent(math.inf),
+    "most below 0": lambda: BalancedDescent(1.0, -4.0),
     "ascends keep": lambda: Fixed(-1, 1),
     "does nothing": lambda: Fixed(0, 0),
     "factor nan": lambda: Fixed(1, math.nan),

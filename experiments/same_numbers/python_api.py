@@ -18,7 +18,8 @@ from PIL import Image
 
 import dataunlearn
 from dataunlearn import Above, Evaluation, ForwardProcess, Last, Uniform, Window
-from dataunlearn.combine import BoundedDescent, Fixed, Gramian, NormFix, Superfactor
+from dataunlearn.combine import BoundedDescent, Fixed, NormFix, Superfactor
+from dataunlearn.gramian import Gramian
 from dataunlearn.models import load_model
 from dataunlearn.objectives import OBJECTIVES, Objective, WithoutPrompt
 from dataunlearn.rows import Rows

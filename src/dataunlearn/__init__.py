@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dataunlearn.api import audit, unlearn
     from dataunlearn.combine import (
+        BalancedDescent,
         BoundedDescent,
         Combination,
         Fixed,
@@ -41,6 +42,7 @@ __version__ = "0.1.0"
 __all__ = [
     "SISS",
     "Above",
+    "BalancedDescent",
     "BernoulliSubscore",
     "BoundedDescent",
     "Combination",
@@ -74,6 +76,7 @@ _MODULES = {
     "SISS": "dataunlearn.objectives",
     "Above": "dataunlearn.timesteps",
     "BernoulliSubscore": "dataunlearn.objectives",
+    "BalancedDescent": "dataunlearn.combine",
     "BoundedDescent": "dataunlearn.combine",
     "Combination": "dataunlearn.combine",
     "Counterfactual": "dataunlearn.objectives",

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-import torch
-from torch import Tensor
+from dataunlearn.gramian import Gramian
 
 # The authors advise about a tenth of the keep gradient's length. On the small MNIST model 0.4 at a
 # lower rate forgets as well and leaves better digits: docs/results/mnist_tshirt_small.md.
@@ -27,31 +25,6 @@ class Direction(Enum):
     DESCENDED = "descended"
     ASCENDED = "ascended"
     ABSENT = "absent"
-
-
-@dataclass(frozen=True)
-class Gramian:
-    """Inner products of the two gradients: ``kk``, ``kf`` and ``ff``."""
-
-    kk: float
-    kf: float
-    ff: float
-
-    @property
-    def norm_keep(self) -> float:
-        """Length of the keep gradient."""
-        return math.sqrt(self.kk)
-
-    @property
-    def norm_forget(self) -> float:
-        """Length of the forget gradient."""
-        return math.sqrt(self.ff)
-
-    @property
-    def cosine(self) -> float | None:
-        """Cosine between the two gradients; None where one of them is zero."""
-        product = self.norm_keep * self.norm_forget
-        return self.kf / product if product > 0 else None
 
 
 class Combination(ABC):
@@ -315,15 +288,3 @@ class Superfactor(Combination):
         rest = self.num_train - self.num_forget
         forget = -(1 + self.s) * self.num_forget / rest
         return self.num_train / rest, forget if gramian.ff > 0 else 0.0
-
-
-def gramian_of(keep: Sequence[Tensor], forget: Sequence[Tensor]) -> Gramian:
-    """Inner products of two gradients given as lists of tensors, accumulated in float64.
-
-    One transfer from the device brings all three numbers.
-    """
-    products = []
-    for first, second in zip(keep, forget, strict=True):
-        a, b = first.reshape(-1).double(), second.reshape(-1).double()
-        products.append(torch.stack([torch.dot(a, a), torch.dot(a, b), torch.dot(b, b)]))
-    return Gramian(*torch.stack(products).sum(dim=0).tolist())

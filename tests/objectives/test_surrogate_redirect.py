@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dataunlearn.combine import Fixed, Gramian, NormFix, ProjectedDescent, gramian_of
+from dataunlearn.combine import Fixed, NormFix, ProjectedDescent
+from dataunlearn.gramian import Gramian, gramian_of
 from dataunlearn.objectives import Context, EraseDiff, SurrogateRedirect
 from dataunlearn.recognition.witness import Pictures
 

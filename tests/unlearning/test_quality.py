@@ -79,14 +79,14 @@ def losses(factor: float | list[float], spread: float = 0.0, count: int = 60) ->
     [
         (losses(1.0), Quality.KEPT),
         (losses(0.5), Quality.KEPT),
-        (losses(1.24), Quality.KEPT),
-        (losses(1.26), Quality.LOST),
+        (losses(MOST_LOSS_RATIO - 0.01), Quality.KEPT),
+        (losses(MOST_LOSS_RATIO + 0.01), Quality.LOST),
         (losses([1.0, 1.0, 1.3]), Quality.LOST),  # at one noise level
-        (losses(1.24, spread=0.5), Quality.CANNOT_TELL),
+        (losses(MOST_LOSS_RATIO - 0.01, spread=0.5), Quality.CANNOT_TELL),
     ],
 )
 def test_the_loss_on_pictures_to_keep(after: KeepLosses, expected: Quality) -> None:
-    assert MOST_LOSS_RATIO == 1.25
+    assert 1 < MOST_LOSS_RATIO < 1.3
     assert loss_rise(losses(1.0), after).finding.quality is expected
 
 

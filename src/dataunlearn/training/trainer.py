@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor
 
-from dataunlearn.combine import Gramian
+from dataunlearn.gramian import Gramian
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.frozen import frozen_model
 from dataunlearn.rows import Rows

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dataunlearn.combine import Gramian, gramian_of
+from dataunlearn.gramian import Gramian, gramian_of
 from dataunlearn.rows import Rows
 
 DOT_ELEMENTS = 2**24  # inner products are taken in float64, a copy of so many elements at a time
