@@ -11,7 +11,7 @@ import pytest
 from dataunlearn.assets import asset
 from dataunlearn.cli import main as cli
 from dataunlearn.cli import verbs
-from dataunlearn.combine import BoundedDescent, Fixed, NormFix, Superfactor
+from dataunlearn.combine import BalancedDescent, BoundedDescent, Fixed, NormFix, Superfactor
 from dataunlearn.models.lora import Lora
 from dataunlearn.objectives import OBJECTIVES, SISS, Counterfactual
 from dataunlearn.recipes import UNLEARNING_RECIPES
