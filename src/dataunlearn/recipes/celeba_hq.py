@@ -47,7 +47,7 @@ def celeba_hq(forget: str = "forget", keep: str = "keep", out: Path = Path("run"
 def celeba_hq_ours(
     forget: str = "forget", keep: str = "keep", out: Path = Path("run")
 ) -> Unlearning:
-    """The same model with this library's defaults: noisier three quarters, a share, a stop rule."""
+    """The same model with this library's defaults."""
     return Unlearning(
         model="google/ddpm-celebahq-256",
         forget=forget,
