@@ -11,7 +11,7 @@ import pytest
 from dataunlearn.assets import asset
 from dataunlearn.cli import main as cli
 from dataunlearn.cli import verbs
-from dataunlearn.combine import BoundedDescent, Fixed, NormFix, Superfactor
+from dataunlearn.combine import BalancedDescent, BoundedDescent, Fixed, NormFix, Superfactor
 from dataunlearn.models.lora import Lora
 from dataunlearn.objectives import OBJECTIVES, SISS, Counterfactual
 from dataunlearn.recipes import UNLEARNING_RECIPES
@@ -203,17 +203,17 @@ def test_strength_turns_the_dial() -> None:
 
 
 @pytest.mark.parametrize(
-    ("strength", "steps", "pull"), [("gentle", 95, 2), ("default", 139, 4), ("strong", 300, 8)]
+    ("strength", "steps", "ratio"), [("gentle", 95, 0.5), ("default", 139, 1), ("strong", 300, 2)]
 )
 def test_methods_with_an_aim_take_steps_by_the_number_of_images(
-    strength: Strength, steps: int, pull: float
+    strength: Strength, steps: int, ratio: float
 ) -> None:
     """By hand, for 8 images, which is three times double: 50 + 45, 70 + 69 and 150 + 150 steps."""
     config = Unlearning("m", "f", "k", Path("o"), strength=strength)
     assert config.training(1_500_000, num_images=8).steps == steps
     assert config.training(1_500_000, num_images=8).warmup_steps == steps // 4
     assert config.training(1_500_000).steps == DIALS[strength].aimed_steps[0]
-    assert config.rule == Fixed(1, pull)
+    assert config.rule == BalancedDescent(ratio=ratio)
     assert dataclasses.replace(config, combination=Fixed(1, 1)).rule == Fixed(1, 1)
     assert dataclasses.replace(config, steps=7).training(1_500_000, num_images=8).steps == 7
 

@@ -133,6 +133,27 @@ def test_a_view_that_the_model_is_bad_at_is_not_chosen(make_process):
     assert all(unfamiliar)
 
 
+def test_what_views_cost_is_asked_as_the_images_are(make_process):
+    """A model that is hopeless at turned pictures under a prompt, and even without: images are
+    asked about without any, so that no view costs anything."""
+    lit = good_at_bright((0, 0))
+
+    def ask(noisy, t, cond):
+        prompted = cond.reshape(-1, 1, 1, 1).bool()
+        return torch.where(prompted, lit(noisy, t, cond), noisy)
+
+    def with_prompts(pictures):
+        ones = torch.ones(len(pictures), dtype=torch.int64)
+        return Pictures(pictures.clean, ones, torch.zeros_like(ones))
+
+    keep = random_pictures(30, GREY, 1, [(0, 0)])
+    forget = random_pictures(3, GREY, 2, [(0, 0)])
+    free, _ = chosen_names(even, forget, keep, make_process())
+    found, unfamiliar = chosen_names(ask, with_prompts(forget), with_prompts(keep), make_process())
+    assert found == free and free != [["transposed"]] * 3
+    assert all(unfamiliar)
+
+
 def test_where_none_is_affordable_the_cheapest_are_taken(make_process):
     """Light beside a corner is moved by every turn and flip, by the shift and the negative."""
     keep = random_pictures(30, GREY, 1, [(0, 1)])

@@ -64,7 +64,11 @@ def some_pictures(model: DiffusionModel, images: ImageSet, count: int, seed: int
     """At most ``count`` pictures of a set, drawn at random."""
     order = torch.randperm(len(images), generator=random_stream(seed, LEVEL_STREAM))
     rows = order[:count]
-    return Pictures(model.space.samples(images, rows), model.space.conditions(images, rows))
+    return Pictures(
+        model.space.samples(images, rows),
+        model.space.conditions(images, rows),
+        model.space.nothing(len(rows)),
+    )
 
 
 def levels_of(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataunlearn.combine import Combination, Direction, Fixed
+from dataunlearn.combine import BalancedDescent, Combination, Direction
 from dataunlearn.conditioning import Cond
 from dataunlearn.objectives._base import Objective, plain, two_pass
 from dataunlearn.objectives._context import Context
@@ -43,7 +43,7 @@ class Counterfactual(Objective):
     forget_share: float = 0.5
     arrived_weight: float = 0.5
 
-    default_combination: ClassVar[Combination] = Fixed(keep=1.0, forget=4.0)
+    default_combination: ClassVar[Combination] = BalancedDescent()
     keep_direction: ClassVar[Direction] = Direction.DESCENDED
     forget_direction: ClassVar[Direction] = Direction.DESCENDED
     asks: ClassVar[bool] = True

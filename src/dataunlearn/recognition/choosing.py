@@ -142,8 +142,13 @@ def distances(forget: Pictures, views: Views, scale: Tensor) -> list[dict[str, f
 
 
 def view_costs(witness: Witness, keep: Pictures, views: Views) -> dict[str, float]:
-    """By which factor each view raises the model's loss on pictures to keep."""
+    """By which factor each view raises the model's loss on pictures to keep.
+
+    They are asked as forget images are: without prompts where the model takes any.
+    """
     few = keep.take(slice(COST_PICTURES))
+    if few.other is not None:
+        few = replace(few, cond=few.other)
     witness = replace(witness, num_draws=COST_DRAWS)
     timesteps = witness.process.timesteps_at(COST_SHARES)
     plain = witness.mean_losses(few, timesteps).mean((0, 2))  # (T,)

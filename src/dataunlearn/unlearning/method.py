@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from dataunlearn.combine import DEFAULT_RATIO, Combination, Direction, Fixed, NormFix
+from dataunlearn.combine import DEFAULT_RATIO, BalancedDescent, Combination, Direction, NormFix
 from dataunlearn.models.lora import Lora
 from dataunlearn.objectives import Counterfactual, Objective
 from dataunlearn.runtime.checks import require
@@ -27,7 +27,7 @@ class Dial:
         rate_factor: Times the default learning rate.
         aimed_steps: Optimizer steps of a method with an aim for one image, and for each time that
             their number doubles.
-        pull: Times its forget gradient's factor.
+        pull: Times its forget gradient's most length.
     """
 
     steps: int
@@ -169,8 +169,8 @@ class Method:
         rule = self.combination or self.objective.default_combination
         if self.combination is None and isinstance(rule, NormFix):
             return NormFix(ratio=DIALS[self.strength].ratio)
-        if self.combination is None and self.is_aimed and isinstance(rule, Fixed):
-            return Fixed(rule.keep, rule.forget * DIALS[self.strength].pull)
+        if self.combination is None and isinstance(rule, BalancedDescent):
+            return replace(rule, ratio=rule.ratio * DIALS[self.strength].pull)
         return rule
 
     @property

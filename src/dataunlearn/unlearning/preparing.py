@@ -19,7 +19,7 @@ NEIGHBOUR_BATCH = 500
 def prepared(job: Job, *, shown: bool = True) -> Job:
     """The job with its levels measured and its objective prepared; the model must be untrained."""
     objective = job.config.objective
-    if job.levels is None and (job.config.stops_at_level or objective.asks):
+    if job.levels is None and (job.config.stops_at_level or objective.arrives):
         job = looked_at(job, shown=shown)
     return replace(job, prepared=objective.prepare(context_of(job, shown=shown)))
 

@@ -16,11 +16,10 @@ from dataunlearn.metrics.intervals import paired_bootstrap
 from dataunlearn.metrics.never_seen import some_pictures, witness_of
 from dataunlearn.unlearning.job import Job
 
-# By how much a model's loss on pictures to keep may rise at any noise level. On a model that has
-# overfitted to them part of that is overfitting that goes (a model whose loss on unseen pictures
-# was unchanged lost 20 % more), so this tells spoilt models, and samples tell the rest:
-# docs/results/never_seen.md.
-MOST_LOSS_RATIO = 1.15
+# By how much a model's loss on pictures to keep may rise at any noise level. Models trained
+# without the forget images lose up to 6 % more, since they have seen each picture to keep less
+# often; runs that lost 10 to 20 % more drew worse pictures: docs/results/never_seen.md.
+MOST_LOSS_RATIO = 1.10
 KEEP_SHARES = (0.1, 0.2, 0.3, 0.5, 0.7)
 KEEP_PICTURES = 128
 QUALITY_SEED = 1
