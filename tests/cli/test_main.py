@@ -203,12 +203,13 @@ def test_strength_turns_the_dial() -> None:
 
 
 @pytest.mark.parametrize(
-    ("strength", "steps", "ratio"), [("gentle", 95, 0.5), ("default", 139, 1), ("strong", 300, 2)]
+    ("strength", "steps", "ratio"),
+    [("gentle", 125, 0.25), ("default", 189, 0.5), ("strong", 350, 1)],
 )
 def test_methods_with_an_aim_take_steps_by_the_number_of_images(
     strength: Strength, steps: int, ratio: float
 ) -> None:
-    """By hand, for 8 images, which is three times double: 50 + 45, 70 + 69 and 150 + 150 steps."""
+    """By hand, for 8 images, which is three times double: 80 + 45, 120 + 69 and 200 + 150 steps."""
     config = Unlearning("m", "f", "k", Path("o"), strength=strength)
     assert config.training(1_500_000, num_images=8).steps == steps
     assert config.training(1_500_000, num_images=8).warmup_steps == steps // 4

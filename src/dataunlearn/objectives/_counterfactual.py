@@ -43,7 +43,7 @@ class Counterfactual(Objective):
     forget_share: float = 0.5
     arrived_weight: float = 0.5
 
-    default_combination: ClassVar[Combination] = BalancedDescent()
+    default_combination: ClassVar[Combination] = BalancedDescent(ratio=0.5)
     keep_direction: ClassVar[Direction] = Direction.DESCENDED
     forget_direction: ClassVar[Direction] = Direction.DESCENDED
     asks: ClassVar[bool] = True

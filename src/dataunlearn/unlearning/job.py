@@ -137,7 +137,8 @@ class Job:
         Settling is on the keep images alone, first towards the frozen model's predictions at all
         noise levels, if the keep side is held to them: forgetting leaves its mark at levels that it
         does not train on, too. Where those predictions bring a forget image back, the model forgets
-        again, and then settles towards the keep images themselves.
+        again, and then settles towards the keep images themselves; after a method with an aim, whose
+        images do not come back for that, towards the predictions again.
 
         Args:
             extra_parts: What joins every step, whatever the phase.
@@ -152,7 +153,10 @@ class Job:
         on_data = self._keep_alone(self.config.noise_levels, extra_parts, predictions=False)
         if not keeps:
             return [forgetting, on_data]
-        return [forgetting, self._keep_alone(Uniform(), extra_parts, predictions=True), on_data]
+        on_predictions = self._keep_alone(Uniform(), extra_parts, predictions=True)
+        if self.config.is_aimed:
+            return [forgetting, on_predictions]
+        return [forgetting, on_predictions, on_data]
 
     def _keep_alone(
         self, timesteps: TimestepPolicy, extra_parts: Sequence[StepPart], *, predictions: bool

@@ -38,9 +38,9 @@ class Dial:
 
 
 DIALS: dict[Strength, Dial] = {
-    "gentle": Dial(100, 0.2, 1.0, aimed_steps=(50, 15), pull=0.5),
-    "default": Dial(180, DEFAULT_RATIO, 1.0, aimed_steps=(70, 23), pull=1.0),
-    "strong": Dial(400, 0.6, 1.5, aimed_steps=(150, 50), pull=2.0),
+    "gentle": Dial(100, 0.2, 1.0, aimed_steps=(80, 15), pull=0.5),
+    "default": Dial(180, DEFAULT_RATIO, 1.0, aimed_steps=(120, 23), pull=1.0),
+    "strong": Dial(400, 0.6, 1.5, aimed_steps=(200, 50), pull=2.0),
 }
 
 # An adapter takes a higher rate: at 1e-3 it forgets as the whole emoji_sd network does at 5e-5.
