@@ -137,8 +137,8 @@ class Job:
         Settling is on the keep images alone, first towards the frozen model's predictions at all
         noise levels, if the keep side is held to them: forgetting leaves its mark at levels that it
         does not train on, too. Where those predictions bring a forget image back, the model forgets
-        again, and then settles towards the keep images themselves; after a method with an aim, whose
-        images do not come back for that, towards the predictions again.
+        again, and then settles towards the keep images themselves; after a method with an aim,
+        whose images do not come back for that, towards the predictions again.
 
         Args:
             extra_parts: What joins every step, whatever the phase.
