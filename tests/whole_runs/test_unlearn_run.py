@@ -132,7 +132,6 @@ def test_counterfactual_targets(make_model: Callable[..., DiffusionModel]) -> No
         shown=False,
         evaluation=dataunlearn.Evaluation(num_samples=0, regeneration_copies=2),
     )
-    assert [record["u_forget"] for record in result.log] == [4.0, 4.0, 0.0, 0.0]
     assert [record["rows"] for record in result.log] == [36, 36, 24, 24]
     assert result.log[1]["arrived"] == 2
     assert result.log[1]["of_level"] == pytest.approx(1.0, abs=0.1)
@@ -432,7 +431,8 @@ def test_stop_rule_ends_early(inputs: dict[str, Path]) -> None:
     assert len((inputs["out"] / "log.jsonl").read_text().splitlines()) == 2
     assert cli.run(command(inputs, *arguments, "--overwrite")) in UNLEARNED
     records = [json.loads(line) for line in (inputs["out"] / "log.jsonl").open()]
-    assert [record["u_forget"] != 0 for record in records] == [True, True, False, False]
+    rows = [record["rows"] for record in records]  # the forget side's are gone after two steps
+    assert rows[0] == rows[1] > rows[2] == rows[3]
     facts = json.loads((inputs["out"] / "report.json").read_text())
     assert facts["method"]["settled_after"] == 2
 
