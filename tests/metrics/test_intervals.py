@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest  # type: ignore[import-untyped]
 
-from dataunlearn.metrics.intervals import paired_bootstrap, wilson
+from dataunlearn.metrics.intervals import mean_of_pairs_bootstrap, paired_bootstrap, wilson
 
 
 def ratio_of_means(before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
@@ -113,3 +113,15 @@ def test_bootstrap_rejects() -> None:
         paired_bootstrap(mean, rows, num_resamples=0)
     with pytest.raises(ValueError, match="confidence"):
         paired_bootstrap(mean, rows, confidence=95)
+
+
+def test_pairs_are_resampled_by_their_two_samples() -> None:
+    """A slow loop that draws members and others and forms their pairs anew spreads as widely."""
+    rng = np.random.default_rng(3)
+    first, second = rng.normal(size=12), rng.normal(size=40) + 0.5
+    means = []
+    for _ in range(2000):
+        rows, columns = rng.integers(12, size=12), rng.integers(40, size=40)
+        means.append((first[rows][:, None] < second[columns]).mean())
+    found = mean_of_pairs_bootstrap((first[:, None] < second).astype(np.float64))
+    assert found == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.02)

@@ -276,6 +276,49 @@ def test_reference_is_drawn_and_tabled(tmp_path):
     assert "a model that never saw the picture: 25 %" in text
 
 
+def test_other_runs_stand_beside(tmp_path):
+    """Their numbers join tables and figures, their verdicts and samples have a section."""
+    mine, theirs = (tmp_path / name for name in ("mine", "theirs"))
+    for folder in (mine, theirs):
+        folder.mkdir()
+    alone = page_text(mine)
+    contents = fake_report(
+        method={"objective": "NegGrad()", "steps": 9},
+        verdict={
+            "forgotten": True,
+            "memory": "pushed past it",
+            "quality": "lost",
+            "text": "Worse.",
+        },
+        after={"regeneration": {"50": 0.125, "500": 0.0}},
+    )
+    write_run(theirs, contents=contents)
+    page = write_report(mine, [theirs]).read_text("utf-8")
+    assert "removed otherwise" not in alone
+    assert "The same picture, removed otherwise" in page
+    assert "<th>NegGrad</th>" in page
+    assert "12.5" in page
+    for said in ("pushed past it", "Worse.", "drawings after NegGrad"):
+        assert said in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"forget": {"digests": ["d" * 64]}}, "about other forget images"),
+        ({"model": {"before": {"sha256": "b" * 64}}}, "about another model"),
+    ],
+)
+def test_runs_about_something_else_do_not_stand_beside(tmp_path, changes, said):
+    mine, theirs = (tmp_path / name for name in ("mine", "theirs"))
+    for folder, contents in ((mine, None), (theirs, fake_report(**changes))):
+        folder.mkdir()
+        write_run(folder, contents=contents)
+    with pytest.raises(ValueError, match=said):
+        write_report(mine, [theirs])
+    assert not (mine / "report.html").exists()
+
+
 def test_earlier_report_survives_a_failure(tmp_path, monkeypatch):
     write_run(tmp_path)
     (tmp_path / "report.html").write_text("earlier")

@@ -130,17 +130,18 @@ def test_losses_are_those_of_the_same_pictures_and_noise(make_model: Any, make_i
 
 
 @pytest.mark.parametrize(
-    ("ratio", "interval", "broken", "expected"),
+    ("score", "broken", "expected"),
     [
-        (1.0, (0.98, 1.02), 0.005, Quality.KEPT),
-        (1.0, (0.98, 1.02), 0.02, Quality.LOST),
-        (0.9, (0.88, 0.92), 0.0, Quality.LOST),
-        (0.99, (0.95, 1.03), 0.0, Quality.CANNOT_TELL),
+        ((0.98, 1.02), (-0.01, 0.02), Quality.KEPT),
+        ((0.98, 1.02), (0.035, 0.06), Quality.LOST),
+        ((0.98, 1.02), (0.01, 0.04), Quality.CANNOT_TELL),
+        ((0.88, 0.92), (-0.01, 0.01), Quality.LOST),
+        ((0.95, 1.03), (-0.01, 0.01), Quality.CANNOT_TELL),
+        ((0.95, 1.03), (0.2, 0.3), Quality.LOST),
     ],
 )
-def test_digits(
-    ratio: float, interval: tuple[float, float], broken: float, expected: Quality
-) -> None:
-    found = digits_finding(QualityChange(ratio, interval, broken))
+def test_digits(score: tuple[float, float], broken: tuple[float, float], expected: Quality) -> None:
+    ratio = sum(score) / 2
+    found = digits_finding(QualityChange(ratio, score, sum(broken) / 2, broken))
     assert found.quality is expected
     assert f"Inception Score {ratio:.1%} of before" in found.words

@@ -201,3 +201,10 @@ def add_bench(parser: Any, recipe: str | None) -> None:
 def add_report(parser: Any, recipe: str | None) -> None:
     """Options of ``report``."""
     parser.add_argument("run_dir", type=Path, help="Folder that `dataunlearn unlearn` wrote to.")
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        default=[],
+        nargs="+",
+        help="Runs that removed the same images from the same model otherwise, shown beside it.",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -171,11 +172,11 @@ def sample(
     return 0
 
 
-def report(run_dir: Path) -> int:
-    """Write the HTML page of a run again."""
+def report(run_dir: Path, beside: Sequence[Path] = ()) -> int:
+    """Write the HTML page of a run again, with other runs beside it."""
     from dataunlearn.report.run_files import write_report
 
-    say(f"Report: {write_report(run_dir)}")
+    say(f"Report: {write_report(run_dir, beside)}")
     return 0
 
 

@@ -85,31 +85,25 @@ def paired_bootstrap(
     return float(lo), float(hi)
 
 
-def two_sample_bootstrap(
-    statistic: Callable[..., float],
-    first: NDArray[Any],
-    second: NDArray[Any],
-    num_resamples: int = 500,
-    seed: int = 0,
+def mean_of_pairs_bootstrap(
+    pairs: NDArray[np.float64], num_resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of a statistic of two independent samples.
+    """95 % percentile bootstrap interval of the mean over pairs from two independent samples.
+
+    Both samples are resampled on their own; a resample's mean is that of its own pairs.
 
     Args:
-        statistic: Takes both resampled arrays and returns a float.
-        first: At least one row.
-        second: At least one row; resampled independently of ``first``.
+        pairs: A number for each pair, ``(N, M)``: rows from one sample, columns from the other.
         num_resamples: Number of bootstrap resamples.
         seed: Seed of the resampling.
     """
     rng = np.random.default_rng(seed)
-    values = [
-        statistic(
-            first[rng.integers(len(first), size=len(first))],
-            second[rng.integers(len(second), size=len(second))],
-        )
-        for _ in range(num_resamples)
-    ]
-    lo, hi = np.quantile(values, [0.025, 0.975])
+    rows, columns = (
+        rng.multinomial(size, np.full(size, 1 / size), size=num_resamples) / size
+        for size in pairs.shape
+    )
+    means = ((rows @ pairs) * columns).sum(1)
+    lo, hi = np.quantile(means, [0.025, 0.975])
     return float(lo), float(hi)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dataunlearn.metrics.inputs import Inputs, Side
-from dataunlearn.metrics.intervals import mean_interval, two_sample_bootstrap, wilson
+from dataunlearn.metrics.intervals import mean_interval, mean_of_pairs_bootstrap, wilson
 from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.membership_scores import denoising_losses, pia_scores, sima_scores
 from dataunlearn.metrics.result import Result
@@ -61,11 +61,13 @@ def membership_auc(
         ValueError: If a side is empty or not finite.
     """
     inside, outside = _checked(members, others)
-    value = _auc(inside, outside)
-    above = (inside[:, None] < outside).mean(1) + 0.5 * (inside[:, None] == outside).mean(1)
-    interval = two_sample_bootstrap(_auc, inside, outside, seed=seed)
+    # The AUC is the share of pairs in which the member's score is the lower one (Mann and Whitney
+    # 1947), and so is that of a resample, whose pairs are pairs of these.
+    above = (inside[:, None] < outside) + 0.5 * (inside[:, None] == outside)
+    interval = mean_of_pairs_bootstrap(above, seed=seed)
     settings = {"num_members": len(inside), "num_others": len(outside)}
-    return Result(name, value, interval, False, settings, torch.from_numpy(above))
+    by_member = torch.from_numpy(above.mean(1))
+    return Result(name, float(above.mean()), interval, False, settings, by_member)
 
 
 def membership_tpr(
@@ -149,13 +151,6 @@ def _checked(members: Tensor, others: Tensor) -> tuple[NDArray[Any], NDArray[Any
     if not (members.isfinite().all() and others.isfinite().all()):
         raise ValueError("scores are not finite: the model diverged on some images")
     return members.double().numpy(), others.double().numpy()
-
-
-def _auc(inside: NDArray[Any], outside: NDArray[Any]) -> float:
-    from sklearn.metrics import roc_auc_score
-
-    labels = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
-    return float(roc_auc_score(labels, -np.concatenate([inside, outside])))
 
 
 @dataclass(frozen=True)

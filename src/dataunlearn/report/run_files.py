@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 
 from dataunlearn.report.grids import Images, check_images
 from dataunlearn.report.run_page import Run, render
+from dataunlearn.report.sides import OtherRun
 from dataunlearn.runtime.files import write_atomically
 
 _FILES = ("report.json", "images.npz", "log.jsonl")
@@ -19,10 +22,15 @@ _SCHEMA = 1
 _REQUIRED_KEYS = ("verdict", "forget", "method", "before", "after")
 _REQUIRED_IMAGES = ("forget",)
 _IMAGE_NAMES = re.compile(r"forget|(before|after)_(samples|regeneration_\d+)")
+# What runs must share to stand beside each other.
+_SAME = {
+    "other forget images": ("forget", "digests"),
+    "another model": ("model", "before", "sha256"),
+}
 _MADE_BY = "`dataunlearn unlearn` makes it"
 
 
-def write_report(run_dir: Path) -> Path:
+def write_report(run_dir: Path, beside: Sequence[Path] = ()) -> Path:
     """Write ``report.html`` from what an unlearning run left in its folder.
 
     The page holds its pictures and asks nothing of the network. It is built in full before it
@@ -31,14 +39,29 @@ def write_report(run_dir: Path) -> Path:
     Args:
         run_dir: The run's folder, with ``report.json`` (verdict, settings, measurements),
             ``images.npz`` (uint8 arrays ``(N, H, W, C)``) and ``log.jsonl`` (one record per step).
+        beside: Folders of runs that removed the same images from the same model in other ways;
+            their numbers and samples are shown beside this one's.
 
     Returns:
         The path of the page.
 
     Raises:
+        ValueError: If a file, a key or an array is missing or malformed, or another run is about
+            other images or another model.
+    """
+    run = read_run(Path(run_dir))
+    others = [other_run(run, Path(folder)) for folder in beside]
+    path = Path(run_dir) / "report.html"
+    write_atomically(path, render(replace(run, others=others)).encode())
+    return path
+
+
+def read_run(run_dir: Path) -> Run:
+    """What an unlearning run left in its folder.
+
+    Raises:
         ValueError: If a file, a key or an array is missing or malformed.
     """
-    run_dir = Path(run_dir)
     missing = [name for name in _FILES if not (run_dir / name).is_file()]
     if missing:
         raise ValueError(
@@ -46,14 +69,33 @@ def write_report(run_dir: Path) -> Path:
             f"{', '.join(_FILES)}: give the folder that it wrote to (the page of "
             "`unlearn-prompts` is drawn once, with its run)"
         )
-    run = Run(
+    return Run(
         report=_read_report(run_dir / "report.json"),
         images=_read_images(run_dir / "images.npz"),
         log=_read_log(run_dir / "log.jsonl"),
     )
-    path = run_dir / "report.html"
-    write_atomically(path, render(run).encode())
-    return path
+
+
+def other_run(run: Run, folder: Path) -> OtherRun:
+    """A run to be shown beside ``run``, called by the name of its method.
+
+    Raises:
+        ValueError: If it is about other images or another model.
+    """
+    other = read_run(folder)
+    for what, keys in _SAME.items():
+        mine, others = (_at(each.report, keys) for each in (run, other))
+        if mine != others:
+            raise ValueError(f"the run in {folder} is about {what}: it cannot stand beside this")
+    label = str(other.report["method"].get("objective", folder.name)).split("(")[0]
+    return OtherRun(label, other.report, other.images.get("after_samples"))
+
+
+def _at(report: dict[str, Any], keys: Sequence[str]) -> Any:
+    value: Any = report
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return sorted(set(value)) if isinstance(value, list) else value
 
 
 def _read_report(path: Path) -> dict[str, Any]:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import jinja2
 
 from dataunlearn.report import grids, plots
 from dataunlearn.report.grids import Images, Picture
+from dataunlearn.report.sides import (
+    OtherRun,
+    known,
+    level_curves,
+    regeneration_curves,
+    shares,
+    sides_of,
+)
 from dataunlearn.report.training_plots import training_figures
 
 _TEMPLATE = Path(__file__).with_name("run.html")
@@ -39,11 +46,13 @@ class Run:
         images: Name to uint8 ``(N, H, W, C)``: ``forget``, ``before_samples``, ``after_samples``
             and, per timestep t, ``before_regeneration_t`` and ``after_regeneration_t``.
         log: One record per training step.
+        others: Runs that removed the same images otherwise, shown beside it.
     """
 
     report: dict[str, Any]
     images: dict[str, Images]
     log: list[dict[str, Any]]
+    others: Sequence[OtherRun] = ()
 
 
 @dataclass(frozen=True)
@@ -83,13 +92,16 @@ def render(run: Run) -> str:
     num_shown = 4 * grids.grid_columns(run.images["forget"].shape[2])
     return template.render(
         report=report,
+        sides=sides_of(report, run.others),
+        others=[_other(run, other, num_shown) for other in run.others],
+        runs=[("this run", report), *((other.label, other.report) for other in run.others)],
         headlines=headlines(report),
         frequency=_frequency_key(report),
         forget_pictures=_forget_pictures(run.images["forget"]),
         samples=[_grid(run, f"{side}_samples", num_shown) for side in ("before", "after")],
         num_shown=min(num_shown, len(run.images.get("after_samples", ()))),
         starts=_starts(run),
-        timesteps=sorted({t for side in ("before", "after") for t in _shares(report[side])}),
+        timesteps=sorted({t for side in ("before", "after") for t in shares(report[side])}),
         plots=_figures(run),
         digests=_digests(report["forget"]),
     )
@@ -97,7 +109,7 @@ def render(run: Run) -> str:
 
 def percent(share: Any) -> str:
     """A share in [0, 1] in percent, with more decimals close to 0 % and 100 %."""
-    if not _known(share):
+    if not known(share):
         return "–"
     value = 100 * float(share)
     digits = 2 if 0 < value < 0.1 or 99.9 < value < 100 else 1
@@ -117,7 +129,7 @@ def plain(value: Any) -> str:
 
 def duration(seconds: Any) -> str:
     """A time in the largest two units that fit: ``"42 s"``, ``"3 min 5 s"``, ``"2 h 10 min"``."""
-    if not _known(seconds):
+    if not known(seconds):
         return "–"
     if seconds < 10:
         return f"{seconds:.1f} s"
@@ -139,19 +151,19 @@ def headlines(report: Mapping[str, Any]) -> list[Headline]:
     """The numbers of the first screen, at most four."""
     before, after = report["before"], report["after"]
     found = []
-    shares = {t: s for t, s in _shares(after).items() if t in _shares(before)}
-    if shares:
-        main = min(shares, key=lambda t: (abs(t - _HEADLINE_TIMESTEP), t))
-        worst = max(shares, key=lambda t: (shares[t], t))
+    restored = {t: s for t, s in shares(after).items() if t in shares(before)}
+    if restored:
+        main = min(restored, key=lambda t: (abs(t - _HEADLINE_TIMESTEP), t))
+        worst = max(restored, key=lambda t: (restored[t], t))
         found = [_regeneration_headline(report, main, "Starting from")]
-        if shares[worst] > shares[main]:
+        if restored[worst] > restored[main]:
             found.append(_regeneration_headline(report, worst, "Where more of it is left, from"))
     key = _frequency_key(report)
     if key:
         note = _count_note(after, after[key], after.get(f"{key}_interval"), "num_samples")
         label = f"{_subject(report).capitalize()} appeared in what the model draws"
         found.append(Headline(label, percent(before.get(key)), percent(after[key]), note))
-    if _known(after.get("broken_share")):
+    if known(after.get("broken_share")):
         values = percent(before.get("broken_share")), percent(after["broken_share"])
         note = _interval_note(after.get("broken_share_interval"))
         found.append(Headline("Broken pictures among what the model draws", *values, note))
@@ -160,10 +172,10 @@ def headlines(report: Mapping[str, Any]) -> list[Headline]:
 
 def _regeneration_headline(report: Mapping[str, Any], timestep: int, start: str) -> Headline:
     before, after = report["before"], report["after"]
-    share = _shares(after)[timestep]
+    share = shares(after)[timestep]
     interval = (after.get("regeneration_interval") or {}).get(str(timestep))
     note = _count_note(after, share, interval, "regeneration_copies")
-    reference = _shares(report.get("reference") or {}).get(timestep)
+    reference = shares(report.get("reference") or {}).get(timestep)
     if reference is not None:
         note += f"; a model that never saw the picture: {percent(reference)}"
     elif timestep < _STARTS[0][0]:
@@ -171,7 +183,7 @@ def _regeneration_headline(report: Mapping[str, Any], timestep: int, start: str)
     words = start_words(timestep)
     article = "an" if words[0] in "aeiou" else "a"
     label = f"{start} {article} {words} copy, the model restored {_subject(report)}"
-    shown = percent(_shares(before)[timestep]), percent(share)
+    shown = percent(shares(before)[timestep]), percent(share)
     return Headline(label, *shown, note)
 
 
@@ -185,7 +197,7 @@ def _count_note(side: Mapping[str, Any], share: float, interval: Any, count_key:
     limits = _interval_note(interval) if share else ""
     if not share and interval:
         limits = f"{percent(interval[1])} or less"
-    if not _known(total):
+    if not known(total):
         return limits
     unit = "tries" if "copies" in count_key else "drawings"
     counted = f"{round(share * total)} of {total} {unit}"
@@ -196,21 +208,12 @@ def _interval_note(interval: Any) -> str:
     return f"between {percent(interval[0])} and {percent(interval[1])}" if interval else ""
 
 
-def _known(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _shares(side: Mapping[str, Any]) -> dict[int, float]:
-    shares = side.get("regeneration") or {}
-    return {int(t): shares[t] for t in sorted(shares, key=int) if _known(shares[t])}
-
-
 def _frequency_key(report: Mapping[str, Any]) -> str | None:
     """What the share of copies among the samples is called in this run, if it was measured."""
     evaluation = (report.get("settings") or {}).get("evaluation") or {}
     named = [evaluation.get("frequency_name")]
     endings = [key for key in report["after"] if key.endswith("_frequency")]
-    return next((key for key in (*named, *endings) if _known(report["after"].get(key))), None)
+    return next((key for key in (*named, *endings) if known(report["after"].get(key))), None)
 
 
 def _forget_pictures(forget: Images) -> list[Picture]:
@@ -225,9 +228,17 @@ def _grid(run: Run, name: str, num_images: int) -> Picture | None:
     if images is None or not len(images):
         return None
     shown, threshold, marked = images[:num_images], run.report.get("threshold"), None
-    if _known(threshold) and shown.shape[1:] == forget.shape[1:]:
+    if known(threshold) and shown.shape[1:] == forget.shape[1:]:
         marked = grids.count_as_copies(shown, grids.distinct(forget), threshold)
     return grids.embed(shown, marked=marked)
+
+
+def _other(run: Run, other: OtherRun, num_images: int) -> dict[str, Any]:
+    """What the page says of another run."""
+    images = {**run.images, "after_samples": other.samples}
+    shown = replace(run, images={k: v for k, v in images.items() if v is not None})
+    samples = None if other.samples is None else _grid(shown, "after_samples", num_images)
+    return {"label": other.label, "report": other.report, "samples": samples}
 
 
 def _starts(run: Run) -> list[Start]:
@@ -243,39 +254,6 @@ def _starts(run: Run) -> list[Start]:
     ]
 
 
-def _curves(report: Mapping[str, Any]) -> list[plots.Curve]:
-    before, after, reference = _sides(report)
-    styles = [
-        ("before", plots.BEFORE, before),
-        ("after", plots.AFTER, after),
-        (str(reference.get("label", "reference")), plots.REFERENCE, reference),
-    ]
-    return [plots.Curve(label, colour, _shares(s), _intervals(s)) for label, colour, s in styles]
-
-
-def _sides(report: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    """What was measured before, after, and of the reference, which may be nothing."""
-    return report["before"], report["after"], report.get("reference") or {}
-
-
-def _level_curves(report: Mapping[str, Any]) -> list[plots.Curve]:
-    """Losses over levels of the models that they were measured of."""
-    found = []
-    for curve, side in zip(_curves(report), _sides(report), strict=True):
-        numbers = side.get("over_level") or {}
-        steps = numbers.get("timesteps") or []
-        ratios = dict(zip(steps, numbers.get("mean") or [], strict=False))
-        bounds = dict(zip(steps, numbers.get("intervals") or [], strict=False))
-        known = {t: ratio for t, ratio in ratios.items() if _known(ratio) and ratio > 0}
-        found.append(replace(curve, shares=known, intervals=bounds))
-    return found
-
-
-def _intervals(side: Mapping[str, Any]) -> dict[int, tuple[float, float]]:
-    intervals = side.get("regeneration_interval") or {}
-    return {int(t): (pair[0], pair[1]) for t, pair in intervals.items() if pair}
-
-
 def _digests(forget: Mapping[str, Any]) -> list[tuple[tuple[str, ...], int]]:
     """Name, hash of the file and hash of the pixels of each picture, and how often they occur."""
     columns = [forget.get(key) or [] for key in ("names", "file_sha256", "digests")]
@@ -283,10 +261,10 @@ def _digests(forget: Mapping[str, Any]) -> list[tuple[tuple[str, ...], int]]:
 
 
 def _figures(run: Run) -> dict[str, Picture]:
-    report = run.report
+    report, sides = run.report, sides_of(run.report, run.others)
     drawn = {
-        "regeneration": plots.regeneration_curve(_curves(report)),
-        "level": plots.level_curve(_level_curves(report), report["verdict"].get("level_band")),
+        "regeneration": plots.regeneration_curve(regeneration_curves(sides)),
+        "level": plots.level_curve(level_curves(sides), report["verdict"].get("level_band")),
         "classes": plots.class_histogram(
             report["before"].get("class_histogram"), report["after"].get("class_histogram")
         ),

@@ -17,6 +17,7 @@ from dataunlearn.metrics.copy_frequency import copy_frequency
 from dataunlearn.metrics.digits import (
     NUM_SPLITS,
     DigitQuality,
+    PerImage,
     digit_quality,
     load_digit_classifier,
 )
@@ -28,9 +29,6 @@ from dataunlearn.models import DiffusionModel
 from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.runtime.progress import progress_bar
 from dataunlearn.unlearning.config import Evaluation
-
-LEAST_SCORE_RATIO = 0.97
-MOST_BROKEN_INCREASE = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,27 +151,13 @@ class QualityChange:
         score_ratio: Inception Score after over before.
         score_ratio_interval: Its paired 95 % bootstrap interval.
         broken_increase: Share of broken pictures after minus before.
+        broken_increase_interval: Its paired 95 % bootstrap interval.
     """
 
     score_ratio: float
     score_ratio_interval: tuple[float, float]
     broken_increase: float
-
-    @property
-    def kept(self) -> bool:
-        """Whether quality is not worse: ratio's lower bound and broken share within limits."""
-        return (
-            self.score_ratio_interval[0] >= LEAST_SCORE_RATIO
-            and self.broken_increase <= MOST_BROKEN_INCREASE
-        )
-
-    @property
-    def worse(self) -> bool:
-        """Whether quality is worse beyond the limits for certain, not only for lack of samples."""
-        return (
-            self.score_ratio_interval[1] < LEAST_SCORE_RATIO
-            or self.broken_increase > MOST_BROKEN_INCREASE
-        )
+    broken_increase_interval: tuple[float, float]
 
 
 def compare_quality(before: Measurement, after: Measurement) -> QualityChange | None:
@@ -184,24 +168,36 @@ def compare_quality(before: Measurement, after: Measurement) -> QualityChange | 
     if before.digits is None or after.digits is None:
         return None
     both = ~(before.copies | after.copies)
-    old = before.digits.per_image.probabilities[both[~before.copies].numpy()]
-    new = after.digits.per_image.probabilities[both[~after.copies].numpy()]
+    old, new = (_judged(measurement, both) for measurement in (before, after))
 
     def ratio(old: NDArray[np.float64], new: NDArray[np.float64]) -> float:
         return single_score(new) / single_score(old)
 
+    def increase(old: NDArray[np.bool_], new: NDArray[np.bool_]) -> float:
+        return float(new.mean() - old.mean())
+
     return QualityChange(
-        ratio(old, new),
-        paired_bootstrap(ratio, old, new),
-        after.digits.broken_share - before.digits.broken_share,
+        ratio(old.probabilities, new.probabilities),
+        paired_bootstrap(ratio, old.probabilities, new.probabilities),
+        increase(old.broken, new.broken),
+        paired_bootstrap(increase, old.broken, new.broken),
     )
+
+
+def _judged(measurement: Measurement, chosen: Tensor) -> PerImage:
+    """What the classifier said of some of the samples, of which no copy was shown to it."""
+    assert measurement.digits is not None
+    rows = chosen[~measurement.copies].numpy()
+    found = measurement.digits.per_image
+    return PerImage(found.probabilities[rows], found.broken[rows])
 
 
 def quality_words(change: QualityChange) -> str:
     """How digits compare with before, in numbers."""
     low, high = change.score_ratio_interval
+    fewest, most = (100 * bound for bound in change.broken_increase_interval)
     return (
-        f"Inception Score {change.score_ratio:.1%} of before, between {low:.1%} and {high:.1%}, "
-        f"and {abs(100 * change.broken_increase):.1f} points "
-        f"{'more' if change.broken_increase > 0 else 'fewer'} broken pictures"
+        f"Inception Score {change.score_ratio:.1%} of before (between {low:.1%} and {high:.1%}), "
+        f"broken pictures {100 * change.broken_increase:+.1f} points (between {fewest:+.1f} and "
+        f"{most:+.1f})"
     )
