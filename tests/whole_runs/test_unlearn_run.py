@@ -306,7 +306,10 @@ def test_demo_on_a_handful_of_steps(tmp_path: Path) -> None:
         "forget_share": 0.5,
         "arrived_weight": 0.5,
     }
-    assert (out / "report.html").is_file()
+    beside = json.loads((out / "siss" / "report.json").read_text())
+    assert beside["settings"]["objective"]["class"] == "SISS"
+    assert beside["before"]["inception_score"] == facts["before"]["inception_score"]
+    assert "removed otherwise" in (out / "report.html").read_text()
 
 
 def test_sample_and_report_verbs(tmp_path: Path, inputs: dict[str, Path]) -> None:

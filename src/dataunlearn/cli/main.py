@@ -99,7 +99,7 @@ USAGE: Mapping[str, str] = {
     "attack": "--model MODEL --forget IMAGES --keep IMAGES --out DIR [--reference MODEL] ...",
     "evaluate": "--model MODEL --metrics a,b,c --out DIR [--forget IMAGES] [--keep IMAGES] ...",
     "bench": "BENCHMARK.yaml [options]",
-    "report": "RUN_DIR",
+    "report": "RUN_DIR [--beside RUN_DIR ...]",
 }
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataunlearn.cli.accelerator import make_accelerator
-from dataunlearn.cli.verbs import model_source, say
+from dataunlearn.cli.runs import say
+from dataunlearn.cli.verbs import model_source
 from dataunlearn.runtime.exit_codes import MEMORISED
 
 if TYPE_CHECKING:

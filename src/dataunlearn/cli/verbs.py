@@ -7,49 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rich.console import Console
-
+from dataunlearn.cli import runs
 from dataunlearn.cli.accelerator import make_accelerator
+from dataunlearn.cli.runs import say
 from dataunlearn.runtime.exit_codes import NOT_FORGOTTEN
 
 if TYPE_CHECKING:
     from dataunlearn.models.loading import ModelSource
-    from dataunlearn.unlearning.config import Unlearning
 
 Device = Literal["cpu", "cuda", "mps"]
-console = Console(stderr=True, highlight=False)
-
-
-def say(text: str) -> None:
-    """A line for the person at the terminal."""
-    console.print(text, markup=False, soft_wrap=True)
-
-
-def run_unlearning(config: Unlearning, *, overwrite: bool = False, dry_run: bool = False) -> int:
-    """Run a complete configuration; see :mod:`dataunlearn.runtime.exit_codes` for what it says."""
-    from dataunlearn.runtime.run_folder import check_run_dir
-    from dataunlearn.unlearning.dry_run import describe_plan
-    from dataunlearn.unlearning.job import prepare
-    from dataunlearn.unlearning.run import run_job
-
-    check_run_dir(config.out, overwrite=overwrite)
-    accelerator = make_accelerator(config.device, config.tracker, config.out.parent)
-    job = prepare(config, device=accelerator.device, shown=accelerator.is_main_process)
-    if dry_run:
-        if accelerator.is_main_process:
-            Console(highlight=False).print(describe_plan(job), markup=False, soft_wrap=True)
-        return 0
-    result = run_job(
-        job, out=config.out, accelerator=accelerator, overwrite=overwrite, say=say, shown=True
-    )
-    accelerator.end_training()
-    if result is None:
-        return 0
-    say(result.facts["verdict"]["text"])
-    if result.exit_code == NOT_FORGOTTEN:
-        say("To push harder: --strength strong, or more --steps.")
-    say(f"New model: {config.out / 'model'}\nReport:    {config.out / 'report.html'}")
-    return result.exit_code
 
 
 def demo(
@@ -58,21 +24,28 @@ def demo(
     num_samples: int = 512,
     regeneration_copies: int = 64,
     seed: int = 0,
+    siss: bool = True,
     device: Device | None = None,
     overwrite: bool = False,
 ) -> int:
     """Unlearn a T-shirt from the small MNIST model that ships with the package.
 
+    By the default method, and then with SISS (Alberti et al. 2025), which stands beside it in the
+    report, as does a model that never saw the T-shirt.
+
     Args:
         out: Folder for the new model and the report.
-        steps: Optimizer steps; None takes the default.
+        steps: Optimizer steps; None takes each method's default.
         num_samples: Samples drawn before and after.
         regeneration_copies: Tries per noise level.
         seed: Names every random draw.
+        siss: Unlearn with SISS, too; its model is in ``siss`` in the folder.
         device: cpu, cuda or mps; None takes the best there is.
         overwrite: Replace a run in ``out``.
     """
+    from dataunlearn.objectives import SISS
     from dataunlearn.recipes.demo import demo as demo_recipe
+    from dataunlearn.report.run_files import write_report
 
     config = demo_recipe(out)
     evaluation = dataclasses.replace(
@@ -81,14 +54,34 @@ def demo(
     config = dataclasses.replace(
         config, steps=steps, seed=seed, device=device, evaluation=evaluation
     )
-    return run_unlearning(config, overwrite=overwrite)
+    result = runs.unlearned(config, overwrite=overwrite)
+    before = None if result is None else result.before
+    if siss:
+        say("The same with SISS, to compare:")
+        other = dataclasses.replace(config, out=out / "siss", objective=SISS())
+        beside = runs.unlearned(other, overwrite=overwrite, measured=before)
+        if beside is not None:
+            say(f"SISS. {beside.facts['verdict']['text']}")
+            write_report(out, [other.out])
+    if result is None:
+        return 0
+    runs.say_result(result, label="Default method. " if siss else "")
+    return result.exit_code
 
 
 def unlearn(*, recipe: str | None, overwrite: bool, dry_run: bool, **settings: Any) -> int:
-    """Run the settings of ``dataunlearn unlearn``."""
+    """Run the settings of ``dataunlearn unlearn``; see :mod:`dataunlearn.runtime.exit_codes`."""
     from dataunlearn.unlearning.config import Unlearning
 
-    return run_unlearning(Unlearning(**settings), overwrite=overwrite, dry_run=dry_run)
+    config = Unlearning(**settings)
+    if dry_run:
+        runs.show_plan(config, overwrite=overwrite)
+        return 0
+    result = runs.unlearned(config, overwrite=overwrite)
+    if result is None:
+        return 0
+    runs.say_result(result)
+    return result.exit_code
 
 
 def train(

@@ -98,6 +98,7 @@ def run_job(
     say: Say,
     accelerator: Accelerator | None = None,
     overwrite: bool = False,
+    measured: Measurement | None = None,
     shown: bool = True,
 ) -> UnlearnResult | None:
     """Measure, unlearn, measure again, save and report.
@@ -110,6 +111,8 @@ def run_job(
         say: Where lines for a person go.
         accelerator: Processes and device; None is a single process where the model already is.
         overwrite: Replace a run in ``out``.
+        measured: The measurement before, where an earlier run took it of the same model, images
+            and settings; None takes it.
         shown: Whether to draw progress.
 
     Returns:
@@ -125,7 +128,7 @@ def run_job(
     before = reference = None
     if accelerator is None or accelerator.is_main_process:
         begin(job, out, overwrite, say)
-        before, losses = _measured(job, "before", timing, shown), losses_now(job)
+        before, losses = measured or _measured(job, "before", timing, shown), losses_now(job)
         reference = measure_reference(job, shown)
     if accelerator is not None:
         accelerator.wait_for_everyone()
