@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from dataunlearn.metrics.intervals import wilson
 from dataunlearn.metrics.never_seen import OverLevel
 from dataunlearn.metrics.regeneration import Regeneration
 from dataunlearn.unlearning.measuring import Measurement
@@ -23,6 +24,7 @@ from dataunlearn.unlearning.verdict import (
     reproduction,
 )
 
+TRIES = 200
 KEPT = Finding(Quality.KEPT, "draws as well")
 LOST = Finding(Quality.LOST, "draws worse by 40 %")
 UNSURE = Finding(Quality.CANNOT_TELL, "too few samples")
@@ -40,7 +42,9 @@ def after(
 ) -> Measurement:
     """What was drawn after unlearning."""
     restored = [
-        Regeneration(t, share, (0.0, 1.0), torch.ones(1), torch.ones(1, 1, 2, 2))
+        Regeneration(
+            t, share, wilson(round(TRIES * share), TRIES), torch.ones(1), torch.ones(1, 1, 2, 2)
+        )
         for t, share in shares.items()
     ]
     count = len(copies) if samples is None else samples
@@ -52,7 +56,8 @@ def after(
     [
         ({250: 1.0, 500: 0.0, 999: 0.0}, [False] * 8, Memory.NEVER_SEEN, "none of the tries"),
         ({250: 1.0, 500: 0.05, 999: 0.0}, [False] * 8, Memory.NEVER_SEEN, "up to 5% of the tries"),
-        ({250: 0.0, 500: 0.0, 999: 0.06}, [False] * 8, Memory.STILL_KNOWN, "up to 6% of the tries"),
+        ({250: 0.0, 500: 0.0, 999: 0.1}, [False] * 8, Memory.STILL_KNOWN, "up to 10% of the tries"),
+        ({250: 0.0, 500: 0.0, 999: 0.06}, [False] * 8, Memory.CANNOT_TELL, "too few tries to tell"),
         ({500: 1.0}, [False] * 8, Memory.STILL_KNOWN, "all of the tries"),
         ({500: 0.0}, [False, True, True], Memory.STILL_KNOWN, "2 of 3 fresh samples are copies"),
         ({500: 0.0}, [], Memory.NEVER_SEEN, "none of the tries"),
@@ -65,12 +70,24 @@ def after(
 def test_copies_say_whether_it_is_still_known(
     shares: dict[int, float], copies: list[bool], expected: Memory, words: str
 ) -> None:
-    """From half of the noise on, and no more than 5 %; any sample that is a copy is too many."""
+    """From half of the noise on, for certain more than 5 %; any sample that is a copy is one."""
     found = reproduction(after(shares, copies), 500)
     assert found.memory is expected
     assert words in found.words
     assert "nan" not in found.words
     assert ("fresh samples" in found.words) is bool(copies)
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [(0.1, Memory.NEVER_SEEN), (0.14, Memory.CANNOT_TELL), (0.3, Memory.STILL_KNOWN)],
+)
+def test_what_a_model_that_never_saw_it_restores_is_no_memory(
+    share: float, expected: Memory
+) -> None:
+    found = reproduction(after({500: share, 999: 0.0}), 500, {500: 0.12, 750: 0.0})
+    assert found.memory is expected
+    assert "a model that never saw it in 12%" in found.words
 
 
 @pytest.mark.parametrize(

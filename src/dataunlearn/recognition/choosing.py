@@ -39,6 +39,7 @@ COST_SHARES = (0.2, 0.3, 0.4)
 LEAST_WITHOUT_PROMPT = 1.5
 PROMPT_SHARES = (0.4, 0.6, 0.8)
 AS_IT_IS = "as it is, without the prompt"
+PROMPT_DRAWS = 4
 COST_PICTURES, COST_DRAWS = 12, 1
 # Turns and flips that channel permutations are combined with, the cheapest ones.
 COMBINED_TURNS = 3
@@ -91,9 +92,9 @@ def choose_views(
 def without_prompt(witness: Witness, forget: Pictures) -> Tensor:
     """Whether the model loses enough more on each image without its prompt, ``(K,)`` bool."""
     timesteps = witness.process.timesteps_at(PROMPT_SHARES)
-    few = replace(witness, num_draws=COST_DRAWS)
-    own = few.mean_losses(forget, timesteps).mean(2)
-    other = few.mean_losses(replace(forget, cond=forget.other), timesteps).mean(2)
+    several = replace(witness, num_draws=max(PROMPT_DRAWS, witness.num_draws))
+    own = several.mean_losses(forget, timesteps).mean(2)
+    other = several.mean_losses(replace(forget, cond=forget.other), timesteps).mean(2)
     return (other / own).log().mean(1).exp() >= LEAST_WITHOUT_PROMPT
 
 

@@ -126,8 +126,17 @@ def judge_run(
     measured: tuple[Measurement, Measurement],
     losses: tuple[Losses, Losses],
     reference: Losses | None = None,
+    reference_numbers: Mapping[str, Any] | None = None,
 ) -> Judgement:
-    """Judge a run by its measurements and losses before and after, and its reference's."""
+    """Judge a run by its measurements and losses before and after, and its reference's.
+
+    Args:
+        job: The run's job, with levels.
+        measured: Before and after.
+        losses: Likewise.
+        reference: What a model that never saw the images loses; None without one.
+        reference_numbers: What was measured of it, as a report holds it; None likewise.
+    """
     levels = job.levels
     assert levels is not None
     before, after = measured
@@ -135,7 +144,9 @@ def judge_run(
     if reference is not None:
         sides["reference"] = reference
     over = {side: over_level(levels, found.forget) for side, found in sides.items()}
-    memory = [reproduction(after, job.model.process.num_train_timesteps // 2)]
+    restored = (reference_numbers or {}).get("regeneration", {})
+    shares = {int(timestep): share for timestep, share in restored.items()}
+    memory = [reproduction(after, job.model.process.num_train_timesteps // 2, shares)]
     if reference is None:
         memory.append(against_level(over["after"], (~levels.unfamiliar).tolist()))
     else:

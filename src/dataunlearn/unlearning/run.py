@@ -140,7 +140,8 @@ def run_job(
     if before is None:
         return None
     after = _measured(job, "after", timing, shown)
-    judgement = judge_run(job, (before, after), (losses, losses_now(job)), losses_of_reference(job))
+    losses_both = losses, losses_now(job)
+    judgement = judge_run(job, (before, after), losses_both, losses_of_reference(job), reference)
     hashes = hash_before, hash_weights(job.model)
     course = Course(log, trainer.settled_after, trainer.went_back_to)
     facts = RunFacts(job, before, after, timing, *hashes, course, judgement, reference)

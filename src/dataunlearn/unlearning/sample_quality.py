@@ -62,8 +62,10 @@ def sample_change(job: Job, before: Measurement, after: Measurement) -> SampleCh
     both = ~(before.copies | after.copies)
     old, new = before.samples[both], after.samples[both]
     if len(old) < LEAST_SAMPLES:
+        left_out = int((~both).sum())
+        count = f"{len(old)} samples" + (f" beside {left_out} copies" if left_out else "")
         return (
-            f"{len(old)} samples say nothing about quality: at least {LEAST_SAMPLES} are needed "
+            f"{count} say nothing about quality: at least {LEAST_SAMPLES} are needed "
             "(--evaluation.num_samples)"
         )
     if len(job.split.keep) < LEAST_KEEP:

@@ -8,8 +8,7 @@ Without a model that never saw the images, memory is judged by their level
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -21,7 +20,7 @@ from dataunlearn.runtime.exit_codes import NOT_AS_IF_NEVER_SEEN, NOT_FORGOTTEN
 from dataunlearn.unlearning.measuring import Measurement
 from dataunlearn.unlearning.quality import Finding, Quality, in_words, overall
 
-# Of the tries from half of the noise on: a model that never saw the images restores up to 3 %.
+# Of the tries from half of the noise on: models that never saw the images restore up to 5 %.
 FORGOTTEN_BELOW = 0.05
 # Losses over levels, or over those of a model that never saw the images, between which a model
 # counts as one that never did. Models that never did lie between 0.7 and 1.6 of the level, those
@@ -132,31 +131,43 @@ QUALITY_WORDS = {
 }
 
 
-def reproduction(after: Measurement, middle: int) -> MemoryFinding:
+def reproduction(
+    after: Measurement, middle: int, reference: Mapping[int, float] | None = None
+) -> MemoryFinding:
     """What samples and regenerations say: whether the images come back as copies.
 
-    Still known if more than 5 % of the tries from half of the noise or more come back, or a sample
-    is a copy.
+    Still known if from half of the noise or more certainly more than 5 % of the tries come back,
+    and than of a model that never saw them, or if a sample is a copy; not known if no more do.
 
     Args:
         after: The measurement.
         middle: Half of the noise levels.
+        reference: Which share a model that never saw the images restores, by timestep, where that
+            was measured.
     """
-    upper = [r.share for r in after.regenerations if r.timestep >= middle]
-    shares = upper or [r.share for r in after.regenerations]
-    worst, copies = max(shares, default=math.nan), int(after.copies.sum())
+    given = reference or {}
+    upper = [r for r in after.regenerations if r.timestep >= middle] or after.regenerations
+    limits = [max(FORGOTTEN_BELOW, given.get(r.timestep, 0.0)) for r in upper]
+    copies, few = int(after.copies.sum()), False
     said = []
-    if shares:
-        words = "none of the tries" if not worst else f"up to {worst:.0%} of the tries"
-        if worst == 1:
-            words = "all of the tries"
+    if upper:
+        worst = max(upper, key=lambda r: r.share)
+        words = f"up to {worst.share:.0%} of the tries" if worst.share else "none of the tries"
+        words = "all of the tries" if worst.share == 1 else words
         said = [f"from half of the noise or more the model restores it in {words}"]
+        if given.get(worst.timestep, 0.0) > FORGOTTEN_BELOW:
+            said[0] += f", a model that never saw it in {given[worst.timestep]:.0%}"
+        few = any(r.share > limit for r, limit in zip(upper, limits, strict=True))
+    known = any(r.interval[0] > limit for r, limit in zip(upper, limits, strict=True))
     if len(after.samples):
         said.append(f"{copies} of {len(after.samples)} fresh samples are copies")
     if not said:
         return MemoryFinding(Memory.CANNOT_TELL, "nothing was drawn that could be a copy")
-    known = worst > FORGOTTEN_BELOW or copies > 0
-    return MemoryFinding(Memory.STILL_KNOWN if known else Memory.NEVER_SEEN, ", and ".join(said))
+    if known or copies > 0:
+        return MemoryFinding(Memory.STILL_KNOWN, ", and ".join(said))
+    if few:
+        said[0] += ", too few tries to tell (--evaluation.regeneration_copies)"
+    return MemoryFinding(Memory.CANNOT_TELL if few else Memory.NEVER_SEEN, ", and ".join(said))
 
 
 def against_level(found: OverLevel, familiar: Sequence[bool]) -> MemoryFinding:
