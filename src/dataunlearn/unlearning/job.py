@@ -140,6 +140,10 @@ class Job:
         again, and then settles towards the keep images themselves; after a method with an aim,
         whose images do not come back for that, towards the predictions again.
 
+        With such a method, noise levels at which no forget image is recognised are always held to
+        the keep images themselves: there the frozen model's predictions lean towards forget images
+        for no other reason than that these were among what it learnt from, often many times over.
+
         Args:
             extra_parts: What joins every step, whatever the phase.
         """
@@ -147,7 +151,7 @@ class Job:
         own = StepPart(
             self.sampler(self.config.noise_levels), self.objective, keep_predictions=keeps
         )
-        forgetting = Phase(_parts(own, extra_parts, keeps), self.combination)
+        forgetting = Phase(self._parts(own, extra_parts, keeps), self.combination)
         if not self.config.stop.settles:
             return [forgetting]
         on_data = self._keep_alone(self.config.noise_levels, extra_parts, predictions=False)
@@ -162,16 +166,20 @@ class Job:
         self, timesteps: TimestepPolicy, extra_parts: Sequence[StepPart], *, predictions: bool
     ) -> Phase:
         own = StepPart(self.sampler(timesteps), NaiveDeletion())
-        return Phase(_parts(own, extra_parts, predictions), NaiveDeletion.default_combination)
+        parts = self._parts(own, extra_parts, predictions)
+        return Phase(parts, NaiveDeletion.default_combination)
+
+    def _parts(self, own: StepPart, extra: Sequence[StepPart], predictions: bool) -> list[StepPart]:
+        """A phase's parts, all of which keep to the same."""
+        below = self.levels.recognised_below if self.levels and self.config.is_aimed else None
+        return [
+            replace(part, keep_predictions=predictions, predictions_below=below)
+            for part in (own, *extra)
+        ]
 
 
 def _in_words(source: ImageSource) -> str:
     return str(source) if isinstance(source, (str, Path)) else "in memory"
-
-
-def _parts(own: StepPart, extra: Sequence[StepPart], predictions: bool) -> list[StepPart]:
-    """A phase's parts, all of which keep to the same."""
-    return [replace(part, keep_predictions=predictions) for part in (own, *extra)]
 
 
 def prepare(config: Unlearning, *, device: str | torch.device = "cpu", shown: bool = True) -> Job:
@@ -258,7 +266,7 @@ def check_job(
     model.process.check_timesteps(levels, "evaluation.regeneration_timesteps")
     if config.stop.timestep is not None:
         model.process.check_timesteps([config.stop.timestep], "stop.timestep")
-    picked = measured_rows(split)
+    picked, num_images = measured_rows(split), len(distinct_indices(split.forget))
     job = Job(
         config,
         sources,
@@ -267,8 +275,8 @@ def check_job(
         split.forget.batch(picked),
         model.space.conditions(split.forget, picked),
         config.evaluation.threshold or copy_threshold(split.forget, split.keep),
-        config.training(model.num_parameters, len(distinct_indices(split.forget))),
-        config.rule.with_counts(split.num_train, split.num_forget),
+        config.training(model.num_parameters, num_images),
+        config.rule_for(num_images).with_counts(split.num_train, split.num_forget),
     )
     job.phases()  # samplers check labels, prompts and noise levels when they are made
     return job

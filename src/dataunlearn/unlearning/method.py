@@ -43,6 +43,8 @@ DIALS: dict[Strength, Dial] = {
     "strong": Dial(400, 0.6, 1.5, aimed_steps=(200, 50), pull=2.0),
 }
 
+MOST_PULL = 4.0
+
 # An adapter takes a higher rate: at 1e-3 it forgets as the whole emoji_sd network does at 5e-5.
 LORA_RATE_FACTOR = 20
 
@@ -171,6 +173,18 @@ class Method:
             return NormFix(ratio=DIALS[self.strength].ratio)
         if self.combination is None and isinstance(rule, BalancedDescent):
             return replace(rule, ratio=rule.ratio * DIALS[self.strength].pull)
+        return rule
+
+    def rule_for(self, num_images: int) -> Combination:
+        """The combination rule for so many different forget images.
+
+        The gradients of different images have little in common, so that the mean of K is shorter
+        than one alone by the root of K, and a balanced pull has to be as much longer to move each
+        of them as far; up to ``MOST_PULL`` times.
+        """
+        rule = self.rule
+        if self.combination is None and isinstance(rule, BalancedDescent):
+            return replace(rule, ratio=rule.ratio * min(math.sqrt(num_images), MOST_PULL))
         return rule
 
     @property

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from dataunlearn.metrics.membership_scores import denoising_losses
-from dataunlearn.metrics.never_seen import LEAST_RECOGNITION, different_pictures, witness_of
+from dataunlearn.metrics.never_seen import different_pictures, witness_of
 from dataunlearn.metrics.regeneration import quarter_timesteps, regenerate
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.sampling import Drawing
+from dataunlearn.recognition.levels import LEAST_RECOGNITION
 from dataunlearn.runtime.seeding import mix_seed, random_stream
 from dataunlearn.runtime.streams import BUDGET_STREAM
 from dataunlearn.training.trainer import Callback, Trainer
