@@ -216,8 +216,8 @@ def test_methods_with_an_aim_take_steps_by_the_number_of_images(
     assert config.training(1_500_000, num_images=8).warmup_steps == steps // 4
     assert config.training(1_500_000).steps == DIALS[strength].aimed_steps[0]
     assert config.rule == BalancedDescent(ratio=ratio)
-    assert config.rule_for(9) == BalancedDescent(ratio=3 * ratio)
-    assert config.rule_for(500) == BalancedDescent(ratio=4 * ratio)
+    assert config.rule_for(3) == BalancedDescent(ratio=3 * ratio)
+    assert config.rule_for(500) == BalancedDescent(ratio=8 * ratio)
     assert dataclasses.replace(config, combination=BalancedDescent(1)).rule_for(9).ratio == 1
     assert dataclasses.replace(config, combination=Fixed(1, 1)).rule == Fixed(1, 1)
     assert dataclasses.replace(config, steps=7).training(1_500_000, num_images=8).steps == 7

@@ -591,7 +591,7 @@ class TestSettle:
         """The others ask; forget rows, which have no keep weight, ask nothing at any timestep."""
         model = make_model()
         sampler = PairSampler(make_images(6), make_images(2, seed=1), model.process, batch_pairs=16)
-        part = StepPart(sampler, NegGrad(), keep_predictions=True, predictions_below=400)
+        part = StepPart(sampler, SISSNoIS(), keep_predictions=True, predictions_below=400)
         rows = part.rows(model.process, 1)
         is_keep = rows.keep.weight != 0
         assert torch.equal(rows.keep.question.asked, is_keep & (rows.t < 400))

@@ -87,6 +87,12 @@ class Phase:
         return replace(self, parts=parts)
 
     @property
+    def forgets(self) -> bool:
+        """Whether any rows are about forget images."""
+        directions = (part.objective.forget_direction for part in self.parts)
+        return any(direction is not Direction.ABSENT for direction in directions)
+
+    @property
     def asks(self) -> bool:
         """Whether rows may ask the frozen model."""
         return any(part.asks for part in self.parts)

@@ -50,6 +50,10 @@ class Sources:
         return cls(*map(_in_words, (forget, keep)))
 
 
+# Share of the pull to forget that a method with an aim settles with.
+HOLDING = 0.2
+
+
 @dataclass(frozen=True, eq=False)
 class Job:
     """A run whose inputs were all checked.
@@ -134,15 +138,17 @@ class Job:
     def phases(self, extra_parts: Sequence[StepPart] = ()) -> list[Phase]:
         """What steps train on: forgetting first, then what the model settles on.
 
-        Settling is on the keep images alone, first towards the frozen model's predictions at all
-        noise levels, if the keep side is held to them: forgetting leaves its mark at levels that it
-        does not train on, too. Where those predictions bring a forget image back, the model forgets
-        again, and then settles towards the keep images themselves; after a method with an aim,
-        whose images do not come back for that, towards the predictions again.
+        After a method that ascends, settling is on the keep images alone, first towards the frozen
+        model's predictions at all noise levels, if the keep side is held to them: forgetting leaves
+        its mark at levels that it does not train on, too. Where those predictions bring a forget
+        image back, the model forgets again, and then settles towards the keep images themselves.
 
-        With such a method, noise levels at which no forget image is recognised are always held to
-        the keep images themselves: there the frozen model's predictions lean towards forget images
-        for no other reason than that these were among what it learnt from, often many times over.
+        After a method with an aim, settling goes on with both sides, and pulls to forget with
+        ``HOLDING`` times the force: keep images recover within some dozen steps, while what was
+        forgotten comes back slowly. With such a method, noise levels at which no forget image is
+        recognised are always held to the keep images themselves: there the frozen model's
+        predictions lean towards forget images for no other reason than that these were among what
+        it learnt from, often many times over.
 
         Args:
             extra_parts: What joins every step, whatever the phase.
@@ -154,12 +160,12 @@ class Job:
         forgetting = Phase(self._parts(own, extra_parts, keeps), self.combination)
         if not self.config.stop.settles:
             return [forgetting]
+        if self.config.is_aimed:
+            return [forgetting, replace(forgetting, combination=self.combination.eased(HOLDING))]
         on_data = self._keep_alone(self.config.noise_levels, extra_parts, predictions=False)
         if not keeps:
             return [forgetting, on_data]
         on_predictions = self._keep_alone(Uniform(), extra_parts, predictions=True)
-        if self.config.is_aimed:
-            return [forgetting, on_predictions]
         return [forgetting, on_predictions, on_data]
 
     def _keep_alone(
