@@ -19,7 +19,7 @@ from dataunlearn.runtime.interrupt import InterruptedRunError
 from dataunlearn.timesteps import Last, Window
 from dataunlearn.training.config import default_learning_rate
 from dataunlearn.unlearning.config import Unlearning
-from dataunlearn.unlearning.method import DIALS, Strength
+from dataunlearn.unlearning.method import DIALS, StopRule, Strength
 from tiny_pipelines import stable_diffusion
 
 NEEDED = ["--model", "m", "--forget", "f", "--keep", "k", "--out", "o"]
@@ -213,7 +213,10 @@ def test_methods_with_an_aim_take_steps_by_the_number_of_images(
     """By hand, for 8 images, which is three times double: 80 + 45, 120 + 69 and 200 + 150 steps."""
     config = Unlearning("m", "f", "k", Path("o"), strength=strength)
     assert config.training(1_500_000, num_images=8).steps == steps
-    assert config.training(1_500_000, num_images=8).warmup_steps == steps // 4
+    assert config.training(1_500_000, num_images=8).warmup_steps == steps // 10
+    assert config.training(1_500_000, num_images=8).decay_after == steps // 2
+    ends = dataclasses.replace(config, stop=StopRule(then="end"))
+    assert ends.training(1_500_000).decay_after == 0
     assert config.training(1_500_000).steps == DIALS[strength].aimed_steps[0]
     assert config.rule == BalancedDescent(ratio=ratio)
     assert config.rule_for(3) == BalancedDescent(ratio=3 * ratio)

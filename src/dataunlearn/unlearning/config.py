@@ -86,7 +86,8 @@ class Settings(Updates, Method):
     """Everything about a run but where its inputs come from, which may be in memory.
 
     Args:
-        schedule: "constant" or "cosine" (to 0 at the last step) after the warm-up.
+        schedule: "constant" or "cosine" (to 0 at the last step) after the warm-up; with a method
+            that has an aim from where it settles.
         gradient_checkpointing: Compute activations twice instead of keeping them: less memory, a
             third more time.
         image_size: Pixels of a side that a text-to-image model works at; None for its own.
@@ -137,6 +138,7 @@ class Settings(Updates, Method):
             batch_pairs=self.batch_pairs,
             learning_rate=self.rate_for(num_parameters),
             warmup_steps=self.warmup_steps_for(num_images),
+            decay_after=self.decay_after_for(num_images),
             **shared,
         )
 

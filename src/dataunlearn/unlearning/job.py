@@ -51,7 +51,7 @@ class Sources:
 
 
 # Share of the pull to forget that a method with an aim settles with.
-HOLDING = 0.2
+HOLDING = 0.125
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,8 @@ from dataunlearn.runtime.checks import require
 from dataunlearn.timesteps import TimestepPolicy
 from dataunlearn.training.config import default_learning_rate
 
-WARMUP_DIVISOR = 4
+# Of how many steps one is for the warm-up; and of methods with an aim.
+WARMUP, AIMED_WARMUP = 4, 10
 Strength = Literal["gentle", "default", "strong"]
 
 
@@ -149,7 +150,8 @@ class Method:
             and its ablations, else data.
         stop: When to stop forgetting, and what to do with the steps that are left.
         budget: End the run at this much harm to the keep images; None for no such limit.
-        warmup_steps: Steps of linear warm-up; None takes a quarter of the steps.
+        warmup_steps: Steps of linear warm-up; None takes a quarter of the steps, a tenth of those
+            of a method with an aim.
         lora: Train a low-rank adapter instead of the network; the run's folder then holds it beside
             the model that it is merged into. None trains the network itself.
         prompt_dropout: Share of pairs that a text-to-image model sees without their prompts, for
@@ -227,9 +229,20 @@ class Method:
         return once + round(doubled * math.log2(num_images))
 
     def warmup_steps_for(self, num_images: int) -> int:
-        """Steps of linear warm-up: the given number, or a quarter of all."""
-        given = self.warmup_steps
-        return self.steps_for(num_images) // WARMUP_DIVISOR if given is None else given
+        """Steps of linear warm-up: the given number, or a quarter of all; a tenth with an aim."""
+        if self.warmup_steps is not None:
+            return self.warmup_steps
+        return self.steps_for(num_images) // (AIMED_WARMUP if self.is_aimed else WARMUP)
+
+    def decay_after_for(self, num_images: int) -> int:
+        """Steps after which the rate falls: at once, or where a method with an aim settles.
+
+        Keep images recover while the model settles, and that takes a rate that is not spent yet.
+        """
+        if not (self.is_aimed and self.stop.settles):
+            return 0
+        steps = self.steps_for(num_images)
+        return min(steps - 1, round(self.stop.settle_by * steps))
 
     def rate_for(self, num_parameters: int) -> float:
         """The learning rate for a network of this size: the given one, or the dial's."""
