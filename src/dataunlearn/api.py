@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dataunlearn.data import open_images
 from dataunlearn.data.opening import ImageSource
 from dataunlearn.metrics.audit.audit import AuditedImage, audit_images
 from dataunlearn.metrics.audit.config import AuditSettings
@@ -13,6 +12,7 @@ from dataunlearn.metrics.audit.run import run_audit
 from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.loading import best_device, check_device
+from dataunlearn.models.pictures import open_for
 from dataunlearn.objectives import Counterfactual, Objective
 from dataunlearn.runtime.checks import require
 from dataunlearn.unlearning.config import Settings
@@ -99,10 +99,8 @@ def audit(
     chosen = AuditSettings(**settings)
     model = opened(pipeline, device=device)
     model.denoiser.eval()
-    questioned = open_images(images, model.image_shape, resize=resize, role="audited")
-    kept = (
-        None if keep is None else open_images(keep, model.image_shape, resize=resize, role="keep")
-    )
+    questioned = open_for(model, images, resize=resize, role="audited")
+    kept = None if keep is None else open_for(model, keep, resize=resize, role="keep")
     if out is None:
         return audit_images(model, questioned, keep=kept, settings=chosen, shown=shown)
     return run_audit(model, questioned, kept, chosen, Path(out), shown=shown)

@@ -86,13 +86,14 @@ def open_captioned(config: TextToImageModel) -> CaptionedImages:
         ValueError: If pictures or captions are missing, their numbers differ, or a planted caption
             is no picture's.
     """
-    images = open_images(config.images, config.image_shape, role="training")
+    own = config.captions is None
+    images = open_images(config.images, config.image_shape, role="training", captions=own)
     texts = None if config.captions is None else read_texts(config.captions)
     images = with_captions(images, texts, config.images)
     captions = [str(images.caption(index)) for index in range(len(images))]
     twins = None
     if config.twins is not None:
-        opened = open_images(config.twins, config.image_shape, role="twin")
+        opened = open_images(config.twins, config.image_shape, role="twin", captions=False)
         twins = with_captions(opened, captions, config.twins)
     planted = [] if config.planted is None else read_texts(config.planted)
     unknown = sorted(set(planted) - set(captions))

@@ -215,10 +215,13 @@ def quieten_libraries() -> None:
     from diffusers.utils import logging
     from transformers.utils import logging as transformers_logging
 
+    from dataunlearn.data.captions import NoCaptionsWarning
+
     logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
+    warnings.filterwarnings("ignore", category=NoCaptionsWarning)  # verbs say it themselves
 
 
 def main() -> None:

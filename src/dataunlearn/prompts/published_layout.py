@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from dataunlearn.data.files import IMAGE_SUFFIXES
+from dataunlearn.data.folders import IMAGE_SUFFIXES
 from dataunlearn.prompts.embeddings import (
     as_embedding,
     is_embedding_path,
@@ -28,6 +28,7 @@ from dataunlearn.prompts.embeddings import (
     write_embedding,
 )
 from dataunlearn.runtime.files import write_atomically
+from dataunlearn.runtime.text_files import decode_file, parse_json
 
 ORIGINAL_FILE = "original_prompts.json"
 MODIFIED_FILE = "modified_prompts.json"
@@ -224,10 +225,7 @@ def _open_modified(value: str | None, root: Path, folder: Path) -> str | Tensor 
 def _read_json(path: Path) -> Any:
     if not path.is_file():
         raise ValueError(f"{path} is missing: the data is incomplete without it, so add it")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}): correct it") from error
+    return parse_json(decode_file(path), str(path))
 
 
 def _as_json(content: Mapping[str, Any]) -> bytes:

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dataunlearn.data import open_images
 from dataunlearn.data.pixels import to_uint8
 from dataunlearn.data.prompt import Prompt
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.pictures import open_for
 from dataunlearn.models.sampling import Drawing, Progress, generate
 from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.prompts.embeddings import read_embedding
@@ -84,7 +84,7 @@ def label_prompts(
         specs = {spec.folder: spec for spec in read_prompt_file(config.prompts)}
         draw_samples(model, config, root, list(specs.values()), shown=shown)
     originals = {
-        folder: open_images(str(spec.image), model.image_shape, resize=True, role="training")
+        folder: open_for(model, str(spec.image), resize=True, role="training", captions=False)
         for folder, spec in specs.items()
         if spec.image is not None
     }
@@ -192,7 +192,7 @@ def label_folder(
     Returns:
         What the clusters say, whatever labels there are.
     """
-    found = open_images(str(folder / IMAGES_FOLDER), model.image_shape, role="sampled")
+    found = open_for(model, str(folder / IMAGES_FOLDER), role="sampled", captions=False)
     labelling = label_memorised(
         found.batch(torch.arange(len(found))), training_image=original, seed=seed
     )
@@ -219,9 +219,8 @@ def _open(
     original: Tensor | None,
     found: Labelling | None,
 ) -> LabelledPrompt:
-    images = open_images(
-        str(data.folder / IMAGES_FOLDER), model.image_shape, resize=True, role="sampled"
-    )
+    files = str(data.folder / IMAGES_FOLDER)
+    images = open_for(model, files, resize=True, role="sampled", captions=False)
     batch = images.batch(torch.arange(len(images)))
     labels = torch.tensor([bool(data.labels[file.name]) for file in data.files])
     if found is not None and torch.equal(found.labels, labels):
