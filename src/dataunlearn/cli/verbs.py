@@ -145,6 +145,7 @@ def sample(
     for name, value in (("num_samples", num_samples), ("num_steps", num_steps)):
         require(value >= 1, f"{name} must be at least 1, not {value}")
     require(out.suffix.lower() == ".png", f"--out is a picture: give a name ending in .png, {out}")
+    texts = texts_of(prompts, say)
     source = model_source(model)
     loaded = source.open(make_accelerator(source.device).device)
     with progress_bar("drawing", num_samples) as advance:
@@ -155,7 +156,7 @@ def sample(
                 seed=seed,
                 num_steps=num_steps,
                 batch_size=batch_size,
-                prompts=texts_of(prompts),
+                prompts=texts,
                 progress=advance,
             ),
         )
