@@ -195,6 +195,14 @@ def write_prompts(
     write_atomically(root / ORIGINAL_FILE, _as_json(dict(prompts)))
 
 
+def drop_entries(root: Path, names: Collection[str]) -> None:
+    """Take prompts, whose folders are gone, out of the files of texts."""
+    for file in (root / ORIGINAL_FILE, root / MODIFIED_FILE):
+        if names and file.is_file():
+            left = {name: text for name, text in _read_json(file).items() if name not in names}
+            write_atomically(file, _as_json(left))
+
+
 def _read_texts(root: Path, name: str) -> dict[str, str]:
     """Texts by folder key; none where there is no file of modified prompts."""
     path = root / name if (root / name).is_file() else root.parent / name
