@@ -15,6 +15,7 @@ from dataunlearn.models.loading import best_device, check_device
 from dataunlearn.models.pictures import open_for
 from dataunlearn.objectives import Counterfactual, Objective
 from dataunlearn.runtime.checks import require
+from dataunlearn.runtime.home import home_path
 from dataunlearn.unlearning.config import Settings
 from dataunlearn.unlearning.job import prepare_with
 from dataunlearn.unlearning.run import UnlearnResult, run_job
@@ -61,7 +62,7 @@ def unlearn(
         device=config.device,
     )
     job = prepare_with(model, config, forget, keep, shown=shown)
-    folder = Path(out) if out is not None else None
+    folder = home_path(out) if out is not None else None
     result = run_job(job, out=folder, say=lambda text: None, shown=shown)
     assert result is not None  # only the side processes of a distributed run return nothing
     return result
@@ -103,7 +104,7 @@ def audit(
     kept = None if keep is None else open_for(model, keep, resize=resize, role="keep")
     if out is None:
         return audit_images(model, questioned, keep=kept, settings=chosen, shown=shown)
-    return run_audit(model, questioned, kept, chosen, Path(out), shown=shown)
+    return run_audit(model, questioned, kept, chosen, home_path(out), shown=shown)
 
 
 def opened(

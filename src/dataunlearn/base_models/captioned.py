@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from dataunlearn.base_models.config import TextToImageModel
 from dataunlearn.data import ArrayImages, ConcatImages, ImageSet, SubsetImages, open_images
 from dataunlearn.metrics.pixel_distance import pixel_distances
 from dataunlearn.runtime.checks import require
+from dataunlearn.runtime.home import home_path
 from dataunlearn.runtime.seeding import random_stream
 
 
@@ -129,7 +129,7 @@ def read_texts(source: str) -> list[str]:
         ValueError: If there is no such file, array or text.
     """
     name, _, key = source.rpartition(":")
-    path = Path(name).expanduser()
+    path = home_path(name)
     require(
         path.is_file() and path.suffix == ".npz", f"{source} is no array of texts: file.npz:key"
     )

@@ -181,7 +181,7 @@ def run(arguments: Sequence[str]) -> int:
         normal = normalise(arguments)
         asked = next((argument for argument in normal if argument in VERBS), None)
         parser = build_parser(asked, chosen_recipe(normal))
-        config = parser.parse_args(normal)
+        config = parser.expanded(parser.parse_args(normal))
         verb = config.verb
         settings = parser.instantiate_classes(config)[verb].as_dict()
         settings.pop("config", None)

@@ -32,6 +32,7 @@ from dataunlearn.data.hub import (
     open_hub,
     open_saved,
 )
+from dataunlearn.runtime.home import home_path
 
 __all__ = [
     "ArrayImages",
@@ -135,18 +136,18 @@ class _Opening:
 
     def path(self, name: str) -> ImageSet:
         """Pictures of a path, a part of an archive or of a dataset, or a dataset of the hub."""
-        path = Path(name).expanduser()
+        path = home_path(name)
         if path.exists():
             return self.existing(path)
         in_archive = _ARCHIVE_KEY.fullmatch(name)
         if in_archive is not None:
-            archive = Path(in_archive["path"]).expanduser()
+            archive = home_path(in_archive["path"])
             if archive.is_file():
                 images = self.array_file(archive, in_archive["key"])
                 index = in_archive["index"]
                 return images if index is None else _pick(images, int(index), name)
         stem, _, split = name.partition("#")
-        folder = Path(stem).expanduser()
+        folder = home_path(stem)
         if split and folder.exists():
             if not is_saved_dataset(folder):
                 raise ValueError(

@@ -12,6 +12,7 @@ import torch
 from dataunlearn.models.base import DiffusionModel, set_guidance
 from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.runtime.checks import require
+from dataunlearn.runtime.home import with_home
 
 
 def load_model(
@@ -36,6 +37,7 @@ def load_model(
     Raises:
         ValueError: If there is no such model, it is no pipeline, or its class is unsupported.
     """
+    source, scheduler = with_home(str(source)), with_home(scheduler)
     path = Path(source)
     if not path.exists():
         pipeline = _from_hub(str(source))

@@ -10,6 +10,7 @@ from typing import Any
 
 from dataunlearn.prompts.embeddings import is_embedding_path
 from dataunlearn.prompts.prompt_readers import ENTRY_KEYS, READERS, read_entries
+from dataunlearn.runtime.home import home_path
 from dataunlearn.runtime.text_files import check_text, shown
 
 Say = Callable[[str], None]
@@ -93,7 +94,7 @@ def texts_of(prompts: str | None, say: Say = lambda text: None) -> list[str]:
     if prompts is None:
         return []
     if _is_path(prompts):
-        return [spec.prompt for spec in read_prompt_file(Path(prompts).expanduser(), say)]
+        return [spec.prompt for spec in read_prompt_file(home_path(prompts), say)]
     if _has_prompt_suffix(prompts):
         say(f"There is no file {shown(prompts)}, so this is taken for a prompt.")
     elif _is_bare_folder(prompts):
@@ -103,7 +104,7 @@ def texts_of(prompts: str | None, say: Say = lambda text: None) -> list[str]:
 
 def _is_path(text: str) -> bool:
     """Whether a text that may be a prompt is the path of a file, be it there or not."""
-    path = Path(text).expanduser()
+    path = home_path(text)
     try:
         if path.exists():
             return not _is_bare_folder(text)
@@ -173,7 +174,7 @@ def _text(value: Any, place: str) -> str:
 
 
 def _file(value: Any, place: str, base: Path) -> Path:
-    path = base / Path(_text(value, place)).expanduser()
+    path = base / home_path(_text(value, place))
     in_archive = _ARCHIVE.match(str(path))  # file.npz:key[3]
     if not path.is_file() and not (in_archive and Path(in_archive[1]).is_file()):
         raise ValueError(

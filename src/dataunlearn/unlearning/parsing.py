@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
+from dataunlearn.runtime.home import with_home
+
 if TYPE_CHECKING:
     from dataunlearn.unlearning.config import Unlearning
 
@@ -70,7 +72,7 @@ def parse_settings(kind: type[Config], settings: Mapping[str, Any]) -> Config:
     parser = CommandParser(exit_on_error=False)
     parser.add_class_arguments(kind, as_group=False)
     try:
-        parsed = parser.parse_object(dict(settings))
+        parsed = parser.parse_object(with_home(dict(settings)))
     except Exception as error:  # jsonargparse raises its own kind
         raise ValueError(parser.reworded(str(error))) from error
     return kind(**parser.instantiate_classes(parsed).as_dict())
@@ -107,6 +109,12 @@ class CommandParser(ArgumentParser):
             verb = self._subcommands_action.choices[missing[1]]
             verb.error(f"missing: {verb.options_in(message)}", ex)
         super().error(self.reworded(message), ex)
+
+    def expanded(self, config: Any) -> Any:
+        """Parsed settings in which ``~`` is the home folder, however they were given."""
+        for name, value in list(config.items()):
+            config[name] = with_home(value)
+        return config
 
     def options_in(self, message: str) -> str:
         """The settings that a message lists as ``verb.name``, as they are typed."""
