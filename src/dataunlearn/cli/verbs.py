@@ -15,6 +15,7 @@ from dataunlearn.runtime.exit_codes import NOT_FORGOTTEN
 if TYPE_CHECKING:
     from dataunlearn.models.loading import ModelSource
 
+MOST_SAMPLES = 100_000
 Device = Literal["cpu", "cuda", "mps"]
 
 
@@ -120,6 +121,7 @@ def sample(
     seed: int = 0,
     batch_size: int = 64,
     columns: int = 8,
+    overwrite: bool = False,
     **model: Any,
 ) -> int:
     """Draw pictures from a model into one PNG grid; the same seed gives the same pictures.
@@ -133,6 +135,7 @@ def sample(
         seed: Names the noise.
         batch_size: Pictures per call.
         columns: Pictures per line of the grid.
+        overwrite: Replace a picture that is there.
         **model: The fields of :class:`dataunlearn.models.loading.ModelSource`.
     """
     from dataunlearn.data.pixels import to_uint8
@@ -142,9 +145,13 @@ def sample(
     from dataunlearn.runtime.checks import require
     from dataunlearn.runtime.progress import progress_bar
 
-    for name, value in (("num_samples", num_samples), ("num_steps", num_steps)):
+    numbers = {"num_samples": num_samples, "num_steps": num_steps, "batch_size": batch_size}
+    for name, value in {**numbers, "columns": columns}.items():
         require(value >= 1, f"{name} must be at least 1, not {value}")
+    require(num_samples <= MOST_SAMPLES, f"num_samples must be at most {MOST_SAMPLES} for a grid")
+    require(seed >= 0, f"seed must be at least 0, not {seed}")
     require(out.suffix.lower() == ".png", f"--out is a picture: give a name ending in .png, {out}")
+    require(overwrite or not out.exists(), f"{out} is there: give --overwrite to replace it")
     texts = texts_of(prompts, say)
     source = model_source(model)
     loaded = source.open(make_accelerator(source.device).device)

@@ -159,6 +159,8 @@ class ModelSource:
     def __post_init__(self) -> None:
         """Check ranges."""
         require(self.guidance is None or self.guidance >= 1, "guidance must be at least 1")
+        size = self.image_size
+        require(size is None or size >= 1, f"image_size must be at least 1, not {size}")
 
     def open(self, device: str | torch.device) -> DiffusionModel:
         """Load the model in eval mode.

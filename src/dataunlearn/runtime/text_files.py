@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ MOST_REPEATED = 100_000
 """Entries that the aliases of a YAML file may stand for, beyond those it spells out."""
 
 _MOST_LETTERS_SHOWN = 80
+_LONG_WORD = re.compile(r"\S{1000,}")
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -53,6 +55,18 @@ def shown(value: Any) -> str:
     text = value if isinstance(value, str) else repr(value)
     cut = text if len(text) <= _MOST_LETTERS_SHOWN else f"{text[:_MOST_LETTERS_SHOWN]}..."
     return repr(cut) if isinstance(value, str) else cut
+
+
+def printable(text: str) -> str:
+    """A message for a terminal: control characters written out, and words without end cut.
+
+    File names may hold what moves the cursor or changes the title of a window.
+    """
+    cut = _LONG_WORD.sub(lambda found: f"{found[0][:_MOST_LETTERS_SHOWN]}...", text)
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1]
+        for letter in cut
+    )
 
 
 def check_text(text: str, place: str) -> str:
