@@ -51,6 +51,10 @@ class Sources:
         return cls(*map(_in_words, (forget, keep)))
 
 
+# Share of the pull to forget that a method with an aim settles with.
+HOLDING = 0.2
+
+
 @dataclass(frozen=True, eq=False)
 class Job:
     """A run whose inputs were all checked.
@@ -141,11 +145,17 @@ class Job:
     def phases(self, extra_parts: Sequence[StepPart] = ()) -> list[Phase]:
         """What steps train on: forgetting first, then what the model settles on.
 
-        Settling is on the keep images alone, first towards the frozen model's predictions at all
-        noise levels, if the keep side is held to them: forgetting leaves its mark at levels that it
-        does not train on, too. Where those predictions bring a forget image back, the model forgets
-        again, and then settles towards the keep images themselves; after a method with an aim,
-        whose images do not come back for that, towards the predictions again.
+        After a method that ascends, settling is on the keep images alone, first towards the frozen
+        model's predictions at all noise levels, if the keep side is held to them: forgetting leaves
+        its mark at levels that it does not train on, too. Where those predictions bring a forget
+        image back, the model forgets again, and then settles towards the keep images themselves.
+
+        After a method with an aim, settling goes on with both sides, and pulls to forget with
+        ``HOLDING`` times the force: keep images recover within some dozen steps, while what was
+        forgotten comes back slowly. With such a method, noise levels at which no forget image is
+        recognised are always held to the keep images themselves: there the frozen model's
+        predictions lean towards forget images for no other reason than that these were among what
+        it learnt from, often many times over.
 
         Args:
             extra_parts: What joins every step, whatever the phase.
@@ -154,31 +164,35 @@ class Job:
         own = StepPart(
             self.sampler(self.config.noise_levels), self.objective, keep_predictions=keeps
         )
-        forgetting = Phase(_parts(own, extra_parts, keeps), self.combination)
+        forgetting = Phase(self._parts(own, extra_parts, keeps), self.combination)
         if not self.config.stop.settles:
             return [forgetting]
+        if self.config.is_aimed:
+            return [forgetting, replace(forgetting, combination=self.combination.eased(HOLDING))]
         on_data = self._keep_alone(self.config.noise_levels, extra_parts, predictions=False)
         if not keeps:
             return [forgetting, on_data]
         on_predictions = self._keep_alone(Uniform(), extra_parts, predictions=True)
-        if self.config.is_aimed:
-            return [forgetting, on_predictions]
         return [forgetting, on_predictions, on_data]
 
     def _keep_alone(
         self, timesteps: TimestepPolicy, extra_parts: Sequence[StepPart], *, predictions: bool
     ) -> Phase:
         own = StepPart(self.sampler(timesteps), NaiveDeletion())
-        return Phase(_parts(own, extra_parts, predictions), NaiveDeletion.default_combination)
+        parts = self._parts(own, extra_parts, predictions)
+        return Phase(parts, NaiveDeletion.default_combination)
+
+    def _parts(self, own: StepPart, extra: Sequence[StepPart], predictions: bool) -> list[StepPart]:
+        """A phase's parts, all of which keep to the same."""
+        below = self.levels.recognised_below if self.levels and self.config.is_aimed else None
+        return [
+            replace(part, keep_predictions=predictions, predictions_below=below)
+            for part in (own, *extra)
+        ]
 
 
 def _in_words(source: ImageSource) -> str:
     return str(source) if isinstance(source, (str, Path)) else "in memory"
-
-
-def _parts(own: StepPart, extra: Sequence[StepPart], predictions: bool) -> list[StepPart]:
-    """A phase's parts, all of which keep to the same."""
-    return [replace(part, keep_predictions=predictions) for part in (own, *extra)]
 
 
 def prepare(config: Unlearning, *, device: str | torch.device = "cpu", shown: bool = True) -> Job:
@@ -265,7 +279,7 @@ def check_job(
     model.process.check_timesteps(levels, "evaluation.regeneration_timesteps")
     if config.stop.timestep is not None:
         model.process.check_timesteps([config.stop.timestep], "stop.timestep")
-    picked = measured_rows(split)
+    picked, num_images = measured_rows(split), len(distinct_indices(split.forget))
     job = Job(
         config,
         sources,
@@ -274,8 +288,8 @@ def check_job(
         split.forget.batch(picked),
         model.space.conditions(split.forget, picked),
         config.evaluation.threshold or copy_threshold(split.forget, split.keep),
-        config.training(model.num_parameters, len(distinct_indices(split.forget))),
-        config.rule.with_counts(split.num_train, split.num_forget),
+        config.training(model.num_parameters, num_images),
+        config.rule_for(num_images).with_counts(split.num_train, split.num_forget),
     )
     job.phases()  # samplers check labels, prompts and noise levels when they are made
     return job

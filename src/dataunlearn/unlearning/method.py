@@ -43,6 +43,8 @@ DIALS: dict[Strength, Dial] = {
     "strong": Dial(400, 0.6, 1.5, aimed_steps=(200, 50), pull=2.0),
 }
 
+MOST_PULL = 8
+
 # An adapter takes a higher rate: at 1e-3 it forgets as the whole emoji_sd network does at 5e-5.
 LORA_RATE_FACTOR = 20
 
@@ -52,9 +54,10 @@ class StopRule:
     """Stop forgetting once it is done.
 
     Going on would only harm the rest. What happens then is up to ``then``: "settle" spends the
-    remaining steps on the keep images alone, with the rate falling to 0, which mends what
-    forgetting broke; "end" ends the run. The looks go on while the model settles: should an image
-    come back, the model forgets again, and then settles towards the keep images themselves.
+    remaining steps on mending what forgetting broke, with the rate falling to 0: on the keep images
+    alone, or, with a method that has an aim, on both sides with a gentler pull; "end" ends the run.
+    The looks go on while the model settles: should an image come back, the model forgets again, and
+    then settles once more.
 
     Args:
         every_steps: Steps between looks, three times that while settling; 0 never looks.
@@ -70,6 +73,8 @@ class StopRule:
         timestep: Noise level of the look at regenerations; None for 45 % of the noise, a little
             below the half that the verdict is about.
         copies: Tries per look.
+        settle_by: Share of the steps after which a method with an aim settles in any case: images
+            whose level is too high to be reached would be pulled at to the end.
     """
 
     every_steps: int = 10
@@ -79,9 +84,11 @@ class StopRule:
     regeneration_below: float | None = None
     timestep: int | None = None
     copies: int = 16
+    settle_by: float = 0.5
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        require(0 < self.settle_by <= 1, "settle_by must lie in (0, 1]")
         require(self.every_steps >= 0, "every_steps must be at least 0")
         require(0 < self.arrived_from <= 1, "arrived_from must lie in (0, 1]")
         below = self.regeneration_below
@@ -171,6 +178,17 @@ class Method:
             return NormFix(ratio=DIALS[self.strength].ratio)
         if self.combination is None and isinstance(rule, BalancedDescent):
             return replace(rule, ratio=rule.ratio * DIALS[self.strength].pull)
+        return rule
+
+    def rule_for(self, num_images: int) -> Combination:
+        """The combination rule for so many different forget images.
+
+        A step's rows, and with them a balanced pull, are shared among the images: it grows with
+        their number, up to ``MOST_PULL`` times.
+        """
+        rule = self.rule
+        if self.combination is None and isinstance(rule, BalancedDescent):
+            return replace(rule, ratio=rule.ratio * min(num_images, MOST_PULL))
         return rule
 
     @property
