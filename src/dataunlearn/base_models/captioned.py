@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.lib.npyio import NpzFile
 
 from dataunlearn.base_models.config import TextToImageModel
 from dataunlearn.data import ArrayImages, ConcatImages, ImageSet, SubsetImages, open_images
+from dataunlearn.data.archives import load_arrays, read_array
 from dataunlearn.metrics.pixel_distance import pixel_distances
 from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.home import home_path
@@ -133,9 +135,12 @@ def read_texts(source: str) -> list[str]:
     require(
         path.is_file() and path.suffix == ".npz", f"{source} is no array of texts: file.npz:key"
     )
-    with np.load(path, allow_pickle=False) as archive:
-        require(key in archive.files, f"{path} has no array {key!r}: {', '.join(archive.files)}")
-        found = archive[key]
+    loaded = load_arrays(path)
+    require(isinstance(loaded, NpzFile), f"{path} holds no arrays by name: save it by numpy.savez")
+    assert isinstance(loaded, NpzFile)
+    with loaded:
+        require(key in loaded.files, f"{path} has no array {key!r}: {', '.join(loaded.files)}")
+        found = read_array(loaded, key, path)
     require(
         found.dtype.kind == "U" and found.ndim == 1 and len(found) > 0,
         f"{source} must hold texts (N,), not {found.dtype} {found.shape}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -142,16 +142,10 @@ def sample(
     from dataunlearn.models.sampling import Drawing, generate
     from dataunlearn.prompts.prompt_file import texts_of
     from dataunlearn.report.grids import save_grid
-    from dataunlearn.runtime.checks import require
     from dataunlearn.runtime.progress import progress_bar
 
-    numbers = {"num_samples": num_samples, "num_steps": num_steps, "batch_size": batch_size}
-    for name, value in {**numbers, "columns": columns}.items():
-        require(value >= 1, f"{name} must be at least 1, not {value}")
-    require(num_samples <= MOST_SAMPLES, f"num_samples must be at most {MOST_SAMPLES} for a grid")
-    require(seed >= 0, f"seed must be at least 0, not {seed}")
-    require(out.suffix.lower() == ".png", f"--out is a picture: give a name ending in .png, {out}")
-    require(overwrite or not out.exists(), f"{out} is there: give --overwrite to replace it")
+    counts = {"num_samples": num_samples, "num_steps": num_steps, "batch_size": batch_size}
+    check_sample(out, {**counts, "columns": columns}, seed, overwrite=overwrite)
     texts = texts_of(prompts, say)
     source = model_source(model)
     loaded = source.open(make_accelerator(source.device).device)
@@ -171,6 +165,23 @@ def sample(
     save_grid(to_uint8(samples), out, columns=columns)
     say(f"Grid: {out}")
     return 0
+
+
+def check_sample(out: Path, counts: Mapping[str, int], seed: int, *, overwrite: bool) -> None:
+    """Refuse numbers that make no grid, and to replace a picture unasked.
+
+    Raises:
+        ValueError: With the setting's name, and what it takes.
+    """
+    from dataunlearn.runtime.checks import require
+
+    for name, value in counts.items():
+        require(value >= 1, f"{name} must be at least 1, not {value}")
+    most = MOST_SAMPLES
+    require(counts["num_samples"] <= most, f"num_samples must be at most {most} for a grid")
+    require(seed >= 0, f"seed must be at least 0, not {seed}")
+    require(out.suffix.lower() == ".png", f"--out is a picture: give a name ending in .png, {out}")
+    require(overwrite or not out.exists(), f"{out} is there: give --overwrite to replace it")
 
 
 def report(run_dir: Path, beside: Sequence[Path] = ()) -> int:

@@ -36,14 +36,14 @@ def open_array_file(
         ValueError: If the file cannot be read, holds Python objects, or has no fitting array, or
             captions that are no texts or not one for each picture.
     """
-    loaded = _load(path)
+    loaded = load_arrays(path)
     if isinstance(loaded, np.ndarray):
         return from_array(loaded, shape, resize=resize, source=path.name)
     texts: list[str] | None = None
     remarks: tuple[str, ...] = ()
     with loaded:
         chosen = _choose_key(loaded, key, shape, path)
-        array = _read_key(loaded, chosen, path)
+        array = read_array(loaded, chosen, path)
         source = path.name if key is None else f"{path.name}:{key}"
         images = from_array(array, shape, resize=resize, source=source)
         labels = _find_labels(loaded, len(images), path)
@@ -55,7 +55,12 @@ def open_array_file(
     return images
 
 
-def _load(path: Path) -> NDArray[Any] | NpzFile:
+def load_arrays(path: Path) -> NDArray[Any] | NpzFile:
+    """One array, or an archive of several that are read when asked for.
+
+    Raises:
+        ValueError: If the file cannot be read, or holds Python objects.
+    """
     try:
         loaded = np.load(path, allow_pickle=False)
     except Exception as error:  # a damaged file raises many kinds
@@ -95,7 +100,12 @@ def _is_image_shaped(archive: NpzFile, key: str, shape: tuple[int, int, int]) ->
     )
 
 
-def _read_key(archive: NpzFile, key: str, path: Path) -> NDArray[Any]:
+def read_array(archive: NpzFile, key: str, path: Path) -> NDArray[Any]:
+    """One array of an archive.
+
+    Raises:
+        ValueError: If it is damaged, encrypted or no array, or holds Python objects.
+    """
     try:
         array = archive[key]
     except Exception as error:  # as for the whole file
@@ -108,7 +118,7 @@ def _read_key(archive: NpzFile, key: str, path: Path) -> NDArray[Any]:
 def _find_labels(archive: NpzFile, num_images: int, path: Path) -> NDArray[np.integer] | None:
     for key in _LABEL_KEYS:
         if key in archive.files:
-            found = _read_key(archive, key, path)
+            found = read_array(archive, key, path)
             if found.shape == (num_images,) and found.dtype.kind in "iu":
                 return found
     return None
@@ -130,7 +140,7 @@ def _find_captions(
         key = text_column(others, str(path))
     if key is None:
         return None, ()
-    found = _read_key(archive, key, path)
+    found = read_array(archive, key, path)
     if found.shape != (len(images),) and key != own and _belongs_elsewhere(archive, found, chosen):
         remark = f"{key} was not used, it is as long as another array"
         warn_of_none(f"{path}: {remark}")

@@ -156,11 +156,11 @@ class CommandParser(ArgumentParser):
         Raises:
             ValueError: If nothing, or one value, is given for what has settings of its own.
         """
-        verb = config.get("verb") if self._subcommands_action is not None else None
-        if verb is None:
+        subcommands = self._subcommands_action
+        if subcommands is None:
             check_given(self, config)
-        else:
-            check_given(self._subcommands_action.choices[verb], config[verb])
+        elif config.get("verb") is not None:
+            check_given(subcommands.choices[config["verb"]], config[config["verb"]])
         for name, value in list(config.items()):
             config[name] = with_home(value)
         return config
