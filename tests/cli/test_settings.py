@@ -84,6 +84,7 @@ def test_options(arguments: list[str], message: str, capsys: pytest.CaptureFixtu
         (f"stop: {'[' * 900}{']' * 900}", "nested more than 100 levels deep"),
         (LAUGHS, "its aliases stand for 123456789012 entries"),
         ("stop: &a [*a]", "an alias holds itself"),
+        ("seed: 1\nsteps: 2\nseed: 3", "line 7: 'seed' is given twice"),
     ],
 )
 def test_yaml_files(

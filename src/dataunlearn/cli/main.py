@@ -200,7 +200,7 @@ def run(arguments: Sequence[str]) -> int:
         quieten_libraries()
         return VERBS[verb][1](**settings)
     except InterruptedRunError as stop:
-        again = shlex.join(["dataunlearn", *arguments])
+        again = printable(shlex.join(["dataunlearn", *arguments]))
         console.print(f"Interrupted after step {stop.step}; the state is saved in {stop.folder}.")
         console.print(f"Go on with the same command: {again}", soft_wrap=True, markup=False)
         return INTERRUPTED

@@ -39,7 +39,7 @@ def origins(
     scheduler = dict(model.pipeline.scheduler.config)
     shared = {
         "weights": hash_weights(model),
-        "other weights": _hash_other_networks(model),
+        "other weights": hash_other_networks(model),
         "scheduler": describe({k: v for k, v in scheduler.items() if not k.startswith("_")}),
         "shape": list(model.image_shape),
         "guidance": model.guidance,
@@ -52,6 +52,19 @@ def origins(
         spec.folder: {"prompt": spec.prompt, "number": number, **shared}
         for number, spec in enumerate(specs)
     }
+
+
+def hash_other_networks(model: DiffusionModel) -> str:
+    """SHA-256 over the autoencoder's and the text encoders' weights, as they are stored."""
+    space = text_space(model)
+    digest = hashlib.sha256()
+    networks: Sequence[nn.Module] = (space.coder.vae, *space.encoders)
+    for network in networks:
+        for name, value in sorted(network.state_dict().items()):
+            content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(content.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def drop_others(root: Path, wanted: Mapping[str, Record], out: Path, say: Say) -> None:
@@ -130,19 +143,6 @@ def _are_corrected(folder: Path) -> bool:
     """Whether a person has changed the labels that were found."""
     labels, found = folder / LABELS_FILE, _read(folder).get("labels")
     return labels.is_file() and (found is None or file_hash(labels) != found["sha256"])
-
-
-def _hash_other_networks(model: DiffusionModel) -> str:
-    """SHA-256 over the autoencoder's and the text encoders' weights, as they are stored."""
-    space = text_space(model)
-    digest = hashlib.sha256()
-    networks: Sequence[nn.Module] = (space.coder.vae, *space.encoders)
-    for network in networks:
-        for name, value in sorted(network.state_dict().items()):
-            content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(content.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _hash_image(image: Tensor | None) -> str | None:

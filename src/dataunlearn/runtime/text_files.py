@@ -140,9 +140,20 @@ def _num_entries(node: Any, known: dict[int, int], level: int, place: str) -> in
         raise ValueError(f"{place} is nested more than {MOST_LEVELS} levels deep")
     known[id(node)] = 0  # being counted
     inside = node.value if isinstance(node.value, list) else ()
+    _check_keys([item[0] for item in inside if isinstance(item, tuple)], place)
     parts = (part for item in inside for part in (item if isinstance(item, tuple) else (item,)))
     known[id(node)] = 1 + sum(_num_entries(part, known, level + 1, place) for part in parts)
     return known[id(node)]
+
+
+def _check_keys(keys: list[Any], place: str) -> None:
+    seen: set[str] = set()
+    for key in keys:
+        name = key.value if isinstance(key.value, str) else ""
+        if name in seen and name:
+            mark = key.start_mark
+            raise ValueError(f"{place}, line {mark.line + 1}: {shown(name)} is given twice")
+        seen.add(name)
 
 
 def _check_levels(content: Any, place: str) -> None:

@@ -110,7 +110,7 @@ def _may_be_nothing(kind: Any, action: Any) -> bool:
 
 def load_yaml(text: str) -> Any:
     """What the library reads, if it is not so nested or aliased that this would take for ever."""
-    if len(text) > _MOST_TRUSTED or "&" in text:
+    if len(text) > _MOST_TRUSTED or "&" in text or "\n" in text:
         try:
             parse_yaml(text, "this file or value")
         except ValueError as error:
