@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dataunlearn.data import open_images
 from dataunlearn.data.opening import ImageSource
 from dataunlearn.metrics.audit.audit import AuditedImage, audit_images
 from dataunlearn.metrics.audit.config import AuditSettings
@@ -13,8 +12,10 @@ from dataunlearn.metrics.audit.run import run_audit
 from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.loading import best_device, check_device
+from dataunlearn.models.pictures import open_for
 from dataunlearn.objectives import Counterfactual, Objective
 from dataunlearn.runtime.checks import require
+from dataunlearn.runtime.home import home_path
 from dataunlearn.unlearning.config import Settings
 from dataunlearn.unlearning.job import prepare_with
 from dataunlearn.unlearning.run import UnlearnResult, run_job
@@ -61,7 +62,7 @@ def unlearn(
         device=config.device,
     )
     job = prepare_with(model, config, forget, keep, shown=shown)
-    folder = Path(out) if out is not None else None
+    folder = home_path(out) if out is not None else None
     result = run_job(job, out=folder, say=lambda text: None, shown=shown)
     assert result is not None  # only the side processes of a distributed run return nothing
     return result
@@ -99,13 +100,11 @@ def audit(
     chosen = AuditSettings(**settings)
     model = opened(pipeline, device=device)
     model.denoiser.eval()
-    questioned = open_images(images, model.image_shape, resize=resize, role="audited")
-    kept = (
-        None if keep is None else open_images(keep, model.image_shape, resize=resize, role="keep")
-    )
+    questioned = open_for(model, images, resize=resize, role="audited")
+    kept = None if keep is None else open_for(model, keep, resize=resize, role="keep")
     if out is None:
         return audit_images(model, questioned, keep=kept, settings=chosen, shown=shown)
-    return run_audit(model, questioned, kept, chosen, Path(out), shown=shown)
+    return run_audit(model, questioned, kept, chosen, home_path(out), shown=shown)
 
 
 def opened(

@@ -12,6 +12,7 @@ import torch
 from dataunlearn.models.base import DiffusionModel, set_guidance
 from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.runtime.checks import require
+from dataunlearn.runtime.home import with_home
 
 
 def load_model(
@@ -36,6 +37,7 @@ def load_model(
     Raises:
         ValueError: If there is no such model, it is no pipeline, or its class is unsupported.
     """
+    source, scheduler = with_home(str(source)), with_home(scheduler)
     path = Path(source)
     if not path.exists():
         pipeline = _from_hub(str(source))
@@ -157,6 +159,8 @@ class ModelSource:
     def __post_init__(self) -> None:
         """Check ranges."""
         require(self.guidance is None or self.guidance >= 1, "guidance must be at least 1")
+        size = self.image_size
+        require(size is None or size >= 1, f"image_size must be at least 1, not {size}")
 
     def open(self, device: str | torch.device) -> DiffusionModel:
         """Load the model in eval mode.

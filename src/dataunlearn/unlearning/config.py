@@ -59,6 +59,7 @@ class Evaluation:
             "judging digits needs at least 20 samples: raise num_samples",
         )
         require(all(t >= 0 for t in self.regeneration_timesteps), "timesteps must be at least 0")
+        require(self.seed >= 0, f"evaluation.seed must be at least 0, not {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,8 @@ class Settings(Updates, Method):
             raise ValueError("--drop-overlap and --keep-from all contradict each other")
         require(0 <= self.prompt_dropout < 1, "prompt_dropout must lie in [0, 1)")
         require(self.guidance is None or self.guidance >= 1, "guidance must be at least 1")
+        size = self.image_size
+        require(size is None or size >= 1, f"image_size must be at least 1, not {size}")
         self.objective.check_combination(self.rule)
         self.training(num_parameters=1)
 

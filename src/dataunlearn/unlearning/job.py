@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dataunlearn.combine import Combination
 from dataunlearn.conditioning import Cond
-from dataunlearn.data import ImageSet, Split, open_images, split_sets
+from dataunlearn.data import ImageSet, Split, split_sets
 from dataunlearn.data.opening import ImageSource
 from dataunlearn.data.prompt import Prompt
 from dataunlearn.metrics.pixel_distance import MOST_ORIGINALS, copy_threshold, distinct_indices
@@ -20,6 +20,7 @@ from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.models.base import set_guidance
 from dataunlearn.models.latents import TextSpace
 from dataunlearn.models.lora import add_lora, network_of
+from dataunlearn.models.pictures import open_for
 from dataunlearn.objectives import NaiveDeletion, Objective
 from dataunlearn.recognition.levels import Levels
 from dataunlearn.runtime.run_folder import describe
@@ -99,6 +100,12 @@ class Job:
         described: dict[str, Any] = describe(self.config)
         sources = {"forget": self.sources.forget, "keep": self.sources.keep}
         return described | {"model": self.model.source} | sources
+
+    @property
+    def pictures(self) -> list[str]:
+        """What was read of either side and what was left out, a line each."""
+        sides = (("forget", self.split.forget), ("keep", self.split.keep))
+        return [f"{name}: {images.described()}" for name, images in sides if images.remarks]
 
     def conditions_for(self, model: DiffusionModel) -> Cond | None:
         """Labels or prompts of the originals, as another model encodes them; None without any."""
@@ -231,9 +238,9 @@ def prepare_with(
     reference = None
     if config.reference is not None:
         reference = open_reference(config.reference, model, config.image_size)
-    forget_set = open_images(forget, model.image_shape, resize=config.resize, role="forget")
+    forget_set = open_for(model, forget, resize=config.resize, role="forget")
     if count is None:
-        keep_set = open_images(keep, model.image_shape, resize=config.resize, role="keep")
+        keep_set = open_for(model, keep, resize=config.resize, role="keep")
     else:
         keep_set = generated_images(model, forget_set, count, seed=config.seed, shown=shown)
     job = check_job(config, model, forget_set, keep_set, Sources.of(forget, keep))

@@ -158,6 +158,8 @@ def begin(job: Job, out: Path | None, overwrite: bool, say: Say) -> None:
     Raises:
         NotMemorisedError: If there is nothing to forget.
     """
+    for line in job.pictures:
+        say(line)
     require_memorised(job, say)
     if out is not None:
         claim_for(job, out, overwrite, say)
