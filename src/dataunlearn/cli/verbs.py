@@ -36,7 +36,7 @@ def demo(
 
     Args:
         out: Folder for the new model and the report.
-        steps: Optimizer steps; None takes each method's default.
+        steps: Optimizer steps; None takes the default, and 100 with SISS.
         num_samples: Samples drawn before and after.
         regeneration_copies: Tries per noise level.
         seed: Names every random draw.
@@ -44,8 +44,8 @@ def demo(
         device: cpu, cuda or mps; None takes the best there is.
         overwrite: Replace a run in ``out``.
     """
-    from dataunlearn.objectives import SISS
     from dataunlearn.recipes.demo import demo as demo_recipe
+    from dataunlearn.recipes.demo import with_siss
     from dataunlearn.report.run_files import write_report
 
     config = demo_recipe(out)
@@ -59,7 +59,7 @@ def demo(
     before = None if result is None else result.before
     if siss:
         say("The same with SISS, to compare:")
-        other = dataclasses.replace(config, out=out / "siss", objective=SISS())
+        other = with_siss(config)
         beside = runs.unlearned(other, overwrite=overwrite, measured=before)
         if beside is not None:
             say(f"SISS. {beside.facts['verdict']['text']}")
