@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dataunlearn.models.base import DiffusionModel
+from dataunlearn.models.finite import networks_of, require_finite_weights
 from dataunlearn.models.flow_transformers import wrap_flux, wrap_stable_diffusion_3
 from dataunlearn.models.stable_diffusion import wrap_stable_diffusion, wrap_stable_diffusion_xl
 from dataunlearn.models.unconditional import wrap_unconditional
@@ -29,8 +30,9 @@ def wrap_pipeline(
         image_size: Pixels of a side that a text-to-image model works at; None for its own.
 
     Raises:
-        ValueError: If no adapter fits it.
+        ValueError: If no adapter fits it, or weights are not finite.
     """
+    require_finite_weights(networks_of(pipeline), source)
     name = type(pipeline).__name__
     if name in TEXT_TO_IMAGE:
         return TEXT_TO_IMAGE[name](pipeline, source, image_size)

@@ -14,6 +14,7 @@ from dataunlearn.data.base import ImageSet
 from dataunlearn.data.prompt import EmbeddedPrompt, Prompt
 from dataunlearn.models.base import DiffusionModel
 from dataunlearn.models.space import SampleSpace
+from dataunlearn.runtime.checks import require
 
 ENCODE_BATCH = 8
 
@@ -52,7 +53,13 @@ class LatentCoder:
     def posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the latents of ``pixels (B, C, H, W)``, on the CPU."""
         found = [self._posterior(part) for part in torch.split(pixels, ENCODE_BATCH)]
-        return torch.cat([mean for mean, _ in found]), torch.cat([std for _, std in found])
+        mean, std = torch.cat([mean for mean, _ in found]), torch.cat([std for _, std in found])
+        require(
+            bool(mean.isfinite().all() and std.isfinite().all()),
+            "the VAE encodes pictures to latents that are not finite: its weights are damaged, or "
+            "too large for the type that they were stored in",
+        )
+        return mean, std
 
     def _posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         where = next(self.vae.parameters())
@@ -154,7 +161,13 @@ class TextSpace(SampleSpace):
             fields = self._prompt(prompt.text).fields
             return TextCond({**fields, "prompt": prompt.embedding[None].float()})
         if prompt not in self._prompts:
-            self._prompts[prompt] = self.encode_texts([prompt]).to("cpu")
+            encoded = self.encode_texts([prompt]).to("cpu")
+            require(
+                all(bool(field.isfinite().all()) for field in encoded.fields.values()),
+                f"the text encoder encodes {prompt!r} to numbers that are not finite: its weights "
+                "are damaged, or too large for the type that they were stored in",
+            )
+            self._prompts[prompt] = encoded
         return self._prompts[prompt]
 
     def _remember(self, images: ImageSet, indices: Sequence[int], digests: Sequence[str]) -> None:
