@@ -7,7 +7,6 @@ nothing was copied.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,16 +34,6 @@ def require_finite_weights(networks: Mapping[str, nn.Module], source: str) -> No
                 f"{source}: {wrong} of the {value.numel()} numbers of {part}'s tensor {name} are "
                 "NaN or infinite: the file is damaged, or training had diverged when it was saved",
             )
-
-
-def networks_of(pipeline: Any) -> dict[str, nn.Module]:
-    """The networks of a pipeline by their names, without its safety checker."""
-    parts = getattr(pipeline, "components", {})
-    return {
-        name: part
-        for name, part in parts.items()
-        if isinstance(part, nn.Module) and name not in ("safety_checker", "image_encoder")
-    }
 
 
 def finite_rows(values: Tensor) -> Tensor:

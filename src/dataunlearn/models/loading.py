@@ -53,7 +53,6 @@ def load_model(
             "nor config.json (a bare unet folder)"
         )
     model = wrap_pipeline(pipeline, str(source), image_size)
-    model.denoiser.float()
     return model.to(device)
 
 
