@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +39,10 @@ class LatentCoder:
         """The coder that a VAE's own config describes."""
         config = vae.config
         scale, shift = config.scaling_factor, config.get("shift_factor") or 0.0
+        require(
+            isinstance(scale, (int, float)) and math.isfinite(scale) and scale > 0,
+            f"the vae's config has scaling_factor {scale}: it must be a number above 0",
+        )
         mean, std = config.get("latents_mean"), config.get("latents_std")
         if mean is not None and std is not None:
             scale = scale / torch.tensor(std).reshape(1, -1, 1, 1)
