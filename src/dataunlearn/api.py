@@ -12,6 +12,7 @@ from dataunlearn.metrics.audit.run import run_audit
 from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.loading import best_device, check_device
+from dataunlearn.models.parts import as_they_were, require_no_adapters, widened
 from dataunlearn.models.pictures import open_for
 from dataunlearn.objectives import Counterfactual, Objective
 from dataunlearn.runtime.checks import require
@@ -35,7 +36,7 @@ def unlearn(
 
     Args:
         pipeline: A diffusers pipeline around a ``UNet2DModel``, or a text-to-image one (changed
-            in place), or the folder or hub id of one.
+            in place, and made float32), or the folder or hub id of one. Adapters must be merged.
         forget: Images to forget: a path, an array or tensor ``(N, H, W)``, ``(N, H, W, C)`` or
             ``(N, C, H, W)`` as uint8 or in [0, 1], a pillow image or a list of them.
         keep: Images to keep, likewise; or ``"generated:2048"``.
@@ -55,15 +56,17 @@ def unlearn(
     """
     config = Settings(objective=objective or Counterfactual(), **settings)
     require(config.tracker is None, "trackers are the command's: leave out tracker")
-    model = opened(
-        pipeline,
-        scheduler=config.scheduler,
-        image_size=config.image_size,
-        device=config.device,
-    )
-    job = prepare_with(model, config, forget, keep, shown=shown)
     folder = home_path(out) if out is not None else None
-    result = run_job(job, out=folder, say=lambda text: None, shown=shown)
+    with as_they_were(pipeline):
+        model = opened(
+            pipeline,
+            scheduler=config.scheduler,
+            image_size=config.image_size,
+            device=config.device,
+        )
+        require_no_adapters(model.pipeline, model.source)
+        job = prepare_with(model, config, forget, keep, shown=shown)
+        result = run_job(job, out=folder, say=lambda text: None, shown=shown)
     assert result is not None  # only the side processes of a distributed run return nothing
     return result
 
@@ -98,8 +101,23 @@ def audit(
         ValueError: On bad input, before any work.
     """
     chosen = AuditSettings(**settings)
-    model = opened(pipeline, device=device)
-    model.denoiser.eval()
+    in_memory = not isinstance(pipeline, (str, Path))
+    with as_they_were(pipeline):
+        model = opened(widened(pipeline) if in_memory else pipeline, device=device)
+        model.denoiser.eval()
+        return _audited(model, images, keep, chosen, out, resize=resize, shown=shown)
+
+
+def _audited(
+    model: DiffusionModel,
+    images: ImageSource,
+    keep: ImageSource | None,
+    chosen: AuditSettings,
+    out: str | Path | None,
+    *,
+    resize: bool,
+    shown: bool,
+) -> list[AuditedImage]:
     questioned = open_for(model, images, resize=resize, role="audited")
     kept = None if keep is None else open_for(model, keep, resize=resize, role="keep")
     if out is None:

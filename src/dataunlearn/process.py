@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dataunlearn.prediction import FLOW, PREDICTION_TYPES, PredictionType
+from dataunlearn.prediction import EPSILON, FLOW, PREDICTION_TYPES, PredictionType
 
 
 def expand_to(coefficient: Tensor, sample: Tensor) -> Tensor:
@@ -42,7 +42,8 @@ class ForwardProcess:
         timestep that the model is given, whatever the sampler's shift.
 
         Raises:
-            ValueError: If the scheduler has neither form, or an unknown prediction type.
+            ValueError: If the scheduler has neither form, an unknown prediction type, or noise
+                levels that such a prediction says nothing at.
         """
         num_train_timesteps = int(scheduler.config.num_train_timesteps)
         alphas_cumprod = getattr(scheduler, "alphas_cumprod", None)
@@ -59,6 +60,7 @@ class ForwardProcess:
             known = ", ".join(PREDICTION_TYPES)
             raise ValueError(f"unknown prediction_type {name!r} in the scheduler; known: {known}")
         alphas = torch.as_tensor(alphas_cumprod, dtype=torch.float64, device="cpu")
+        _check_alphas(alphas, PREDICTION_TYPES[name], scheduler.config)
         return cls(num_train_timesteps, PREDICTION_TYPES[name], alphas)
 
     @property
@@ -153,3 +155,27 @@ class ForwardProcess:
         first, second = gamma * first.double(), gamma * second.double()
         product = (first - second) * (2 * noisy.double() - first - second)
         return product.flatten(1).sum(dim=1) / (2 * sigma.square())
+
+
+def _check_alphas(alphas: Tensor, prediction: PredictionType, config: Any) -> None:
+    """Refuse noise levels at which there is no picture, or no noise, where one is needed."""
+    usable = alphas.isfinite() & (alphas > 0) & (alphas < 1)
+    usable[-1] |= alphas[-1] == 0
+    if not bool(usable.all()):
+        t = int((~usable).nonzero()[0])
+        given = config.get("trained_betas") is not None
+        setting = "trained_betas" if given else "beta_start and beta_end"
+        raise ValueError(
+            f"the scheduler's noise levels are none: alphas_cumprod is {float(alphas[t]):.4g} at "
+            f"timestep {t}, and must lie between 0 and 1. Mend its {setting}"
+        )
+    if prediction is EPSILON and float(alphas[-1]) == 0:
+        t = len(alphas) - 1
+        rescaled = config.get("rescale_betas_zero_snr", False)
+        setting = "rescale_betas_zero_snr=True" if rescaled else "betas that reach 1"
+        raise ValueError(
+            f"the scheduler has {setting}, so that at timestep {t} nothing of the picture is left, "
+            "and prediction_type 'epsilon': there the predicted noise says nothing of the picture, "
+            "and every sample would be NaN. Set rescale_betas_zero_snr to false, or "
+            "prediction_type to 'v_prediction' if the model was trained with it"
+        )

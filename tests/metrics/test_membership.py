@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from scipy.stats import mannwhitneyu
 
 from dataunlearn.data import ArrayImages
+from dataunlearn.data.base import ImageSet
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.membership import (
     Membership,
@@ -206,3 +209,21 @@ def test_a_model_with_fewer_noise_levels_is_measured_at_its_own(model: Diffusion
     names = {result.name for result in measure(inputs)}
     assert {f"membership_loss_forget_{t}" for t in range(20, 100, 10)} <= names
     assert "membership_loss_forget_100" not in names
+
+
+def test_labels_are_cut_with_their_pictures(
+    make_model: Callable[..., DiffusionModel], make_images: Callable[..., ImageSet]
+) -> None:
+    """Of 12 held-out and keep images 5 are scored, under their own labels."""
+    labels = [row % 3 for row in range(12)]
+    inputs = Inputs(
+        make_model(num_class_embeds=3),
+        forget=make_images(2, 1, [0, 1]),
+        keep=make_images(12, 2, labels),
+        held_out=make_images(12, 3, labels),
+        shown=False,
+    )
+    found = Membership(timesteps=(500,), num_draws=1, num_images=5, pia_timesteps=(200,))(inputs)
+    assert {result.settings["num_others"] for result in found} == {5}
+    conditions, few = inputs.conditions("keep"), inputs.conditions("keep", 5)
+    assert torch.equal(few, conditions[:5])

@@ -20,6 +20,7 @@ from diffusers import (
     UNet2DConditionModel,
     UNet2DModel,
 )
+from huggingface_hub import HfApi
 
 from dataunlearn.models import DiffusionModel, load_model, save_model
 from dataunlearn.models.families import wrap_pipeline
@@ -254,13 +255,13 @@ class TestBareUnet:
         (bare.parent / "scheduler").mkdir()
         config = {"_class_name": "DreamScheduler"}
         (bare.parent / "scheduler" / "scheduler_config.json").write_text(json.dumps(config))
-        with pytest.raises(ValueError, match="no scheduler class DreamScheduler"):
+        with pytest.raises(ValueError, match="scheduler is a DreamScheduler, which diffusers"):
             load_model(bare)
 
     def test_missing_weights(self, bare: Path) -> None:
         DDPMScheduler().save_pretrained(bare.parent / "scheduler")
         (bare / "diffusion_pytorch_model.safetensors").unlink()
-        with pytest.raises(ValueError, match="cannot load the unet"):
+        with pytest.raises(ValueError, match="holds no weights"):
             load_model(bare)
 
     def test_other_network_class(self, tmp_path: Path) -> None:
@@ -272,7 +273,7 @@ class TestBareUnet:
             down_block_types=("DownBlock2D",),
             up_block_types=("UpBlock2D",),
         ).save_pretrained(tmp_path / "unet")
-        with pytest.raises(ValueError, match="UNet2DConditionModel; a bare denoiser must be"):
+        with pytest.raises(ValueError, match="text-to-image model alone: give the whole"):
             load_model(tmp_path / "unet")
 
 
@@ -293,12 +294,12 @@ class TestErrors:
     def test_pipeline_without_its_unet(self, tmp_path: Path, make_model: MakeModel) -> None:
         save_model(make_model(), tmp_path / "model")
         shutil.rmtree(tmp_path / "model" / "unet")
-        with pytest.raises(ValueError, match="cannot load the pipeline"):
+        with pytest.raises(ValueError, match="there is no folder unet with its UNet2DModel"):
             load_model(tmp_path / "model")
 
     def test_pipeline_of_an_unknown_class(self, tmp_path: Path) -> None:
         (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "DreamPipeline"}))
-        with pytest.raises(ValueError, match="cannot load the pipeline"):
+        with pytest.raises(ValueError, match="has no pipeline DreamPipeline"):
             load_model(tmp_path)
 
     @pytest.mark.parametrize(
@@ -317,29 +318,46 @@ class TestHub:
     def test_without_a_network_the_error_says_what_to_copy(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        def offline(*args: Any, **kwargs: Any) -> None:
+        """The hub is asked once, for a short while, then what was fetched earlier is looked at."""
+        asked = []
+
+        def offline(*args: Any, **settings: Any) -> None:
+            asked.append(settings)
             raise OSError("We couldn't connect to 'https://huggingface.co'")
 
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(DiffusionPipeline, "from_pretrained", offline)
+        monkeypatch.setattr(HfApi, "model_info", offline)
+        monkeypatch.setattr(DiffusionPipeline, "download", offline)
         with pytest.raises(ValueError, match="google/ddpm") as caught:
             load_model("google/ddpm-celebahq-256")
         for text in ("couldn't connect", "model_index.json", "scheduler_config.json"):
             assert text in str(caught.value)
+        assert asked == [{"timeout": 5}, {"local_files_only": True}]
 
-    def test_an_id_is_passed_on(
+    def test_an_id_is_fetched_and_opened(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_model: MakeModel
     ) -> None:
+        save_model(make_model(), tmp_path / "fetched")
         asked = []
 
-        def fetch(source: str, **kwargs: Any) -> Any:
-            asked.append(source)
-            return make_model().pipeline
+        def fetch(source: str, *, local_files_only: bool) -> Path:
+            asked.append((source, local_files_only))
+            return tmp_path / "fetched"
 
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(DiffusionPipeline, "from_pretrained", fetch)
+        monkeypatch.setattr(HfApi, "model_info", lambda *args, **settings: None)
+        monkeypatch.setattr(DiffusionPipeline, "download", fetch)
         assert load_model("owner/name").source == "owner/name"
-        assert asked == ["owner/name"]
+        assert asked == [("owner/name", False)]
+
+    def test_a_mistyped_name_in_a_folder_that_is_there(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(HfApi, "model_info", lambda *args, **settings: pytest.fail("asked"))
+        (tmp_path / "models").mkdir()
+        with pytest.raises(ValueError, match=r"no mine in the folder models here.*hub id"):
+            load_model("models/mine")
 
     @pytest.mark.parametrize("source", ["name", "a/b/c", "./a", "~/a", "/a"])
     def test_mistyped_paths_never_touch_the_network(
@@ -349,6 +367,6 @@ class TestHub:
             pytest.fail("asked the network")
 
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(DiffusionPipeline, "from_pretrained", unwanted)
+        monkeypatch.setattr(HfApi, "model_info", unwanted)
         with pytest.raises(ValueError, match="does not exist"):
             load_model(source)

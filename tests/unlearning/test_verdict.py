@@ -48,7 +48,8 @@ def after(
         for t, share in shares.items()
     ]
     count = len(copies) if samples is None else samples
-    return Measurement(torch.zeros(count, 1, 2, 2), restored, torch.tensor(copies).bool(), {})
+    drawn = torch.rand(count, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    return Measurement(drawn, restored, torch.tensor(copies).bool(), {})
 
 
 @pytest.mark.parametrize(

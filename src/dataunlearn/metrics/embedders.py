@@ -73,7 +73,7 @@ class Embedder(ABC):
             batch_size: Pictures at a time; without it 8 on a CPU and 64 on a GPU.
 
         Raises:
-            ValueError: If there are no pictures.
+            ValueError: If there are no pictures, or a vector is not finite.
         """
         if not len(images):
             raise ValueError(f"{self.name}: there are no pictures to embed")
@@ -81,7 +81,12 @@ class Embedder(ABC):
             self.embed(batch.to(self.device).float()).float().cpu()
             for batch in torch.split(images, batch_size or BATCH_SIZE[self.device.type])
         ]
-        return torch.cat(parts).flatten(1)
+        vectors = torch.cat(parts).flatten(1)
+        wrong = (~vectors.isfinite().all(1)).nonzero().flatten().tolist()
+        if wrong:
+            which = f"picture {wrong[0]} of {len(images)}"
+            raise ValueError(f"{self.name} makes a vector of {which} that is not finite")
+        return vectors
 
 
 class RememberingEmbedder(Embedder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 from dataunlearn.data import ImageSet
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.measure import Measure
+from dataunlearn.metrics.result import Result
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.finite import blank_samples
 from dataunlearn.models.saving import hash_weights
 from dataunlearn.runtime.files import file_hash, write_atomically
 from dataunlearn.runtime.machine import machine, versions
@@ -53,22 +56,20 @@ def evaluate(
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
     facts = describe_inputs(inputs)
-    content: dict[str, Any] = {
-        "inputs": facts,
-        "machine": machine(inputs.model.device),
-        "versions": versions(),
-        "measures": {},
-    }
+    found_on = {"machine": machine(inputs.model.device), "versions": versions()}
+    content: dict[str, Any] = {"inputs": facts, **found_on, "warning": None, "measures": {}}
     if out is not None:
         claim_run_dir(out, facts, overwrite=overwrite)
         inputs.cache = out
         if (out / RESULTS_FILE).is_file():
-            content["measures"] = json.loads((out / RESULTS_FILE).read_text())["measures"]
+            earlier = json.loads((out / RESULTS_FILE).read_text())
+            content |= {"measures": earlier["measures"], "warning": earlier.get("warning")}
     for name, measure in measures.items():
         if content["measures"].get(name, {}).get("settings") == describe(measure):
             continue
         started = time.perf_counter()
-        results = [result.as_json() for result in measure(inputs)]
+        results = [require_finite(result, name).as_json() for result in measure(inputs)]
+        content["warning"] = drew_nothing(inputs) or content["warning"]
         content["measures"][name] = {
             "settings": describe(measure),
             "seconds": time.perf_counter() - started,
@@ -78,6 +79,25 @@ def evaluate(
             write_atomically(out / RESULTS_FILE, json.dumps(content, indent=1).encode())
             write_atomically(out / TABLE_FILE, table(content).encode())
     return content
+
+
+def require_finite(result: Result, measure: str) -> Result:
+    """A result, if it is a number.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if not math.isfinite(result.value):
+        raise ValueError(
+            f"{measure}: {result.name} is {result.value}, which says nothing: the model's "
+            "predictions, or the pictures that it was measured on, are at fault"
+        )
+    return result
+
+
+def drew_nothing(inputs: Inputs) -> str | None:
+    """In words, that the model's samples show nothing; None if they do, or none were drawn."""
+    return blank_samples(inputs.samples) if "samples" in vars(inputs) else None
 
 
 def describe_inputs(inputs: Inputs) -> dict[str, Any]:
@@ -102,7 +122,9 @@ def describe_inputs(inputs: Inputs) -> dict[str, Any]:
 
 def table(content: Mapping[str, Any]) -> str:
     """A Markdown table of everything that was measured."""
-    lines = ["| measure | value | 95 % interval | better |", "|---|---|---|---|"]
+    warning = content.get("warning")
+    lines = [] if warning is None else [f"**Beware: {warning}.** Their numbers mean nothing.", ""]
+    lines += ["| measure | value | 95 % interval | better |", "|---|---|---|---|"]
     better = {True: "higher", False: "lower", None: "–"}
     for measured in content["measures"].values():
         for found in measured["results"]:

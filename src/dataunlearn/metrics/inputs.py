@@ -83,28 +83,34 @@ class Inputs:
     @cached_property
     def samples(self) -> Tensor:
         """The model's samples ``(N, C, H, W)``; sample i depends on (seed, i) alone."""
-        return self._generated(self.model, "samples")
+        return self._generated(self.model, "samples", self.asked_for(), self.num_samples)
 
     @cached_property
     def samples_before(self) -> Tensor:
         """Samples of the model before unlearning, from the same noise."""
         assert self.before is not None
-        return self._generated(self.before, "samples_before")
+        return self._generated(self.before, "samples_before", self.asked_for(), self.num_samples)
 
-    def _generated(self, model: DiffusionModel, name: str) -> Tensor:
+    def samples_of(self, prompts: Sequence[Prompt], count: int, name: str) -> Tensor:
+        """Samples ``(count, C, H, W)`` of the model for other prompts, kept under a name."""
+        return self._generated(self.model, name, prompts, count)
+
+    def _generated(
+        self, model: DiffusionModel, name: str, prompts: Sequence[Prompt], count: int
+    ) -> Tensor:
         file = None if self.cache is None else self.cache / f"{name}.safetensors"
         if file is not None and file.is_file():
             return read_samples(file)
         label = "drawing " + name.replace("_", " ")
-        with progress_bar(label, self.num_samples, shown=self.shown) as advance:
+        with progress_bar(label, count, shown=self.shown) as advance:
             samples = generate(
                 model,
-                self.num_samples,
+                count,
                 Drawing(
                     seed=self.seed,
                     num_steps=self.sampling_steps,
                     batch_size=self.batch_size,
-                    prompts=self.asked_for(),
+                    prompts=prompts,
                     progress=advance,
                 ),
             )
@@ -150,9 +156,12 @@ class Inputs:
         """A side's images ``(N, C, H, W)`` in [-1, 1]."""
         return self._set(side).batch(self._rows(side))
 
-    def conditions(self, side: Side) -> Cond | None:
-        """Their labels or prompts ``(N, ...)``; None for an unconditional model."""
-        return self.model.space.conditions(self._set(side), self._rows(side))
+    def conditions(self, side: Side, most: int | None = None) -> Cond | None:
+        """Labels or prompts ``(N, ...)`` of a side's first ``most`` images, or of all of them.
+
+        None for an unconditional model.
+        """
+        return self.model.space.conditions(self._set(side), self._rows(side)[:most])
 
     def _set(self, side: Side) -> ImageSet:
         images: ImageSet | None = getattr(self, side)
@@ -180,10 +189,12 @@ def read_samples(file: Path) -> Tensor:
     """Samples that an evaluation left.
 
     Raises:
-        ValueError: If the file is missing or holds none.
+        ValueError: If the file is missing, or holds none or some that are not finite.
     """
     try:
         samples: Tensor = load(file.read_bytes())["samples"]
     except (OSError, KeyError, SafetensorError) as error:
         raise ValueError(f"{file} holds no samples of an evaluation: {error}") from error
+    if not bool(samples.isfinite().all()):
+        raise ValueError(f"{file} holds samples that are not finite: delete it to draw them anew")
     return samples

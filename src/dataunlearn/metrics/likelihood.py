@@ -11,6 +11,7 @@ time 1e-5. Images are not dequantised unless asked for.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
@@ -28,6 +29,7 @@ from dataunlearn.models.sampling import Progress
 from dataunlearn.runtime.progress import progress_bar
 from dataunlearn.runtime.seeding import random_stream
 
+Slope = Callable[[Tensor, tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]
 EIGHT_BIT_OFFSET = 7.0  # log2 of 128 grey levels per unit of [-1, 1]
 
 
@@ -139,8 +141,6 @@ def solve(
     model: DiffusionModel, batch: Tensor, signs: Tensor, tolerance: float, cond: Cond | None
 ) -> Solved:
     """Follow images ``(N, C, H, W)`` to noise, once for each of their probes ``(N, P, ...)``."""
-    from torchdiffeq import odeint
-
     num_images, num_probes = signs.shape[:2]
     device, dtype = model.device, next(model.denoiser.parameters()).dtype
     probes = signs.flatten(0, 1).to(device, dtype)  # (N P, C, H, W)
@@ -158,19 +158,41 @@ def solve(
     wide = torch.float32 if device.type == "mps" else torch.float64
     start = batch.repeat_interleave(num_probes, dim=0).to(device, wide)
     times = torch.tensor([flow.start, flow.end], dtype=wide, device=device)
-    path = odeint(
-        slope,
-        (start, torch.zeros(len(start), dtype=wide, device=device)),
-        times,
-        rtol=tolerance,
-        atol=tolerance,
-        method="dopri5",
-    )
+    path = followed(model, slope, (start, torch.zeros(len(start)).to(start)), times, tolerance)
     latent, gain = path[0][-1].flatten(1), path[1][-1]
     dims = latent.shape[1]
     prior = -0.5 * (latent.square().sum(1) + dims * math.log(2 * math.pi))
     bits = -(prior + gain) / (dims * math.log(2)) + EIGHT_BIT_OFFSET
     return Solved(bits.reshape(num_images, num_probes).cpu(), evaluations)
+
+
+def followed(
+    model: DiffusionModel,
+    slope: Slope,
+    start: tuple[Tensor, Tensor],
+    times: Tensor,
+    tolerance: float,
+) -> tuple[Tensor, Tensor]:
+    """The path of samples and of the integral of the divergence, at the given times.
+
+    Raises:
+        ValueError: If it leads to what is not finite.
+    """
+    from torchdiffeq import odeint
+
+    where = f"{model.source}: the likelihood's path cannot be followed"
+    try:
+        path: tuple[Tensor, Tensor] = odeint(
+            slope, start, times, rtol=tolerance, atol=tolerance, method="dopri5"
+        )
+    except AssertionError as error:  # the solver's word for a step that became too small
+        raise ValueError(
+            f"{where} ({error}): what the model predicts there is not finite, or changes too fast "
+            f"for a tolerance of {tolerance}"
+        ) from error
+    if not all(bool(part.isfinite().all()) for part in path):
+        raise ValueError(f"{where}: what the model predicts on its way is not finite")
+    return path
 
 
 def negative_log_likelihood(
@@ -233,7 +255,7 @@ class NegativeLogLikelihood(Measure):
                         estimator=Estimator(self.num_probes, self.tolerance, self.dequantise),
                         seed=inputs.seed,
                         batch_size=inputs.batch_size,
-                        cond=inputs.conditions(side),
+                        cond=inputs.conditions(side, len(images)),
                         progress=advance,
                     )
                 )

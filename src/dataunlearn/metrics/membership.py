@@ -227,7 +227,7 @@ class Membership(Measure):
         """Scores ``(N, T)`` of a side's images."""
         shared: dict[str, Any] = {
             "batch_size": inputs.batch_size,
-            "cond": inputs.conditions(side),
+            "cond": inputs.conditions(side, len(images)),
             "progress": progress,
         }
         if attack == "loss":

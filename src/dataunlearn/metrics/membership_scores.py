@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dataunlearn.conditioning import Cond
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.finite import require_finite_scores
 from dataunlearn.models.sampling import Progress, noise_for
 from dataunlearn.runtime.seeding import mix_seed
 
@@ -65,7 +66,7 @@ def denoising_losses(
                 losses[rows, column] += error.double().square().flatten(1).mean(1).cpu()
             if progress is not None:
                 progress(len(clean) * num_draws)
-    return losses / num_draws
+    return require_finite_scores(losses / num_draws, timesteps, "denoising loss", model.source)
 
 
 @torch.no_grad()
@@ -101,7 +102,7 @@ def sima_scores(
             scores[rows, column] = _power_sum(found)
             if progress is not None:
                 progress(len(clean))
-    return scores
+    return require_finite_scores(scores, timesteps, "SimA score", model.source)
 
 
 @torch.no_grad()
@@ -144,7 +145,7 @@ def pia_scores(
                 progress(len(clean))
         if progress is not None:
             progress(len(clean))
-    return scores
+    return require_finite_scores(scores, timesteps, "PIA score", model.source)
 
 
 def _batches(

@@ -19,6 +19,7 @@ from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.pixel_distance import distinct_indices
 from dataunlearn.metrics.result import Result
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.finite import require_finite_scores
 from dataunlearn.models.latents import TextSpace
 from dataunlearn.recognition.choosing import MOST_VIEWS
 from dataunlearn.recognition.levels import LEAST_RECOGNITION, Levels, measure_levels
@@ -80,6 +81,9 @@ def levels_of(
         keep: Pictures to keep, to compare with.
         seed: Names the noise.
         shown: Whether to draw progress.
+
+    Raises:
+        ValueError: If a loss is not finite.
     """
     pictures = different_pictures(model, forget)
     witness = witness_of(model, len(pictures), seed)
@@ -93,13 +97,16 @@ def levels_of(
                 advance_by(min(count, left))
             left -= min(count, left)
 
-        return measure_levels(
+        found = measure_levels(
             replace(witness, progress=advance),
             pictures,
             some_pictures(model, keep, COMPARED_PICTURES, seed),
             model.process.timesteps_at(LEVEL_SHARES),
             latent=isinstance(model.space, TextSpace),
         )
+    require_finite_scores(found.before.mean(2), found.timesteps, "loss", model.source)
+    require_finite_scores(found.level.mean(2), found.timesteps, "level", model.source)
+    return found
 
 
 @dataclass(frozen=True, eq=False)

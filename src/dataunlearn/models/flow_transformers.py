@@ -11,7 +11,12 @@ from torch import Tensor, nn
 
 from dataunlearn.conditioning import Cond, TextCond
 from dataunlearn.models.base import DiffusionModel
-from dataunlearn.models.text_to_image import latent_size_for, prompts_of, wrap_text_to_image
+from dataunlearn.models.text_to_image import (
+    LatentSize,
+    latent_size_for,
+    prompts_of,
+    wrap_text_to_image,
+)
 
 GUIDANCE_3 = 7.0
 GUIDANCE_EMBEDDED = 3.5
@@ -90,6 +95,12 @@ def sampling_shift(scheduler: Any, num_patches: int) -> float:
     return math.exp(config.base_shift + slope * (num_patches - short))
 
 
+def num_patches(size: LatentSize, side: int) -> int:
+    """How many patches of a side cover latents."""
+    height, width = size
+    return (height // side) * (width // side)
+
+
 def to_patches(latents: Tensor) -> Tensor:
     """Latents ``(B, C, H, W)`` as a row-major sequence of 2x2 patches ``(B, H/2 * W/2, 4 C)``."""
     return nn.functional.pixel_unshuffle(latents, FLUX_PATCH).flatten(2).transpose(1, 2)
@@ -131,7 +142,7 @@ def wrap_stable_diffusion_3(
         latent_size=size,
         guidance=GUIDANCE_3,
         source=source,
-        shift=sampling_shift(pipeline.scheduler, (size // config.patch_size) ** 2),
+        shift=sampling_shift(pipeline.scheduler, num_patches(size, config.patch_size)),
     )
 
 
@@ -160,5 +171,5 @@ def wrap_flux(pipeline: Any, source: str, image_size: int | None = None) -> Diff
         latent_size=size,
         guidance=1.0,
         source=source,
-        shift=sampling_shift(pipeline.scheduler, (size // FLUX_PATCH) ** 2),
+        shift=sampling_shift(pipeline.scheduler, num_patches(size, FLUX_PATCH)),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from dataunlearn.data.base import ImageSet
 from dataunlearn.data.prompt import EmbeddedPrompt, Prompt
 from dataunlearn.models.base import DiffusionModel
 from dataunlearn.models.space import SampleSpace
+from dataunlearn.runtime.checks import require
 
 ENCODE_BATCH = 8
 
@@ -37,6 +39,10 @@ class LatentCoder:
         """The coder that a VAE's own config describes."""
         config = vae.config
         scale, shift = config.scaling_factor, config.get("shift_factor") or 0.0
+        require(
+            isinstance(scale, (int, float)) and math.isfinite(scale) and scale > 0,
+            f"the vae's config has scaling_factor {scale}: it must be a number above 0",
+        )
         mean, std = config.get("latents_mean"), config.get("latents_std")
         if mean is not None and std is not None:
             scale = scale / torch.tensor(std).reshape(1, -1, 1, 1)
@@ -52,7 +58,13 @@ class LatentCoder:
     def posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the latents of ``pixels (B, C, H, W)``, on the CPU."""
         found = [self._posterior(part) for part in torch.split(pixels, ENCODE_BATCH)]
-        return torch.cat([mean for mean, _ in found]), torch.cat([std for _, std in found])
+        mean, std = torch.cat([mean for mean, _ in found]), torch.cat([std for _, std in found])
+        require(
+            bool(mean.isfinite().all() and std.isfinite().all()),
+            "the VAE encodes pictures to latents that are not finite: its weights are damaged, or "
+            "too large for the type that they were stored in",
+        )
+        return mean, std
 
     def _posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         where = next(self.vae.parameters())
@@ -154,7 +166,13 @@ class TextSpace(SampleSpace):
             fields = self._prompt(prompt.text).fields
             return TextCond({**fields, "prompt": prompt.embedding[None].float()})
         if prompt not in self._prompts:
-            self._prompts[prompt] = self.encode_texts([prompt]).to("cpu")
+            encoded = self.encode_texts([prompt]).to("cpu")
+            require(
+                all(bool(field.isfinite().all()) for field in encoded.fields.values()),
+                f"the text encoder encodes {prompt!r} to numbers that are not finite: its weights "
+                "are damaged, or too large for the type that they were stored in",
+            )
+            self._prompts[prompt] = encoded
         return self._prompts[prompt]
 
     def _remember(self, images: ImageSet, indices: Sequence[int], digests: Sequence[str]) -> None:

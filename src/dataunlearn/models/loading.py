@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from huggingface_hub import HfApi
 
 from dataunlearn.models.base import DiffusionModel, set_guidance
 from dataunlearn.models.families import wrap_pipeline
+from dataunlearn.models.folder import (
+    in_one_line,
+    known_class,
+    open_part,
+    open_pipeline,
+    read_config,
+)
 from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.home import with_home
+
+HUB_SECONDS = 5
 
 
 def load_model(
@@ -40,43 +49,70 @@ def load_model(
     source, scheduler = with_home(str(source)), with_home(scheduler)
     path = Path(source)
     if not path.exists():
-        pipeline = _from_hub(str(source))
-    elif (path / "model_index.json").is_file():
+        path = _from_hub(str(source))
+    if (path / "model_index.json").is_file():
         if scheduler is not None:
             raise ValueError(
                 f"{source} is a pipeline with a scheduler of its own: drop --scheduler"
             )
-        pipeline = _from_pretrained(str(source))
+        pipeline = open_pipeline(path)
     elif (path / "config.json").is_file():
         pipeline = _from_bare_unet(path, scheduler)
     else:
-        raise ValueError(
-            f"{source} is no diffusers model: it has neither model_index.json (a pipeline folder) "
-            "nor config.json (a bare unet folder)"
+        raise ValueError(what_it_is(path))
+    return wrap_pipeline(pipeline, str(source), image_size).to(device)
+
+
+def what_it_is(path: Path) -> str:
+    """In words, what is needed where a path holds no diffusers model."""
+    to_convert = (
+        "diffusers turns it into one: StableDiffusionPipeline.from_single_file(FILE)"
+        ".save_pretrained(FOLDER), or the pipeline class of its family"
+    )
+    if path.is_file():
+        return f"{path} is a single file, and a pipeline folder is needed; {to_convert}"
+    held = {each.name for each in path.iterdir()}
+    if {"pytorch_lora_weights.safetensors", "adapter_config.json"} & held:
+        return (
+            f"{path} is a LoRA, and not the model that it adapts: load that model with diffusers, "
+            "load_lora_weights, fuse_lora, unload_lora_weights, save_pretrained(FOLDER), and give "
+            "the folder"
         )
-    model = wrap_pipeline(pipeline, str(source), image_size)
-    model.denoiser.float()
-    return model.to(device)
+    single = sorted(name for name in held if name.endswith((".safetensors", ".ckpt")))
+    if single:
+        return (
+            f"{path} holds weights ({single[0]}) and neither model_index.json nor config.json; if "
+            f"it is a checkpoint of one file, {to_convert}"
+        )
+    return (
+        f"{path} is no diffusers model: it has neither model_index.json (a pipeline folder) "
+        "nor config.json (a bare unet folder)"
+    )
 
 
-def _from_pretrained(source: str, **kwargs: Any) -> Any:
-    from diffusers import DiffusionPipeline
-
-    try:
-        return DiffusionPipeline.from_pretrained(source, **kwargs)
-    except (OSError, ValueError, AttributeError) as error:
-        raise ValueError(f"cannot load the pipeline {source}: {error}") from error
-
-
-def _from_hub(source: str) -> Any:
+def _from_hub(source: str) -> Path:
+    """The folder of a hub id: what the hub has, asked once, or what was fetched earlier."""
     if source.count("/") != 1 or source.startswith(("/", ".", "~")):
         raise ValueError(f"{source} does not exist (a hub id looks like 'owner/name')")
-    try:
-        return _from_pretrained(source)
-    except ValueError as error:
-        reason = str(error.__cause__).partition("\n")[0].partition(" (")[0]  # the rest is advice
+    owner, name = source.split("/")
+    if Path(owner).is_dir():
         raise ValueError(
-            f"there is no folder {source}, and no such model came from the hub: {reason}\n"
+            f"there is no {name} in the folder {owner} here; if {source} is meant as a hub id, go "
+            "to another folder, or fetch it first (huggingface-cli download) and give its folder"
+        )
+    from diffusers import DiffusionPipeline
+
+    reason = None
+    try:
+        HfApi().model_info(source, timeout=HUB_SECONDS)
+    except Exception as error:
+        reason = in_one_line(error).partition(" (")[0]  # the rest is advice
+    try:
+        return Path(DiffusionPipeline.download(source, local_files_only=reason is not None))
+    except Exception as error:
+        told = reason or in_one_line(error)
+        raise ValueError(
+            f"there is no folder {source}, and no such model came from the hub: {told}\n"
             "Without a network, "
             "copy the repository's model_index.json, unet/ (config.json and "
             "diffusion_pytorch_model.safetensors) and scheduler/ (scheduler_config.json) into a "
@@ -87,19 +123,23 @@ def _from_hub(source: str) -> Any:
 def _from_bare_unet(path: Path, scheduler: str | Path | None) -> Any:
     import diffusers
 
-    class_name = json.loads((path / "config.json").read_text()).get("_class_name")
+    class_name = read_config(path / "config.json").get("_class_name")
+    if class_name == "UNet2DConditionModel":
+        raise ValueError(
+            f"{path} is the unet of a text-to-image model alone: give the whole pipeline's folder, "
+            "with its vae, text encoder, tokenizer, scheduler and model_index.json"
+        )
     if class_name != "UNet2DModel":
         raise ValueError(f"{path} holds a {class_name}; a bare denoiser must be a UNet2DModel")
     folder = _scheduler_folder(path, scheduler)
-    config = json.loads((folder / "scheduler_config.json").read_text())
-    scheduler_class = getattr(diffusers, config.get("_class_name", "DDPMScheduler"), None)
-    if scheduler_class is None:
-        raise ValueError(f"{folder}: diffusers has no scheduler class {config['_class_name']}")
+    config = read_config(folder / "scheduler_config.json")
+    named = str(config.get("_class_name", "DDPMScheduler"))
+    kind = known_class("diffusers", named, f"{folder}: the scheduler")
+    unet = open_part(path.resolve(), path.name, "diffusers", "UNet2DModel")
     try:
-        unet = diffusers.UNet2DModel.from_pretrained(str(path))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot load the unet {path}: {error}") from error
-    return diffusers.DDPMPipeline(unet, scheduler_class.from_config(config))
+        return diffusers.DDPMPipeline(unet, kind.from_config(config))
+    except Exception as error:
+        raise ValueError(f"{folder}: cannot make a {named}: {in_one_line(error)}") from error
 
 
 def _scheduler_folder(path: Path, scheduler: str | Path | None) -> Path:

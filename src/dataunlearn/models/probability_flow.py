@@ -76,7 +76,13 @@ class ProbabilityFlow:
 
 
 def times_of(process: ForwardProcess) -> Tensor:
-    """The flow's times of all timesteps from the least noisy on, ``(T,)`` float64, rising."""
+    """The flow's times of all timesteps from the least noisy on, ``(T,)`` float64, rising.
+
+    A timestep that leaves nothing of the picture, as the last one of rescale_betas_zero_snr, lies
+    at infinity and is left out: the flow ends at the last one that leaves something.
+    """
     steps = torch.arange(process.first_timestep, process.last_timestep + 1)
+    if process.alphas_cumprod is not None:
+        steps = steps[process.gamma(steps) > 0]
     sigma = process.sigma(steps)
     return sigma if process.alphas_cumprod is None else torch.asinh(sigma / process.gamma(steps))

@@ -16,6 +16,7 @@ from torch import Tensor
 from dataunlearn.conditioning import Cond
 from dataunlearn.data.prompt import Prompt
 from dataunlearn.models.base import DiffusionModel
+from dataunlearn.models.finite import finite_rows, where_not_finite
 from dataunlearn.prediction import noise_if_clean
 from dataunlearn.process import expand_to
 from dataunlearn.runtime.seeding import random_stream
@@ -36,6 +37,7 @@ class Drawing:
         prompts: What a text-to-image model is asked for, in turn; empty for the empty prompt. Of a
             class-conditional model, without ``cond``, the classes take turns.
         progress: Called with the number of pictures finished by each batch.
+        checked: Whether a picture that is not finite is an error; False gives it as it is.
     """
 
     seed: int = 0
@@ -44,6 +46,7 @@ class Drawing:
     cond: Cond | None = None
     prompts: Sequence[Prompt] = ()
     progress: Progress | None = None
+    checked: bool = True
 
     def __post_init__(self) -> None:
         """Check that there is one answer to what is drawn.
@@ -66,6 +69,15 @@ class Drawing:
         else:
             found = self.cond[torch.tensor([index % len(self.cond) for index in indices])]
         return None if found is None else found.to(model.device)
+
+    def accepted(self, model: DiffusionModel, walked: Walked, indices: range) -> Tensor:
+        """The pictures of a batch on the CPU.
+
+        Raises:
+            ValueError: If one is not finite, unless that is wanted.
+        """
+        pictures = walked.checked(model, indices) if self.checked else walked.pictures
+        return pictures.cpu()
 
     def report(self, count: int) -> None:
         """Tell whoever watches that so many pictures more are finished."""
@@ -103,7 +115,40 @@ def shifted(sigma: float, shift: float) -> float:
     return shift * sigma / (1 + (shift - 1) * sigma)
 
 
-@torch.no_grad()
+@dataclass(frozen=True, eq=False)
+class Walked:
+    """Pictures at the end of their walk.
+
+    Attributes:
+        pictures: ``(B, C, H, W)`` in [-1, 1].
+        finite: Whether each was finite after each of S timesteps, and at last its pixels,
+            ``(S + 1, B)`` bool.
+        timesteps: The timesteps.
+    """
+
+    pictures: Tensor
+    finite: Tensor
+    timesteps: Sequence[int]
+
+    def checked(self, model: DiffusionModel, numbers: Sequence[int] | None = None) -> Tensor:
+        """The pictures, if all of them are finite.
+
+        Raises:
+            ValueError: Naming the first that is not by its number, and the timestep.
+        """
+        coded = model.shape != model.image_shape
+        numbers = numbers or range(len(self.pictures))
+        wrong = where_not_finite(self.finite.cpu(), self.timesteps, numbers, coded)
+        if wrong is None:
+            return self.pictures
+        scheduler = type(model.pipeline.scheduler).__name__
+        raise ValueError(
+            f"{model.source}: {wrong}. Nothing can be said of such pictures; the weights do not "
+            f"fit the scheduler ({scheduler}, prediction_type {model.process.prediction.name}), "
+            "or training has destroyed them"
+        )
+
+
 def denoise(
     model: DiffusionModel, noisy: Tensor, timesteps: list[int], cond: Cond | None = None
 ) -> Tensor:
@@ -117,12 +162,24 @@ def denoise(
 
     Returns:
         Pictures ``(B, C, H, W)`` in [-1, 1].
+
+    Raises:
+        ValueError: If one of them is not finite.
     """
-    process, sample = model.process, noisy
+    return walk(model, noisy, timesteps, cond).checked(model)
+
+
+@torch.no_grad()
+def walk(
+    model: DiffusionModel, noisy: Tensor, timesteps: list[int], cond: Cond | None = None
+) -> Walked:
+    """As :func:`denoise`, with pictures as they are, finite or not."""
+    process, sample, finite = model.process, noisy, []
     for t, following in zip(timesteps, [*timesteps[1:], None], strict=True):
         t_batch = torch.full((len(sample),), t, device=sample.device)
         prediction = model.predict(sample, t_batch, cond)
         clean = process.clean_estimate(sample, prediction, t_batch)
+        finite.append(finite_rows(clean))
         gamma, sigma = process.gamma(t_batch), process.sigma(t_batch)
         noise = noise_if_clean(sample, clean, expand_to(gamma, sample), expand_to(sigma, sample))
         if model.clips_samples:
@@ -131,7 +188,9 @@ def denoise(
             sample = clean
         else:
             sample = process.add_noise(clean, noise, torch.full_like(t_batch, following))
-    return model.space.decode(sample)
+    pictures = model.space.decode(sample)
+    finite.append(finite_rows(pictures))
+    return Walked(pictures, torch.stack(finite), timesteps)
 
 
 def noise_for(shape: tuple[int, int, int], seed: int, indices: range) -> Tensor:
@@ -149,12 +208,16 @@ def generate(model: DiffusionModel, num_samples: int, drawing: Drawing = DEFAULT
 
     Returns:
         ``(num_samples, C, H, W)`` float32 in [-1, 1] on the CPU.
+
+    Raises:
+        ValueError: If a picture is not finite.
     """
     timesteps = model_timesteps(model, model.process.last_timestep, drawing.num_steps)
     done = []
     for indices in drawing.batches(num_samples):
         noise = noise_for(model.shape, drawing.seed, indices).to(model.device)
-        done.append(denoise(model, noise, timesteps, drawing.conditions(model, indices)).cpu())
+        walked = walk(model, noise, timesteps, drawing.conditions(model, indices))
+        done.append(drawing.accepted(model, walked, indices))
         drawing.report(len(indices))
     return torch.cat(done).contiguous() if done else torch.empty(0, *model.image_shape)
 
@@ -172,6 +235,9 @@ def noise_and_denoise(
 
     Returns:
         Restored pictures ``(N, C, H, W)`` float32 in [-1, 1] on the CPU.
+
+    Raises:
+        ValueError: If a picture is not finite.
     """
     process = model.process
     timesteps = model_timesteps(model, t, drawing.num_steps)
@@ -180,6 +246,7 @@ def noise_and_denoise(
         batch = model.space.encode(clean[indices.start : indices.stop].to(model.device))
         noise = noise_for(model.shape, drawing.seed, indices).to(model.device)
         noisy = process.add_noise(batch, noise, torch.full((len(batch),), t, device=batch.device))
-        done.append(denoise(model, noisy, timesteps, drawing.conditions(model, indices)).cpu())
+        walked = walk(model, noisy, timesteps, drawing.conditions(model, indices))
+        done.append(drawing.accepted(model, walked, indices))
         drawing.report(len(indices))
     return torch.cat(done)

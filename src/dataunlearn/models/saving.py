@@ -9,12 +9,16 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from dataunlearn.models.base import DiffusionModel
+from dataunlearn.models.lora import ADAPTER
 from dataunlearn.runtime.files import make_readable, replace_folder
+
+OWN_ADAPTER = f".{ADAPTER}."
 
 
 def save_model(
@@ -46,6 +50,7 @@ def save_model(
         with stored_as(networks, dtype):
             model.pipeline.save_pretrained(str(temporary), safe_serialization=True)
         forget_origin(temporary)
+        name_known_class(model.pipeline, temporary)
         if whole:
             load_wide(temporary)
         make_readable(temporary)
@@ -93,6 +98,15 @@ def forget_origin(folder: Path) -> None:
             path.write_text(json.dumps(config, indent=2) + "\n")
 
 
+def name_known_class(pipeline: Any, folder: Path) -> None:
+    """Name the pipeline class of diffusers that a class of the user's own is derived from."""
+    kinds = [kind for kind in type(pipeline).__mro__ if kind.__module__.startswith("diffusers.")]
+    path = folder / "model_index.json"
+    if kinds[0] is not type(pipeline):
+        config = json.loads(path.read_text())
+        path.write_text(json.dumps(config | {"_class_name": kinds[0].__name__}, indent=2) + "\n")
+
+
 def hash_model(folder: Path) -> str:
     """SHA-256 over the names and contents of a model folder's weight files, in name order."""
     digest = hashlib.sha256()
@@ -106,12 +120,12 @@ def hash_model(folder: Path) -> str:
 def hash_weights(model: DiffusionModel) -> str:
     """SHA-256 over the denoiser's parameters in float32, independent of how they are stored.
 
-    An adapter that is not merged is left out.
+    The adapter that unlearning trains is left out while it is not merged.
     """
     digest = hashlib.sha256()
     state = model.denoiser.state_dict()
     own = {
-        name.replace(".base_layer.", "."): v for name, v in state.items() if ".lora_" not in name
+        name.replace(".base_layer.", "."): v for name, v in state.items() if OWN_ADAPTER not in name
     }
     for name, value in sorted(own.items()):
         digest.update(name.encode())

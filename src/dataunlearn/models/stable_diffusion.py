@@ -93,7 +93,7 @@ def wrap_stable_diffusion_xl(
     if pipeline.text_encoder is None:
         raise ValueError(f"{source}: SDXL's refiner is not supported; give the base model")
     latent_size = latent_size_for(pipeline, image_size, unet.config.sample_size)
-    pixels = float(latent_size * pipeline.vae_scale_factor)
+    high, wide = (float(side * pipeline.vae_scale_factor) for side in latent_size)
     zero_empty = bool(pipeline.config.get("force_zeros_for_empty_prompt"))
 
     def encode(texts: Sequence[str]) -> TextCond:
@@ -108,7 +108,7 @@ def wrap_stable_diffusion_xl(
         if zero_empty:  # as the pipeline does where a prompt is empty
             given = torch.tensor([bool(text) for text in texts], device=device)
             prompt, pooled = prompt * given[:, None, None], pooled * given[:, None]
-        sizes = torch.tensor([[pixels, pixels, 0.0, 0.0, pixels, pixels]]).expand(len(texts), 6)
+        sizes = torch.tensor([[high, wide, 0.0, 0.0, high, wide]]).expand(len(texts), 6)
         return TextCond({"prompt": prompt.float(), "pooled": pooled.float(), "sizes": sizes})
 
     return wrap_text_to_image(

@@ -12,6 +12,8 @@ from dataunlearn.models.base import DiffusionModel
 from dataunlearn.models.latents import Encode, LatentCoder, TextSpace
 from dataunlearn.process import ForwardProcess
 
+LatentSize = tuple[int, int]
+
 
 def prompts_of(cond: Cond | None) -> TextCond:
     """The encoded prompts that a text-to-image denoiser needs.
@@ -30,7 +32,7 @@ def wrap_text_to_image(
     encode: Encode,
     *,
     latent_channels: int,
-    latent_size: int,
+    latent_size: LatentSize,
     guidance: float,
     source: str,
     shift: float = 1.0,
@@ -51,13 +53,13 @@ def wrap_text_to_image(
     for encoder in encoders:
         encoder.eval().requires_grad_(False)
     coder = LatentCoder.of(pipeline.vae)
-    pixels = latent_size * coder.downscale
+    height, width = (side * coder.downscale for side in latent_size)
     return DiffusionModel(
         pipeline,
         denoiser,
         ForwardProcess.from_scheduler(pipeline.scheduler),
-        (latent_channels, latent_size, latent_size),
-        (pipeline.vae.config.in_channels, pixels, pixels),
+        (latent_channels, *latent_size),
+        (pipeline.vae.config.in_channels, height, width),
         TextSpace(coder, encode, encoders),
         source,
         guidance,
@@ -72,21 +74,48 @@ def text_encoders(pipeline: Any) -> Sequence[nn.Module]:
     return [encoder for encoder in found if encoder is not None]
 
 
-def latent_size_for(pipeline: Any, image_size: int | None, default: int, multiple: int = 1) -> int:
-    """Height and width of the latents of pictures of ``image_size`` pixels.
+def latent_size_for(
+    pipeline: Any, image_size: int | None, default: Any, multiple: int = 1
+) -> LatentSize:
+    """Height and width of the latents of pictures of ``image_size`` pixels a side.
 
     Args:
         pipeline: A pipeline with a VAE.
         image_size: Pixels of a side; None for the model's own.
-        default: The model's own latent size.
+        default: The model's own latent size as its config has it: a number, two, or nothing.
         multiple: What the latent size must be a multiple of.
 
     Raises:
-        ValueError: If no latent has that size.
+        ValueError: If no latent has that size, or the model has none of its own.
     """
     if image_size is None:
-        return default
+        return size_in(default, multiple)
     step = LatentCoder.of(pipeline.vae).downscale * multiple
     if image_size < step or image_size % step:
         raise ValueError(f"image_size must be a multiple of {step} for this model: {image_size}")
-    return image_size // step * multiple
+    side = image_size // step * multiple
+    return side, side
+
+
+def size_in(sample_size: Any, multiple: int = 1) -> LatentSize:
+    """Height and width by a config's ``sample_size``.
+
+    Raises:
+        ValueError: If it is no size.
+    """
+    sides = [sample_size] * 2 if isinstance(sample_size, int) else sample_size
+    if sides is None:
+        raise ValueError("the network's config has no sample_size: add it, or give --image_size")
+    whole = isinstance(sides, (list, tuple)) and len(sides) == 2
+    if not whole or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise ValueError(
+            f"the network's config has sample_size {sample_size}: it must be one number or two, "
+            "height and width"
+        )
+    if any(side % multiple for side in sides):
+        raise ValueError(
+            f"the network's config has sample_size {sample_size}: both must be multiples of its "
+            f"patches' side {multiple}"
+        )
+    height, width = sides
+    return height, width

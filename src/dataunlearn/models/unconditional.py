@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from dataunlearn.models.base import DiffusionModel
 from dataunlearn.models.space import PixelSpace
+from dataunlearn.models.text_to_image import size_in
 from dataunlearn.process import ForwardProcess
 
 
@@ -48,10 +49,9 @@ def wrap_unconditional(pipeline: Any, source: str) -> DiffusionModel:
             f"{source}: a UNet2DModel with {config.in_channels} input and "
             f"{config.out_channels} output channels (learned variance) is not supported"
         )
-    size = config.sample_size
-    if size is None:
+    if config.sample_size is None:
         raise ValueError(f"{source}: the unet's config has no sample_size; add it to config.json")
-    height, width = (size, size) if isinstance(size, int) else tuple(size)
+    height, width = size_in(config.sample_size)
     num_classes = config.get("num_class_embeds")
     if config.get("class_embed_type") is not None and num_classes is None:
         raise ValueError(

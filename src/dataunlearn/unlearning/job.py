@@ -20,6 +20,7 @@ from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.models.base import set_guidance
 from dataunlearn.models.latents import TextSpace
 from dataunlearn.models.lora import add_lora, network_of
+from dataunlearn.models.parts import make_trainable
 from dataunlearn.models.pictures import open_for
 from dataunlearn.objectives import NaiveDeletion, Objective
 from dataunlearn.recognition.levels import Levels
@@ -260,6 +261,7 @@ def set_up_model(model: DiffusionModel, config: Settings) -> None:
     """
     model.denoiser.eval()
     set_guidance(model, config.guidance)
+    make_trainable(network_of(model))
     if config.lora is not None:
         add_lora(model, config.lora, config.seed)
     if config.gradient_checkpointing:

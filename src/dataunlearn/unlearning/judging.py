@@ -171,6 +171,9 @@ def _judged(
     if digits is None:
         samples = sample_change(job, *measured)
     quality = [rise.finding]
+    nothing = measured[1].blank
+    if nothing is not None and measured[0].blank is None:
+        quality.append(Finding(Quality.LOST, nothing))
     if digits is not None:
         quality.append(digits_finding(digits))
     else:

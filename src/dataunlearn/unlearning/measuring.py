@@ -26,6 +26,7 @@ from dataunlearn.metrics.intervals import paired_bootstrap
 from dataunlearn.metrics.pixel_distance import are_copies
 from dataunlearn.metrics.regeneration import Regeneration, quarter_timesteps, regenerate
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.finite import blank_samples, finite_rows
 from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.runtime.progress import progress_bar
 from dataunlearn.unlearning.config import Evaluation
@@ -40,7 +41,7 @@ class Measurement:
         regenerations: One per timestep.
         copies: Which samples are copies, ``(N,)`` bool.
         numbers: The numbers for the report, JSON values.
-        digits: Digit quality, where it was asked for.
+        digits: Digit quality, where it was asked for and all samples are finite.
     """
 
     samples: Tensor
@@ -48,6 +49,22 @@ class Measurement:
     copies: Tensor
     numbers: dict[str, Any]
     digits: DigitQuality | None = None
+
+    @property
+    def broken(self) -> str | None:
+        """In words, that the model draws nothing that could be judged; None if it does."""
+        drawn = {"samples": self.samples}
+        drawn |= {f"pictures restored from t={r.timestep}": r.images for r in self.regenerations}
+        for name, pictures in drawn.items():
+            wrong = int((~finite_rows(pictures)).sum()) if len(pictures) else 0
+            if wrong:
+                return f"{wrong} of the {len(pictures)} {name} are not finite"
+        return None
+
+    @property
+    def blank(self) -> str | None:
+        """In words, that its samples show nothing, or that they are broken; None if they do."""
+        return self.broken or blank_samples(self.samples)
 
 
 def measure(
@@ -63,6 +80,9 @@ def measure(
 ) -> Measurement:
     """Draw samples, try to regenerate the forgotten images, and judge quality.
 
+    Pictures that are not finite are measured, too, and :attr:`Measurement.broken` says so: a run
+    that has destroyed its model is to end with that verdict.
+
     Args:
         model: The model, in eval mode.
         originals: Forgotten images ``(K, C, H, W)`` in [-1, 1].
@@ -76,7 +96,9 @@ def measure(
     timesteps = settings.regeneration_timesteps or quarter_timesteps(model.process)
     total = settings.num_samples + settings.regeneration_copies * len(timesteps)
     with progress_bar(label, total, shown=shown) as advance:
-        drawing = Drawing(settings.seed, settings.sampling_steps, settings.batch_size)
+        drawing = Drawing(
+            settings.seed, settings.sampling_steps, settings.batch_size, checked=False
+        )
         own = replace(drawing, prompts=prompts, progress=advance)
         samples = generate(model, settings.num_samples, own)
         trying = replace(drawing, num_steps=settings.regeneration_steps, cond=cond)
@@ -122,7 +144,7 @@ def judge(
         numbers[settings.frequency_name] = frequency.value
         numbers[f"{settings.frequency_name}_interval"] = list(frequency.interval or ())
     digits = None
-    if settings.digits:
+    if settings.digits and bool(samples.isfinite().all()):
         digits = digit_quality(samples, load_digit_classifier(), copies)
         numbers |= digit_numbers(digits)
     return Measurement(samples, regenerations, copies, numbers, digits)

@@ -14,6 +14,7 @@ from dataunlearn.conditioning import Cond
 from dataunlearn.data.prompt import Prompt
 from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.models.base import require_comparable
+from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.run_folder import describe
 from dataunlearn.unlearning.config import Evaluation
 from dataunlearn.unlearning.measuring import measure
@@ -69,6 +70,10 @@ class Reference:
             prompts=prompts,
             label="measuring the reference",
             shown=shown,
+        )
+        require(
+            found.broken is None,
+            f"the reference {self.opened.source} cannot be measured: {found.broken}",
         )
         return {"label": LABEL, **found.numbers}
 

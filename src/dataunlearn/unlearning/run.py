@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from dataunlearn.models import save_model
 from dataunlearn.models.lora import merge_lora, save_lora
 from dataunlearn.models.saving import hash_weights
+from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.progress import Say
 from dataunlearn.runtime.run_folder import RunState, claim_run_dir, finish_run_dir
 from dataunlearn.training.importance_weights import collapse_warning
@@ -129,6 +130,7 @@ def run_job(
     if accelerator is None or accelerator.is_main_process:
         begin(job, out, overwrite, say)
         before, losses = measured or _measured(job, "before", timing, shown), losses_now(job)
+        require(before.broken is None, f"{job.model.source} cannot be measured: {before.broken}")
         reference = measure_reference(job, shown)
     if accelerator is not None:
         accelerator.wait_for_everyone()

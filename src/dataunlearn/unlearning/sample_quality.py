@@ -59,6 +59,8 @@ def sample_change(job: Job, before: Measurement, after: Measurement) -> SampleCh
 
     Samples that are copies in either are left out of both.
     """
+    if not bool(torch.isfinite(after.samples).all()):
+        return SampleChange("none", math.nan, (math.nan, math.nan), math.nan, len(after.samples))
     both = ~(before.copies | after.copies)
     old, new = before.samples[both], after.samples[both]
     if len(old) < LEAST_SAMPLES:
@@ -73,8 +75,6 @@ def sample_change(job: Job, before: Measurement, after: Measurement) -> SampleCh
             f"samples cannot be compared with {len(job.split.keep)} pictures to keep: at least "
             f"{LEAST_KEEP} are needed"
         )
-    if not bool(torch.isfinite(new).all()):
-        return SampleChange("none", math.nan, (math.nan, math.nan), math.nan, len(new))
     try:
         embedder = embedder_for(job.model.image_shape, "auto", device=job.model.device)
     except ValueError as error:

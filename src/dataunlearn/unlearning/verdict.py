@@ -137,7 +137,8 @@ def reproduction(
     """What samples and regenerations say: whether the images come back as copies.
 
     Still known if from half of the noise or more certainly more than 5 % of the tries come back,
-    and than of a model that never saw them, or if a sample is a copy; not known if no more do.
+    and than of a model that never saw them, or if a sample is a copy; not known if no more do. Of
+    a model whose pictures are not finite, or blank, it cannot be told.
 
     Args:
         after: The measurement.
@@ -145,6 +146,8 @@ def reproduction(
         reference: Which share a model that never saw the images restores, by timestep, where that
             was measured.
     """
+    if after.broken is not None:
+        return MemoryFinding(Memory.CANNOT_TELL, after.broken)
     given = reference or {}
     upper = [r for r in after.regenerations if r.timestep >= middle] or after.regenerations
     limits = [max(FORGOTTEN_BELOW, given.get(r.timestep, 0.0)) for r in upper]
@@ -165,6 +168,8 @@ def reproduction(
         return MemoryFinding(Memory.CANNOT_TELL, "nothing was drawn that could be a copy")
     if known or copies > 0:
         return MemoryFinding(Memory.STILL_KNOWN, ", and ".join(said))
+    if after.blank is not None:
+        return MemoryFinding(Memory.CANNOT_TELL, f"{after.blank}, so nothing is a copy")
     if few:
         said[0] += ", too few tries to tell (--evaluation.regeneration_copies)"
     return MemoryFinding(Memory.CANNOT_TELL if few else Memory.NEVER_SEEN, ", and ".join(said))

@@ -13,13 +13,17 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 
 from dataunlearn.cli import main as cli
-from dataunlearn.data import ConcatImages, SubsetImages, open_images
+from dataunlearn.data import ArrayImages, ConcatImages, SubsetImages, open_images
 from dataunlearn.data.base import ImageSet
 from dataunlearn.metrics.audit.audit import AuditedImage, audit_images
+from dataunlearn.metrics.audit.calibration import NEUTRAL_PROMPTS
 from dataunlearn.metrics.audit.config import AuditSettings
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.families import wrap_pipeline
+from dataunlearn.models.sampling import Drawing
 from dataunlearn.models.space import PixelSpace
 from dataunlearn.process import ForwardProcess
+from tiny_pipelines import stable_diffusion
 
 SHAPE = (1, 8, 8)
 SMALL = AuditSettings(
@@ -178,3 +182,39 @@ def test_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "3 of 3 images are memorised." in page
     assert page.count("<section") == 3
     assert page.count("data:image/png") == 12  # image, restorations, sample, relatives of each
+
+
+class TestCalibration:
+    """Without keep images and threshold, what others are is told by the model's own samples."""
+
+    def test_samples_of_other_prompts_calibrate_a_text_to_image_model(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A model that draws the picture for its caption, and other pictures for others."""
+        model = wrap_pipeline(stable_diffusion())
+        pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 16, 16), dtype=np.uint8)
+        images = ArrayImages(pixels, captions=["A  photo"])
+        asked: list[list[str]] = []
+
+        def drawn(model: DiffusionModel, count: int, drawing: Drawing) -> Tensor:
+            asked.append([str(prompt) for prompt in drawing.prompts])
+            others = torch.rand(count, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+            return (
+                images.batch(torch.zeros(count, dtype=torch.int64)) if len(asked) == 1 else others
+            )
+
+        monkeypatch.setattr("dataunlearn.metrics.inputs.generate", drawn)
+        settings = AuditSettings(num_samples=16, tries=1, num_steps=1, embedder="pixels")
+        (found,) = audit_images(model, images, settings=settings, shown=False)
+        assert asked[0] == ["A  photo"]
+        assert asked[1] == [prompt for prompt in NEUTRAL_PROMPTS if prompt != "a photo"]
+        assert found.num_copies == 16
+        assert found.memorised
+        assert found.threshold > 1
+
+    def test_samples_that_are_nothing_but_the_image_tell_nothing(self, pictures: ImageSet) -> None:
+        alone = memoriser(pictures.batch(torch.tensor([0])))
+        with pytest.raises(ValueError, match=r"are nearly .*cannot tell.*--keep"):
+            audit(alone, SubsetImages(pictures, [0]), None)
+        (found,) = audit(alone, SubsetImages(pictures, [0]), pictures)
+        assert found.memorised

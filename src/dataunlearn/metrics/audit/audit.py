@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dataunlearn.conditioning import Cond
 from dataunlearn.data import ImageSet
+from dataunlearn.metrics.audit.calibration import copy_thresholds
 from dataunlearn.metrics.audit.config import AuditSettings
 from dataunlearn.metrics.audit.near_duplicates import Twins, find_twins
 from dataunlearn.metrics.embedders import embedder_for
@@ -25,7 +26,7 @@ from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.intervals import wilson
 from dataunlearn.metrics.membership import membership_auc
 from dataunlearn.metrics.membership_scores import denoising_losses
-from dataunlearn.metrics.pixel_distance import distinct_indices, known_distances, pixel_distances
+from dataunlearn.metrics.pixel_distance import distinct_indices, pixel_distances
 from dataunlearn.metrics.regeneration import (
     RESTORED_SHARE,
     Regeneration,
@@ -33,8 +34,8 @@ from dataunlearn.metrics.regeneration import (
     regenerate,
 )
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.finite import blank_samples
 from dataunlearn.models.sampling import Drawing
-from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.progress import progress_bar
 
 LOSS_SHARES = (0.2, 0.4, 0.6, 0.8)  # of the noise levels
@@ -126,7 +127,8 @@ def audit_images(
         shown: Whether to draw progress.
 
     Raises:
-        ValueError: If the embedder is not there, or the model has no such noise levels.
+        ValueError: If the embedder is not there, the model has no such noise levels, or it draws
+            nothing, so that no image can be said not to be memorised.
     """
     chosen = settings or AuditSettings()
     check_audit(model, chosen)
@@ -143,12 +145,19 @@ def audit_images(
         originals,
         samples,
         distances,
-        _thresholds(inputs, originals, distances, chosen),
+        copy_thresholds(inputs, originals, distances, chosen),
         _loss_percentiles(inputs, originals, cond, chosen),
         _regenerate(inputs, originals, cond, chosen),
         twins,
     )
-    return [evidence.of(k, images.name(row), digests[k]) for k, row in enumerate(rows)]
+    found = [evidence.of(k, images.name(row), digests[k]) for k, row in enumerate(rows)]
+    nothing = blank_samples(samples)
+    if nothing is not None and not any(image.memorised for image in found):
+        raise ValueError(
+            f"{model.source}: {nothing}. Nothing that such a model draws is a copy of anything, so "
+            "whether it knows these images cannot be told: give a model that draws pictures"
+        )
+    return found
 
 
 def check_audit(model: DiffusionModel, settings: AuditSettings) -> None:
@@ -224,17 +233,6 @@ class _Evidence:
         )
 
 
-def _thresholds(
-    inputs: Inputs, originals: Tensor, distances: Tensor, settings: AuditSettings
-) -> Tensor:
-    if settings.threshold is not None:
-        return torch.full((len(originals),), settings.threshold)
-    if inputs.keep is not None:  # the images in question are left out of it by content
-        distances = pixel_distances(inputs.keep_images, originals)
-    require(len(distances) > 0, "without samples the audit needs --keep or --threshold")
-    return known_distances(distances)
-
-
 def _loss_percentiles(
     inputs: Inputs, originals: Tensor, cond: Cond | None, settings: AuditSettings
 ) -> Tensor | None:
@@ -242,7 +240,7 @@ def _loss_percentiles(
     if inputs.keep is None:
         return None
     others = inputs.keep_images[: settings.loss_images]
-    labels = inputs.conditions("keep")
+    labels = inputs.conditions("keep", settings.loss_images)
     timesteps = settings.loss_timesteps or inputs.model.process.timesteps_at(LOSS_SHARES)
     total = (len(originals) + len(others)) * len(timesteps) * settings.loss_draws
     with progress_bar("membership loss", total, shown=inputs.shown) as advance:

@@ -21,7 +21,7 @@ class AuditSettings:
         sampling_steps: Denoiser calls per sample.
         threshold: Pixel distance (pixels in [0, 1]) under which a picture is a copy; None takes a
             fifth of each image's median distance to the keep images, or, without keep images, to
-            the model's samples.
+            the model's samples (of a text-to-image model: for prompts that no image has).
         loss_timesteps: Noise levels of the membership loss; empty for 0.2, 0.4, 0.6 and 0.8 of the
             model's.
         loss_draws: Draws of noise at each.
