@@ -16,7 +16,7 @@ from scipy import stats
 from dataunlearn.bench.config import Benchmark, cells
 from dataunlearn.bench.prompts import summarise
 from dataunlearn.bench.run import check_settings, overview
-from dataunlearn.bench.table import Estimate, combine
+from dataunlearn.bench.table import Estimate, combine, relearning_results
 from dataunlearn.cli import main as cli
 from dataunlearn.report.pareto import LABEL_PLACES, Point, _free_place, on_front
 
@@ -48,7 +48,9 @@ def test_every_method_runs_with_every_seed_and_seeds_go_first() -> None:
         ({"seeds": (1, 1)}, "seeds repeat"),
         ({"base": {"model": "m", "forget": "f"}}, "must give keep"),
         ({"base": {**BASE, "seed": 1}}, "must not give seed"),
-        ({"methods": {"a b": {}, "A-B": {}}}, "share a folder"),
+        ({"methods": {"a b": {}, "A-B": {}}}, r"share a folder name: \['a_b'\]"),
+        ({"beside": {"naive": "m"}}, r"share a folder name: \['naive'\]"),
+        ({"beside": {"Before": "m"}}, r"share a folder name: \['before'\]"),
         ({"workers": 0}, "workers must be at least 1"),
     ],
 )
@@ -112,6 +114,24 @@ def test_the_front_holds_what_nothing_beats() -> None:
     assert on_front(points, higher=False) == [True, False, True, True]
     yardstick = Point("never saw it", 0, 0, is_yardstick=True)
     assert on_front([*points, yardstick], higher=False) == [True, False, True, True, False]
+
+
+def test_relearning_is_a_share_and_steps_that_are_left_out_if_never() -> None:
+    def course(*restored: int) -> dict[str, Any]:
+        looks = [{"step": 5 * i, "restored": n, "tries": 4} for i, n in enumerate(restored)]
+        return {"looks": looks}
+
+    relearned = {
+        "keep": {"model": [course(0, 1), course(0, 2)], "returned_after": [None, 5]},
+        "image": {"model": [course(0, 4), course(3, 4)], "returned_after": [5, 0]},
+    }
+    found = {result["name"]: result for result in relearning_results(relearned)}
+    assert found["relearning_share_keep"]["value"] == 3 / 8
+    low, high = found["relearning_share_keep"]["interval"]
+    assert 0.1 < low < 3 / 8 < high < 0.7
+    assert "relearning_steps_keep" not in found
+    assert found["relearning_share_image"]["value"] == 1
+    assert found["relearning_steps_image"]["value"] == 2.5
 
 
 @pytest.fixture
@@ -189,11 +209,20 @@ def test_a_benchmark_from_start_to_end(folder: Path, capsys: pytest.CaptureFixtu
     assert (out / "pareto.png").read_bytes().startswith(b"\x89PNG")
     first = (out / "naive" / "seed_0" / "run" / "report.json").stat().st_mtime_ns
     config["seeds"], config["methods"] = [0, 1], {"naive": {"objective": "NaiveDeletion"}}
+    config["beside"] = {"another": str(folder / "model")}
+    config["attack"] = {"steps": 2, "every_steps": 1, "tries": 2, "seeds": [0]}
+    config["attack"] |= {"regeneration_steps": 2, "threshold": 9.0}  # all tries are that near
     file.write_text(json.dumps(config))
     assert cli.run(["bench", str(file)]) == 0, capsys.readouterr().err
     assert (out / "naive" / "seed_0" / "run" / "report.json").stat().st_mtime_ns == first
-    rows = json.loads((out / "results.json").read_text())["rows"]
-    assert rows[1]["runs"] == 2
+    rows = {row["name"]: row for row in json.loads((out / "results.json").read_text())["rows"]}
+    assert list(rows) == ["another", "before", "naive"]
+    assert rows["naive"]["runs"] == 2
+    for row in rows.values():
+        assert row["measures"]["relearning_share_keep"]["value"] == 1
+        assert row["measures"]["relearning_steps_keep"]["value"] == 0
+    another, before = (rows[name]["measures"]["kid"] for name in ("another", "before"))
+    assert another["value"] == before["value"]
 
 
 class TestPrompts:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.streams import EVALUATION_SEED
 
+NEVER, NEVER_AGAIN, BEFORE = BASELINES = ("never saw it", "never saw it, other seed", "before")
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -28,6 +30,10 @@ class Benchmark:
         quality: The result that it shows upwards.
         reference: A model that never saw the forget images, measured like the others, with a
             second seed as well; all get the measure ``reference_kid`` against its samples. Or None.
+        beside: For each name in the table, a further model that is measured as it is, such as
+            another one that never saw them.
+        attack: Settings of ``dataunlearn attack`` (on, seeds, ...): every model is attacked, too.
+            Or None.
         workers: Runs at a time; None for one for each GPU, or one.
         launcher: "local" processes, or "submitit" (SLURM or whatever submitit finds; an extra).
         submitit: What submitit's executor is given: timeout_min, slurm_partition, ...
@@ -42,6 +48,8 @@ class Benchmark:
     forgetting: str = "regeneration_500"
     quality: str = "kid"
     reference: str | None = None
+    beside: dict[str, str] = field(default_factory=dict)
+    attack: dict[str, Any] | None = None
     workers: int | None = None
     launcher: Literal["local", "submitit"] = "local"
     submitit: dict[str, Any] = field(default_factory=dict)
@@ -58,10 +66,13 @@ class Benchmark:
         if self.is_of_prompts:
             require(self.reference is None, "a benchmark of prompts takes no reference")
             require(not self.evaluate, "a benchmark of prompts takes no settings for evaluate")
+            require(not self.beside, "a benchmark of prompts measures no models beside")
+            require(self.attack is None, "a benchmark of prompts takes no attack")
         for name in ("out", "seed"):
             require(name not in self.base, f"base must not give {name}: the benchmark sets it")
-        folders = [slug(name) for name in self.methods]
-        require(len(set(folders)) == len(folders), f"methods share a folder name: {folders}")
+        folders = [slug(name) for name in (*self.methods, *self.beside, *BASELINES)]
+        shared = sorted({folder for folder in folders if folders.count(folder) > 1})
+        require(not shared, f"names in methods or beside share a folder name: {shared}")
 
     @property
     def is_of_prompts(self) -> bool:
@@ -132,7 +143,7 @@ class Baseline:
 
 
 def baselines(benchmark: Benchmark) -> list[Baseline]:
-    """The reference if there is one, with two evaluation seeds, and the model before unlearning."""
+    """The reference, if any, with two evaluation seeds, models beside, and the one before."""
     found = []
     if benchmark.reference is not None:
         seed = benchmark.evaluate.get("seed", EVALUATION_SEED)
@@ -141,20 +152,22 @@ def baselines(benchmark: Benchmark) -> list[Baseline]:
             "reference": None,
             "reference_samples": None,
         }
-        own = (("never saw it", first), ("never saw it, other seed", {"seed": seed + 1}))
+        own = ((NEVER, first), (NEVER_AGAIN, {"seed": seed + 1}))
         found = [
             Baseline(name, benchmark.reference, benchmark.out / slug(name), settings)
             for name, settings in own
         ]
-    model = str(benchmark.base["model"])
-    return [*found, Baseline("before", model, benchmark.out / "before")]
+    as_they_are = {**benchmark.beside, BEFORE: str(benchmark.base["model"])}
+    return found + [
+        Baseline(name, model, benchmark.out / slug(name)) for name, model in as_they_are.items()
+    ]
 
 
 def reference_settings(benchmark: Benchmark) -> dict[str, Any]:
     """What every other model's evaluation is told of the reference."""
     if benchmark.reference is None:
         return {}
-    samples = benchmark.out / slug("never saw it") / "samples.safetensors"
+    samples = benchmark.out / slug(NEVER) / "samples.safetensors"
     metrics = f"{benchmark.metrics},reference_kid,reference_distance"
     return {
         "reference": benchmark.reference,

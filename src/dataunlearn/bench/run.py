@@ -14,9 +14,16 @@ from typing import Any
 
 import torch
 
-from dataunlearn.bench.config import Benchmark, Cell, baselines, cells, reference_settings
+from dataunlearn.bench.config import (
+    NEVER_AGAIN,
+    Benchmark,
+    Cell,
+    baselines,
+    cells,
+    reference_settings,
+)
 from dataunlearn.bench.prompts import check_prompt_settings, keep_results, prompt_settings
-from dataunlearn.bench.table import publish, results_file
+from dataunlearn.bench.table import ATTACK_FOLDER, publish, results_file
 from dataunlearn.runtime.exit_codes import UNLEARNED
 from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.progress import progress_bar
@@ -49,6 +56,8 @@ def run_benchmark(benchmark: Benchmark, *, overwrite: bool = False, shown: bool 
     with progress_bar("benchmark", total, shown=shown) as advance:
         for baseline in before:
             _run(_evaluate(benchmark, baseline.model, baseline.folder, **baseline.settings))
+            if baseline.name != NEVER_AGAIN:  # the same model as before it
+                _attack(benchmark, baseline.model, baseline.folder)
             advance()
         table = publish(benchmark)
 
@@ -134,6 +143,7 @@ def run_cell(benchmark: Benchmark, cell: Cell, environment: dict[str, str] | Non
     images = {key: cell.settings[key] for key in ("forget", "keep")}
     measured = _evaluate(benchmark, str(run / "model"), cell.folder / "measured", **images)
     _run(measured, environment)
+    _attack(benchmark, str(run / "model"), cell.folder / "measured", environment)
 
 
 def run_prompt_cell(
@@ -211,6 +221,20 @@ def _evaluate(benchmark: Benchmark, model: str, out: Path, **changes: Any) -> Co
     return ["evaluate", "--config", str(config)]
 
 
+def _attack(
+    benchmark: Benchmark, model: str, measured: Path, environment: dict[str, str] | None = None
+) -> None:
+    """Attack a model, unless none is asked for or it is done."""
+    out = measured / ATTACK_FOLDER
+    if benchmark.attack is None or (out / FINISHED_FILE).is_file():
+        return
+    settings = {key: benchmark.base[key] for key in ("forget", "keep")}
+    settings |= {**benchmark.attack, "model": model, "out": str(out)}
+    config = measured / "attack.yaml"
+    write_atomically(config, json.dumps(settings, indent=1).encode())
+    _run(["attack", "--config", str(config)], environment)
+
+
 def _run(
     command: Command,
     environment: dict[str, str] | None = None,
@@ -232,5 +256,5 @@ def _run(
 def _lasting(benchmark: Benchmark) -> dict[str, Any]:
     """The settings that may not change between calls: methods, seeds and measures may be added."""
     described: dict[str, Any] = describe(benchmark)
-    free = ("methods", "seeds", "metrics", "forgetting", "quality", "workers", "launcher")
-    return {k: v for k, v in described.items() if k not in (*free, "submitit", "out")}
+    free = ("methods", "seeds", "metrics", "beside", "forgetting", "quality", "workers", "launcher")
+    return {k: v for k, v in described.items() if k not in (*free, "submitit", "out", "attack")}

@@ -14,11 +14,11 @@ from typing import Any
 
 from dataunlearn.bench.config import Benchmark, Cell, baselines, cells
 from dataunlearn.bench.prompts import COSTS_FILE, costs_of
-from dataunlearn.metrics.intervals import student_interval
+from dataunlearn.metrics.intervals import student_interval, wilson
 from dataunlearn.report.pareto import Point, pareto
 from dataunlearn.runtime.files import read_log, write_atomically
 
-PLOT_FILE = "pareto.png"
+PLOT_FILE, ATTACK_FOLDER = "pareto.png", "attack"
 # In the names of measures that lie in [0, 1].
 SHARE_PREFIX = "regeneration_"
 SHARE_WORDS = ("share", "frequency", "fraction", "_auc", "_tpr", "_below_", "_above_", "clip_iqa")
@@ -221,7 +221,36 @@ def results_file(cell: Cell) -> Path:
 
 def _measured(path: Path) -> dict[str, Any]:
     content = json.loads(path.read_text())
-    return {r["name"]: r for measured in content["measures"].values() for r in measured["results"]}
+    results = [r for measured in content["measures"].values() for r in measured["results"]]
+    attacked = path.parent / ATTACK_FOLDER / "attack.json"
+    if attacked.is_file():
+        results += relearning_results(json.loads(attacked.read_text())["relearned"])
+    return {result["name"]: result for result in results}
+
+
+def relearning_results(relearned: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What an attack found, as results of measures.
+
+    Args:
+        relearned: By what was trained on, as ``Relearned.as_json`` writes it.
+
+    Returns:
+        For each the restored share at the end, all seeds together (``relearning_share_ON``), and if
+        the images returned with every seed, the mean steps to that (``relearning_steps_ON``).
+    """
+    found = []
+    for on, content in relearned.items():
+        last = [course["looks"][-1] for course in content["model"]]
+        restored, tries = (sum(look[key] for look in last) for key in ("restored", "tries"))
+        shared = {"name": f"relearning_share_{on}", "higher_is_better": False}
+        found.append(
+            {**shared, "value": restored / tries, "interval": list(wilson(restored, tries))}
+        )
+        steps = content["returned_after"]
+        if None not in steps:
+            returned = {"name": f"relearning_steps_{on}", "higher_is_better": None}
+            found.append({**returned, "value": statistics.fmean(steps), "interval": None})
+    return found
 
 
 def _estimates(found: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
