@@ -218,6 +218,16 @@ def test_what_does_not_fit_is_refused_before_any_training(
         relearn(model, forget, keep, Relearning(timestep=1000))
 
 
+def test_forget_images_among_the_keep_images_are_left_out_if_asked_for(
+    make_model: Make, make_images: Make
+) -> None:
+    forget, keep = make_images(1, seed=1), make_images(4, seed=2)
+    both = ArrayImages(np.concatenate([forget._pixels, keep._pixels]))
+    settings = replace(FAST, threshold=1.0)
+    found = relearn(make_model(), forget, both, replace(settings, drop_overlap=True), shown=False)
+    assert found.model == relearn(make_model(), forget, keep, settings, shown=False).model
+
+
 def test_the_names_of_the_room_are_there() -> None:
     assert dataunlearn.attacks.relearn is relearn  # type: ignore[attr-defined]
     with pytest.raises(AttributeError, match="no attribute 'relern'"):

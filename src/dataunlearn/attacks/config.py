@@ -36,6 +36,7 @@ class Relearning:
             the tries is what an audit calls known by heart.
         seeds: Each is one training; the reference is trained with the same pictures, noise levels
             and noise.
+        drop_overlap: Remove forget images found in keep instead of stopping.
         micro_batch_rows: Most pictures per call of the model, in training and in looks; fewer save
             memory and change nothing else.
     """
@@ -52,6 +53,7 @@ class Relearning:
     threshold: float | None = None
     returned_from: float = 0.5
     seeds: tuple[int, ...] = (0, 1, 2)
+    drop_overlap: bool = False
     micro_batch_rows: int = 64
 
     def __post_init__(self) -> None:

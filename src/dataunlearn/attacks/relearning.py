@@ -105,7 +105,11 @@ def relearn(
         ValueError: Before any training, if inputs and settings do not fit each other.
     """
     settings = settings or Relearning()
-    split = split_sets(open_for(model, forget, role="forget"), open_for(model, keep, role="keep"))
+    split = split_sets(
+        open_for(model, forget, role="forget"),
+        open_for(model, keep, role="keep"),
+        "drop" if settings.drop_overlap else "error",
+    )
     images = SubsetImages(split.forget, distinct_indices(split.forget, MOST_ORIGINALS))
     case = Case(model, images, settings.threshold or copy_threshold(images, split.keep))
     beside: Case | None = None

@@ -228,7 +228,8 @@ def _attack(
     out = measured / ATTACK_FOLDER
     if benchmark.attack is None or (out / FINISHED_FILE).is_file():
         return
-    settings = {key: benchmark.base[key] for key in ("forget", "keep")}
+    inputs = ("forget", "keep", "drop_overlap")
+    settings = {key: benchmark.base[key] for key in inputs if key in benchmark.base}
     settings |= {**benchmark.attack, "model": model, "out": str(out)}
     config = measured / "attack.yaml"
     write_atomically(config, json.dumps(settings, indent=1).encode())
