@@ -105,14 +105,16 @@ def run_to_levels(
 ) -> tuple[FakeTrainer, list[list[bool]]]:
     """The callback over some steps, with the share of its level each image has at each look.
 
-    ``restored`` is the share of tries that bring one of them back, by step.
+    ``restored`` is the share of tries that bring them back, the first ones, by step.
     """
     trainer, seen = FakeTrainer(), []
-    monkeypatch.setattr(
-        stopping,
-        "regenerate",
-        lambda *_, **__: SimpleNamespace(share=restored.get(trainer.now, 0.0)),
-    )
+
+    def regenerate(*_: Any, copies: int, **__: Any) -> Any:
+        count = round(restored.get(trainer.now, 0.0) * copies)
+        distances = torch.ones(copies).index_fill(0, torch.arange(count), 0.5)
+        return SimpleNamespace(share=count / copies, distances=distances)
+
+    monkeypatch.setattr(stopping, "regenerate", regenerate)
     monkeypatch.setattr(
         stopping,
         "level_ratios",
@@ -152,15 +154,34 @@ def test_at_its_level_it_must_not_be_restored_either(monkeypatch: pytest.MonkeyP
     it, unless the rule says otherwise."""
     ratios = {2: [0.1]} | {step: [1.0] for step in range(4, 16, 2)}
     rule = StopRule(every_steps=2, arrived_from=0.8)
-    restored = {2: 0.2, 4: 0.13, 6: 0.125, 12: 0.2}
+    restored = {2: 4 / 16, 4: 3 / 16, 6: 2 / 16, 12: 3 / 16}
     trainer, seen = run_to_levels(ratios, monkeypatch, 14, rule, restored)
     assert trainer.calls == [("settle", 6), ("forget again", 12), ("settle", 14)]
-    assert seen == [[False], *[[True]] * 6]
+    assert seen == [[False], [False], [True], [True], [True], [False], [True]]
     strict = replace(rule, regeneration_below=0.0)
     trainer, _ = run_to_levels(ratios, monkeypatch, 12, strict, {4: 0.1, 6: 0.1, 8: 0.1})
     assert trainer.calls == [("settle", 10)]
     early, _ = run_to_levels({2: [0.1]}, monkeypatch, 2, rule, {2: 0.2})
     assert early.calls == [] and "restored" not in early.record
+
+
+def test_an_image_that_is_restored_has_not_arrived(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are at their levels; of 16 tries, dealt out in turn, the first three restore an image:
+    a quarter of the first one's own, an eighth of the second one's."""
+    rule = StopRule(every_steps=2)
+    trainer, seen = run_to_levels({2: [1.0, 1.0]}, monkeypatch, 2, rule, {2: 3 / 16})
+    assert seen == [[False, True]]
+    assert trainer.record["arrived"] == 1
+    assert trainer.calls == []
+
+
+def test_each_images_share_of_its_own_tries() -> None:
+    """Of 70 images 64 are tried, the first of them twice in 65 tries."""
+    three = stopping.shares_of_each(torch.tensor([True, False, True, False, False, True]), 3)
+    assert three.tolist() == [0.5, 0.0, 1.0]
+    restored = torch.zeros(65, dtype=torch.bool).index_fill(0, torch.tensor([0, 63]), True)
+    many = stopping.shares_of_each(restored, 70)
+    assert many[[0, 1, 63, 64, 69]].tolist() == [0.5, 0.0, 1.0, 0.0, 0.0]
 
 
 def test_a_settled_image_may_fall_back_a_little(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dataunlearn.metrics.membership_scores import denoising_losses
 from dataunlearn.metrics.never_seen import different_pictures, witness_of
-from dataunlearn.metrics.regeneration import quarter_timesteps, regenerate
+from dataunlearn.metrics.pixel_distance import MOST_ORIGINALS
+from dataunlearn.metrics.regeneration import Regeneration, quarter_timesteps, regenerate
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.sampling import Drawing
 from dataunlearn.recognition.levels import LEAST_RECOGNITION
@@ -26,8 +27,8 @@ STILL_ARRIVED = 0.85
 LOOK_DRAWS = 2
 # One image's level is uncertain by a factor of 1.5; their mean is what has to arrive.
 NEAR_SHARE = 2 / 3
-# Share of tries that may be restored by a model that is at the level.
-RESTORED_AT_LEVEL = 1 / 8
+# Share of tries that may be restored by a model that is at the level, and fewest tries of each.
+RESTORED_AT_LEVEL, TRIES_OF_EACH = 1 / 8, 3
 
 
 def stop_callback(job: Job) -> Callback:
@@ -40,30 +41,32 @@ def restored_callback(job: Job) -> Callback:
     return look_callback(job.config.stop, gone_look(job))
 
 
-def gone_look(job: Job, below: float | None = None) -> Callback:
-    """A look whether at most a share ``below`` of tries restores the forget images; None for 0."""
-    rule: StopRule = job.config.stop
-    timestep = job.model.process.num_train_timesteps * 45 // 100
-    given = rule.regeneration_below
-    below = (below or 0.0) if given is None else given
+def gone_look(job: Job) -> Callback:
+    """A look whether hardly a try restores the forget images, as the job's stop rule has it."""
 
     def gone(trainer: Trainer, steps_done: int) -> bool:
-        found = regenerate(
-            trainer.model,
-            job.originals,
-            timestep if rule.timestep is None else rule.timestep,
-            copies=rule.copies,
-            threshold=job.threshold,
-            drawing=Drawing(
-                seed=mix_seed(job.config.seed, steps_done),
-                num_steps=job.config.evaluation.regeneration_steps,
-                cond=job.cond,
-            ),
-        )
+        found = tries_to_restore(job, trainer.model, steps_done, job.config.stop.copies)
         trainer.record["restored"] = found.share
-        return found.share <= below
+        return found.share <= (job.config.stop.regeneration_below or 0.0)
 
     return gone
+
+
+def tries_to_restore(job: Job, model: DiffusionModel, steps_done: int, copies: int) -> Regeneration:
+    """Tries to restore the forget images after so many steps, each look with noise of its own."""
+    timestep = job.config.stop.timestep
+    return regenerate(
+        model,
+        job.originals,
+        job.model.process.num_train_timesteps * 45 // 100 if timestep is None else timestep,
+        copies=copies,
+        threshold=job.threshold,
+        drawing=Drawing(
+            seed=mix_seed(job.config.seed, steps_done),
+            num_steps=job.config.evaluation.regeneration_steps,
+            cond=job.cond,
+        ),
+    )
 
 
 def level_callback(job: Job) -> Callback:
@@ -71,22 +74,44 @@ def level_callback(job: Job) -> Callback:
 
     All of them must be near, and their mean must have arrived. What the model loses on an image is
     compared with its level at the noise levels where it was recognised, with the noise that the
-    level was measured with.
+    level was measured with. An image has arrived if it is at its level and is not restored.
     """
-    rule, gone = job.config.stop, gone_look(job, RESTORED_AT_LEVEL)
+    rule = job.config.stop
+    below = RESTORED_AT_LEVEL if rule.regeneration_below is None else rule.regeneration_below
 
     def forgotten(trainer: Trainer, steps_done: int) -> bool:
         ratio = level_ratios(job, trainer.model)  # (K,)
         done = trainer.settled_after is not None
         bound = rule.arrived_from * (STILL_ARRIVED if done else 1)
-        trainer.arrived = (ratio >= bound).tolist()
-        mean = float(ratio.log().mean().exp())
+        arrived, mean = ratio >= bound, float(ratio.log().mean().exp())
+        near = mean >= bound and bool((ratio >= NEAR_SHARE * bound).all())
+        is_restored = not near
+        if near or done:
+            copies = max(rule.copies, TRIES_OF_EACH * min(len(ratio), MOST_ORIGINALS))
+            found = tries_to_restore(job, trainer.model, steps_done, copies)
+            trainer.record["restored"] = found.share
+            is_restored = found.share > below
+            shares = shares_of_each(found.distances < job.threshold, len(ratio))
+            arrived &= shares <= RESTORED_AT_LEVEL
+        trainer.arrived = arrived.tolist()
         trainer.record |= {"of_level": mean, "arrived": sum(trainer.arrived)}
-        near = bool((ratio >= NEAR_SHARE * bound).all())
-        return near and mean >= bound and gone(trainer, steps_done)
+        return near and not is_restored
 
     latest = round(rule.settle_by * job.training.steps) if job.config.is_aimed else None
     return look_callback(rule, forgotten, latest)
+
+
+def shares_of_each(restored: Tensor, num_images: int) -> Tensor:
+    """The share of its own tries that restores each image ``(K,)``; 0 of those without any.
+
+    Args:
+        restored: Whether each try does, ``(N,)`` bool, dealt out evenly to the first images.
+        num_images: K.
+    """
+    which = torch.arange(len(restored)) % min(num_images, MOST_ORIGINALS)
+    counts = torch.zeros(2, num_images, dtype=torch.float64)
+    counts.index_add_(1, which, torch.stack([restored, torch.ones_like(restored)]).double())
+    return counts[0] / counts[1].clamp(min=1)
 
 
 def level_ratios(job: Job, model: DiffusionModel) -> Tensor:
