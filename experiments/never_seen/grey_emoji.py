@@ -2,8 +2,8 @@
 
     python experiments/never_seen/grey_emoji.py runs/grey/grey_emoji.npz
 
-The planted emoji of ``data/emoji32.npz``, as luminance, turned over so that the ground is black as that of
-MNIST's digits, and resized. The README of ``data`` has their source and licence.
+The planted emoji of ``data/emoji32.npz``, as luminance, turned over so that the ground is black as
+that of MNIST's digits, and resized. The README of ``data`` has their source and licence.
 """
 
 from __future__ import annotations

@@ -71,6 +71,7 @@ class TestQuestions:
         denoiser, frozen = make_toy(classes=classes), make_toy(classes=classes, seed=1)
         rows = asking_rows(classes=classes)
         found = GradientEngine(size)(denoiser, rows, 0, frozen)
+        assert found.counts.teacher_rows == sum(frozen.forward_batches) > 0
         keep, forget, losses = slow_gradients(denoiser, rows, frozen)
         assert_same_gradients(found, (keep, forget))
         torch.testing.assert_close(found.keep_losses.double(), losses[0], rtol=1e-4, atol=1e-6)

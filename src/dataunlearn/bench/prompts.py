@@ -115,11 +115,14 @@ def prompt_costs(folder: Path, runs: Sequence[Mapping[str, Any]]) -> dict[str, f
 
 
 def costs_of(records: Sequence[Mapping[str, Any]], peak_bytes: int) -> dict[str, float]:
-    """What the steps of a log cost together."""
+    """What the steps of a log cost together; no teacher rows of a log that did not count them."""
+    asked = [record["teacher_rows"] for record in records if "teacher_rows" in record]
+    teacher = {"teacher_rows": sum(asked)} if len(asked) == len(records) else {}
     return {
         "steps": len(records),
         "seconds_per_step": statistics.median(record["seconds"] for record in records),
         "peak_memory_mib": peak_bytes / MIB,
         "forward_rows": sum(record["forward_rows"] for record in records),
         "backward_rows": sum(record["backward_rows"] for record in records),
+        **teacher,
     }

@@ -19,6 +19,7 @@ from dataunlearn.report.pareto import Point, pareto
 from dataunlearn.runtime.files import read_log, write_atomically
 
 PLOT_FILE, ATTACK_FOLDER = "pareto.png", "attack"
+ROW_COUNTS = ("forward_rows", "backward_rows", "teacher_rows")
 # In the names of measures that lie in [0, 1].
 SHARE_PREFIX = "regeneration_"
 SHARE_WORDS = ("share", "frequency", "fraction", "_auc", "_tpr", "_below_", "_above_", "clip_iqa")
@@ -52,8 +53,8 @@ class Row:
         name: The method, or a baseline.
         measures: Each measure's number.
         better: For each measure whether higher is better; None where neither is.
-        costs: ``seconds_per_step``, ``steps``, ``peak_memory_mib``, ``forward_rows`` and
-            ``backward_rows`` a run, means over seeds; empty for baselines.
+        costs: ``seconds_per_step``, ``steps``, ``peak_memory_mib``, ``forward_rows``,
+            ``backward_rows`` and ``teacher_rows`` a run, means over seeds; empty for baselines.
         num_runs: Seeds that are done.
     """
 
@@ -158,7 +159,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row.measures))
     arrows = {True: " ↑", False: " ↓", None: ""}
     better = {name: d for row in rows for name, d in row.better.items()}
-    costs = ("s/step", "steps", "MiB", "rows fwd / bwd")
+    costs = ("s/step", "steps", "MiB", "rows fwd / bwd / teacher")
     head = ["", *(name + arrows[better[name]] for name in names), *costs, "runs"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
@@ -263,7 +264,11 @@ def _directions(found: Sequence[Mapping[str, Any]]) -> dict[str, bool | None]:
 
 
 def _mean_costs(costs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {name: statistics.fmean(one[name] for one in costs) for name in costs[0]}
+    return {
+        name: statistics.fmean(one[name] for one in costs)
+        for name in costs[0]
+        if all(name in one for one in costs)
+    }
 
 
 def _words(found: Estimate | None) -> str:
@@ -283,5 +288,5 @@ def _cost_words(row: Row) -> list[str]:
         f"{costs['seconds_per_step']:.2f}",
         f"{costs['steps']:.0f}",
         f"{costs['peak_memory_mib']:.0f}",
-        f"{costs['forward_rows']:.0f} / {costs['backward_rows']:.0f}",
+        " / ".join(f"{costs[name]:.0f}" if name in costs else "–" for name in ROW_COUNTS),
     ]

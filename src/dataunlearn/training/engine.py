@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from dataunlearn.rows import Rows, Term
 from dataunlearn.runtime.seeding import mix_seed
 from dataunlearn.training.config import Precision
-from dataunlearn.training.networks import Networks, Side, both_sides, one_side
+from dataunlearn.training.networks import Networks, Side, both_sides, num_asking, one_side
 from dataunlearn.training.two_gradients import PassCounts, TwoGradients, views_like
 
 if TYPE_CHECKING:
@@ -175,6 +175,7 @@ class GradientEngine:
                 self.on_shrink(self.micro_batch_rows)
         else:
             self._add(sides, chunk, result)
+            result.counts.teacher_rows += num_asking(rows.take(chunk))
             return
         self._run(networks, rows, chunk, result)
 

@@ -68,6 +68,15 @@ class Side:
     gradients: tuple[Tensor, ...]
 
 
+def num_asking(rows: Rows) -> int:
+    """How many rows the frozen model is asked about; a side without weight asks nothing."""
+    return sum(
+        int(term.question.asked.sum())
+        for term in (rows.keep, rows.forget)
+        if term.question is not None and bool((term.weight != 0).any())
+    )
+
+
 def row_losses(prediction: Tensor, term: Term) -> Tensor:
     """Weighted squared error of each row, summed over dimensions: ``(r,)``; 0 above its ceiling."""
     squares = (prediction.float() - term.target.float()).square().flatten(1).sum(dim=1)

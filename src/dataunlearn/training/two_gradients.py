@@ -21,7 +21,10 @@ class NonFiniteError(ArithmeticError):
 
 @dataclass
 class PassCounts:
-    """What a step cost: forward and backward passes, in micro-batches and in rows."""
+    """What a step cost: forward and backward passes, in micro-batches and in rows.
+
+    Rows that ask the frozen model cost it a forward pass besides: ``teacher_rows``.
+    """
 
     rows: int = 0
     terms_dropped: int = 0
@@ -29,6 +32,7 @@ class PassCounts:
     backward_passes: int = 0
     forward_rows: int = 0
     backward_rows: int = 0
+    teacher_rows: int = 0
 
 
 @dataclass(frozen=True, eq=False)
