@@ -1,0 +1,118 @@
+"""Schedulers: each is reproduced or refused by name, and docs/schedulers.md says which."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler
+
+import scheduler_cases as cases
+from dataunlearn.models.families import wrap_pipeline
+from dataunlearn.models.schedulers import DETERMINISTIC, RANDOM, SamplingRule, require_supported
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "schedulers.md"
+SOME: list[tuple[str, dict[str, Any]]] = [
+    ("DDIMScheduler", {"set_alpha_to_one": False}),
+    ("DDIMScheduler", {"clip_sample": True, "clip_sample_range": 0.7}),
+    ("DDIMScheduler", cases.BESIDE["thresholding"] | {"thresholding": True}),
+    ("PNDMScheduler", {}),
+    ("EulerDiscreteScheduler", {"use_karras_sigmas": True}),
+    ("DPMSolverMultistepScheduler", {}),
+    ("FlowMatchEulerDiscreteScheduler", {"shift": 3.0}),
+]
+
+
+@pytest.mark.parametrize(("name", "settings"), SOME)
+def test_pictures_are_those_of_diffusers(name: str, settings: dict[str, Any]) -> None:
+    assert cases.deviation(name, settings) < cases.LIMIT
+
+
+def test_the_page_has_every_scheduler_setting_and_case() -> None:
+    page = PAGE.read_text()
+    assert "UNKNOWN" not in page
+    for name in cases.every_scheduler():
+        assert f"| {name} | {cases.verdict(name)} |" in page
+    for setting in cases.settings_of((*DETERMINISTIC, *RANDOM)):
+        assert f"| `{setting}` | {cases.becomes(setting)} |" in page
+    for name in DETERMINISTIC:
+        for case in cases.cases(name):
+            (line,) = (
+                line
+                for line in page.splitlines()
+                if line.startswith(f"| {name} | {cases.in_words(case)} | ")
+            )
+            told = line.split("|")[3].strip()
+            assert told in ("refused", "not in diffusers") or float(told) < cases.LIMIT, line
+
+
+@pytest.mark.parametrize("name", cases.every_scheduler())
+def test_one_that_is_not_supported_is_named(name: str) -> None:
+    kind = getattr(diffusers, name)
+    try:
+        scheduler = kind()
+    except Exception:
+        pytest.skip("has no defaults")
+    if name in (*DETERMINISTIC, *RANDOM) and not scheduler.config.get("clip_sample"):
+        require_supported(scheduler)
+    elif name not in (*DETERMINISTIC, *RANDOM):
+        with pytest.raises(ValueError, match=f"the scheduler {name} is not supported: "):
+            require_supported(scheduler)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value"),
+    [
+        ("DPMSolverMultistepScheduler", "use_flow_sigmas", True),
+        ("DPMSolverMultistepScheduler", "final_sigmas_type", "sigma_min"),
+        ("DPMSolverMultistepScheduler", "lambda_min_clipped", -5.1),
+        ("DPMSolverMultistepScheduler", "thresholding", True),
+        ("HeunDiscreteScheduler", "clip_sample", True),
+        ("EulerDiscreteScheduler", "sigma_max", 20.0),
+        ("EulerDiscreteScheduler", "timestep_type", "continuous"),
+        ("DDPMScheduler", "variance_type", "learned_range"),
+        ("FlowMatchEulerDiscreteScheduler", "stochastic_sampling", True),
+        ("FlowMatchEulerDiscreteScheduler", "shift_terminal", 0.1),
+        ("FlowMatchEulerDiscreteScheduler", "invert_sigmas", True),
+        ("PNDMScheduler", "beta_schedule", "squaredcos_cap_v2"),
+        ("DEISMultistepScheduler", "solver_order", 3),
+    ],
+)
+def test_a_setting_that_cannot_be_kept_is_named(name: str, setting: str, value: Any) -> None:
+    scheduler = getattr(diffusers, name)()
+    scheduler.register_to_config(**{setting: value})
+    with pytest.raises(ValueError, match=f"{name} has {setting}="):
+        require_supported(scheduler)
+
+
+def test_it_is_refused_when_a_model_is_opened(make_unet: Any) -> None:
+    pipeline = DDPMPipeline(make_unet(), diffusers.EDMEulerScheduler())
+    with pytest.raises(ValueError, match=r"EDMEulerScheduler is not supported: .* keep their size"):
+        wrap_pipeline(pipeline)
+
+
+class OwnScheduler(DDPMScheduler):
+    """A class of the user's own."""
+
+
+def test_one_derived_from_a_supported_one(make_unet: Any) -> None:
+    assert wrap_pipeline(DDPMPipeline(make_unet(), OwnScheduler())).shape == (1, 8, 8)
+
+
+def test_bounds() -> None:
+    """With a share of 0.8 of 5 values the bound is the 4th by size, at most 1.5 and at least 1."""
+    clean = torch.tensor([[0.1, -0.2, 0.3, 1.2, -4.0], [0.1, 0.2, 0.3, 3.0, 9.0]])
+    scheduler = DDIMScheduler(
+        thresholding=True, dynamic_thresholding_ratio=0.75, sample_max_value=1.5
+    )
+    found = SamplingRule.of(scheduler).bounded(clean)
+    torch.testing.assert_close(
+        found,
+        torch.tensor([[0.1, -0.2, 0.3, 1.2, -1.2], [0.1, 0.2, 0.3, 1.5, 1.5]])
+        / torch.tensor([[1.2], [1.5]]),
+    )
+    clipped = SamplingRule.of(DDIMScheduler(clip_sample=True, clip_sample_range=2.0))
+    assert clipped.bounded(clean).abs().max() == 2
