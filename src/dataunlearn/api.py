@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dataunlearn.data import open_images
 from dataunlearn.data.opening import ImageSource
 from dataunlearn.metrics.audit.audit import AuditedImage, audit_images
 from dataunlearn.metrics.audit.config import AuditSettings
@@ -14,8 +13,10 @@ from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.loading import best_device, check_device
 from dataunlearn.models.parts import as_they_were, require_no_adapters, widened
+from dataunlearn.models.pictures import open_for
 from dataunlearn.objectives import Counterfactual, Objective
 from dataunlearn.runtime.checks import require
+from dataunlearn.runtime.home import home_path
 from dataunlearn.unlearning.config import Settings
 from dataunlearn.unlearning.job import prepare_with
 from dataunlearn.unlearning.run import UnlearnResult, run_job
@@ -55,7 +56,7 @@ def unlearn(
     """
     config = Settings(objective=objective or Counterfactual(), **settings)
     require(config.tracker is None, "trackers are the command's: leave out tracker")
-    folder = Path(out) if out is not None else None
+    folder = home_path(out) if out is not None else None
     with as_they_were(pipeline):
         model = opened(
             pipeline,
@@ -117,13 +118,11 @@ def _audited(
     resize: bool,
     shown: bool,
 ) -> list[AuditedImage]:
-    questioned = open_images(images, model.image_shape, resize=resize, role="audited")
-    kept = (
-        None if keep is None else open_images(keep, model.image_shape, resize=resize, role="keep")
-    )
+    questioned = open_for(model, images, resize=resize, role="audited")
+    kept = None if keep is None else open_for(model, keep, resize=resize, role="keep")
     if out is None:
         return audit_images(model, questioned, keep=kept, settings=chosen, shown=shown)
-    return run_audit(model, questioned, kept, chosen, Path(out), shown=shown)
+    return run_audit(model, questioned, kept, chosen, home_path(out), shown=shown)
 
 
 def opened(

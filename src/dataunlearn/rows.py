@@ -87,12 +87,16 @@ class Term:
         """The same rows with their weights multiplied by ``factor``."""
         return replace(self, weight=self.weight * factor)
 
-    def asking(self) -> Term:
+    def asking(self, chosen: Tensor | None = None) -> Term:
         """The same rows, each asking the frozen model for its prediction of the row as it is.
 
         A row without weight asks nothing: nobody would look at the answer.
+
+        Args:
+            chosen: Which rows ask, ``(R,)`` bool; None for all. The others keep their targets.
         """
-        return replace(self, question=Question(self.weight != 0))
+        asked = self.weight != 0
+        return replace(self, question=Question(asked if chosen is None else asked & chosen))
 
 
 @dataclass(frozen=True, eq=False)

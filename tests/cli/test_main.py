@@ -10,7 +10,7 @@ import pytest
 
 from dataunlearn.assets import asset
 from dataunlearn.cli import main as cli
-from dataunlearn.cli import verbs
+from dataunlearn.cli import runs
 from dataunlearn.combine import BalancedDescent, BoundedDescent, Fixed, NormFix, Superfactor
 from dataunlearn.models.lora import Lora
 from dataunlearn.objectives import OBJECTIVES, SISS, Counterfactual
@@ -19,7 +19,7 @@ from dataunlearn.runtime.interrupt import InterruptedRunError
 from dataunlearn.timesteps import Last, Window
 from dataunlearn.training.config import default_learning_rate
 from dataunlearn.unlearning.config import Unlearning
-from dataunlearn.unlearning.method import DIALS, Strength
+from dataunlearn.unlearning.method import DIALS, StopRule, Strength
 from tiny_pipelines import stable_diffusion
 
 NEEDED = ["--model", "m", "--forget", "f", "--keep", "k", "--out", "o"]
@@ -27,14 +27,15 @@ NEEDED = ["--model", "m", "--forget", "f", "--keep", "k", "--out", "o"]
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What the command hands to ``run_unlearning``, in place of running it."""
+    """What the command hands to ``unlearned``, or shows the plan of, in place of running it."""
     calls: list[dict[str, Any]] = []
 
-    def record(config: Unlearning, **rest: Any) -> int:
-        calls.append({"config": config, **rest})
-        return 0
+    for name, is_plan in (("unlearned", False), ("show_plan", True)):
 
-    monkeypatch.setattr(verbs, "run_unlearning", record)
+        def record(config: Unlearning, *, is_plan: bool = is_plan, **rest: Any) -> None:
+            calls.append({"config": config, "dry_run": is_plan, **rest})
+
+        monkeypatch.setattr(runs, name, record)
     return calls
 
 
@@ -45,10 +46,10 @@ def unlearn(*arguments: str) -> int:
 def test_the_command_to_go_on_with_can_be_pasted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(config: Unlearning, **rest: Any) -> int:
+    def interrupted(config: Unlearning, **rest: Any) -> None:
         raise InterruptedRunError(3, Path("o"))
 
-    monkeypatch.setattr(verbs, "run_unlearning", interrupted)
+    monkeypatch.setattr(runs, "unlearned", interrupted)
     arguments = ["--lora", '{"rank": 4}', "--forget", "a[3].npz"]
     assert unlearn(*arguments) == cli.INTERRUPTED
     pasted = capsys.readouterr().err.split("same command: ")[1]
@@ -212,9 +213,15 @@ def test_methods_with_an_aim_take_steps_by_the_number_of_images(
     """By hand, for 8 images, which is three times double: 80 + 45, 120 + 69 and 200 + 150 steps."""
     config = Unlearning("m", "f", "k", Path("o"), strength=strength)
     assert config.training(1_500_000, num_images=8).steps == steps
-    assert config.training(1_500_000, num_images=8).warmup_steps == steps // 4
+    assert config.training(1_500_000, num_images=8).warmup_steps == steps // 10
+    assert config.training(1_500_000, num_images=8).decay_after == steps // 2
+    ends = dataclasses.replace(config, stop=StopRule(then="end"))
+    assert ends.training(1_500_000).decay_after == 0
     assert config.training(1_500_000).steps == DIALS[strength].aimed_steps[0]
     assert config.rule == BalancedDescent(ratio=ratio)
+    assert config.rule_for(3) == BalancedDescent(ratio=3 * ratio)
+    assert config.rule_for(500) == BalancedDescent(ratio=8 * ratio)
+    assert dataclasses.replace(config, combination=BalancedDescent(1)).rule_for(9).ratio == 1
     assert dataclasses.replace(config, combination=Fixed(1, 1)).rule == Fixed(1, 1)
     assert dataclasses.replace(config, steps=7).training(1_500_000, num_images=8).steps == 7
 

@@ -49,11 +49,11 @@ class TestFolders:
     @pytest.mark.parametrize(
         ("line", "words"),
         [
-            ("not json", "line 1 is not JSON"),
+            ("not json", "line 1 is no JSON"),
             ('{"file_name": "a.png"}', "one of text, caption, prompt"),
             ('{"file_name": "a.png", "text": 3}', "both texts"),
             ('{"text": "x"}', "needs a file_name"),
-            ('["a.png", "x"]', "needs a file_name"),
+            ('["a.png", "x"]', "line 1: .* is no JSON object"),
         ],
     )
     def test_a_bad_line_is_named(self, tmp_path: Path, line: str, words: str) -> None:

@@ -98,6 +98,21 @@ def test_recognition_by_hand():
     assert found.recognition.tolist() == [[0.75, 0.0, 1.0]]
 
 
+@pytest.mark.parametrize(
+    ("recognition", "below"),
+    [
+        ([[0.9, 0.8, 0.5, 0.1, 0.0]], 40),
+        ([[0.9, 0.5, 0.0, 0.0, 0.0], [0.9, 0.9, 0.5, 0.0, 0.0]], 30),  # the mean counts
+        ([[0.9, 0.1, 0.6, 0.1, 0.0]], 40),  # the last one
+        ([[0.9, 0.9, 0.9, 0.9, 0.9]], None),
+        ([[0.1, 0.1, 0.1, 0.0, 0.0]], None),
+    ],
+)
+def test_where_recognition_ends(recognition, below):
+    found = levels_by_hand(recognition, SHAPE, (10, 20, 30, 40, 50))
+    assert found.recognised_below == below
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_recognition_is_a_share(seed):
     generator = torch.Generator().manual_seed(seed)

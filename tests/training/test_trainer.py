@@ -587,6 +587,16 @@ class TestSettle:
         )
         assert 0 < second["loss_keep"] < first["loss_keep"] / 10
 
+    def test_rows_from_a_timestep_on_keep_their_targets(self, make_model, make_images):
+        """The others ask; forget rows, which have no keep weight, ask nothing at any timestep."""
+        model = make_model()
+        sampler = PairSampler(make_images(6), make_images(2, seed=1), model.process, batch_pairs=16)
+        part = StepPart(sampler, SISSNoIS(), keep_predictions=True, predictions_below=400)
+        rows = part.rows(model.process, 1)
+        is_keep = rows.keep.weight != 0
+        assert torch.equal(rows.keep.question.asked, is_keep & (rows.t < 400))
+        assert 0 < int(rows.keep.question.asked.sum()) < int(is_keep.sum())
+
     def test_an_objective_that_asks_by_itself_finds_the_frozen_model(self, make_model, make_images):
         """At the first step the model is the frozen one, so nothing is lost; then it has moved."""
         model = make_model()

@@ -34,6 +34,8 @@ GOOD: dict[str, Any] = {"steps": 10, "batch_pairs": 4, "learning_rate": 1e-3}
         ("clip_norm", math.nan),
         ("warmup_steps", -1),
         ("warmup_steps", 10),
+        ("decay_after", -1),
+        ("decay_after", 10),
         ("seed", -1),
         ("optimizer", "sgd"),
         ("schedule", "linear"),
@@ -102,6 +104,27 @@ class TestRate:
         config = Training(steps=6, batch_pairs=1, learning_rate=0.8, warmup_steps=4)
         rates = [config.rate(step) for step in range(6)]
         assert rates == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8])
+
+    @pytest.mark.parametrize(("warmup", "decay_after", "flat"), [(2, 5, 5), (4, 3, 4), (2, 0, 2)])
+    def test_the_cosine_begins_where_it_is_told(
+        self, warmup: int, decay_after: int, flat: int
+    ) -> None:
+        """Not before the warm-up is over; the steps before it have the whole rate."""
+        config = Training(
+            steps=10,
+            batch_pairs=1,
+            learning_rate=0.4,
+            schedule="cosine",
+            warmup_steps=warmup,
+            decay_after=decay_after,
+        )
+        assert [config.rate(step) for step in range(warmup, flat + 1)] == [0.4] * (
+            flat + 1 - warmup
+        )
+        middle = flat + (10 - flat) / 2
+        expected = 0.4 * (1 + math.cos(math.pi * (int(middle) - flat) / (10 - flat))) / 2
+        assert config.rate(int(middle)) == pytest.approx(expected)
+        assert config.rate(flat + 1) < 0.4
 
     def test_every_step_moves_the_weights(self) -> None:
         config = Training(**GOOD | {"schedule": "cosine", "warmup_steps": 3})

@@ -47,9 +47,11 @@ def job_with(rule: StopRule, *, stops_at_level: bool) -> Any:
             stop=rule,
             seed=0,
             stops_at_level=stops_at_level,
+            is_aimed=stops_at_level,
             evaluation=SimpleNamespace(regeneration_steps=None),
         ),
         model=SimpleNamespace(process=SimpleNamespace(num_train_timesteps=1000)),
+        training=SimpleNamespace(steps=100),
         originals=None,
         threshold=1.0,
         cond=None,
@@ -168,6 +170,15 @@ def test_a_settled_image_may_fall_back_a_little(monkeypatch: pytest.MonkeyPatch)
     trainer, seen = run_to_levels(ratios, monkeypatch, 18, rule)
     assert trainer.calls == [("settle", 2), ("forget again", 12), ("settle", 16)]
     assert seen == [[True], [True], [False], [False], [True], [True]]
+
+
+def test_settles_half_way_whatever_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 100 steps; nothing makes the model forget again after that."""
+    ratios = {10: [0.1], 20: [0.9], 50: [0.3], 60: [0.5], 90: [0.1]}
+    rule = StopRule(every_steps=10, settle_by=0.55)
+    ratios |= {step: [0.5] for step in (30, 40)}
+    trainer, _ = run_to_levels(ratios, monkeypatch, 100, rule)
+    assert trainer.calls == [("settle", 20), ("forget again", 30), ("settle", 60)]
 
 
 def level_job(

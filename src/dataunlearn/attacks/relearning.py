@@ -17,13 +17,14 @@ from torch import Tensor
 
 from dataunlearn.attacks.config import Relearning
 from dataunlearn.attacks.courses import Beside, Course, Look, Relearned
-from dataunlearn.data import ArrayImages, ImageSet, SubsetImages, open_images, split_sets
+from dataunlearn.data import ArrayImages, ImageSet, SubsetImages, split_sets
 from dataunlearn.data.opening import ImageSource
 from dataunlearn.data.pixels import to_uint8
 from dataunlearn.metrics.pixel_distance import MOST_ORIGINALS, copy_threshold, distinct_indices
 from dataunlearn.metrics.regeneration import regenerate
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.base import require_comparable
+from dataunlearn.models.pictures import open_for
 from dataunlearn.models.sampling import Drawing
 from dataunlearn.objectives import NaiveDeletion
 from dataunlearn.runtime.checks import require
@@ -103,10 +104,8 @@ def relearn(
     Raises:
         ValueError: Before any training, if inputs and settings do not fit each other.
     """
-    settings, shape = settings or Relearning(), model.image_shape
-    split = split_sets(
-        open_images(forget, shape, role="forget"), open_images(keep, shape, role="keep")
-    )
+    settings = settings or Relearning()
+    split = split_sets(open_for(model, forget, role="forget"), open_for(model, keep, role="keep"))
     images = SubsetImages(split.forget, distinct_indices(split.forget, MOST_ORIGINALS))
     case = Case(model, images, settings.threshold or copy_threshold(images, split.keep))
     beside: Case | None = None
@@ -114,7 +113,7 @@ def relearn(
         require_comparable(reference, model)
         beside = Case(reference, images, case.threshold)
     elif unseen is not None:
-        strange = strangers(open_images(unseen, shape, role="unseen"), split.forget, split.keep)
+        strange = strangers(open_for(model, unseen, role="unseen"), split.forget, split.keep)
         chosen = SubsetImages(strange, range(min(len(strange), len(images))))
         limit = settings.threshold or copy_threshold(chosen, split.keep)
         beside = Case(model, chosen, limit)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.lib.npyio import NpzFile
 
 from dataunlearn.base_models.config import TextToImageModel
 from dataunlearn.data import ArrayImages, ConcatImages, ImageSet, SubsetImages, open_images
+from dataunlearn.data.archives import load_arrays, read_array
 from dataunlearn.metrics.pixel_distance import pixel_distances
 from dataunlearn.runtime.checks import require
+from dataunlearn.runtime.home import home_path
 from dataunlearn.runtime.seeding import random_stream
 
 
@@ -86,13 +88,14 @@ def open_captioned(config: TextToImageModel) -> CaptionedImages:
         ValueError: If pictures or captions are missing, their numbers differ, or a planted caption
             is no picture's.
     """
-    images = open_images(config.images, config.image_shape, role="training")
+    own = config.captions is None
+    images = open_images(config.images, config.image_shape, role="training", captions=own)
     texts = None if config.captions is None else read_texts(config.captions)
     images = with_captions(images, texts, config.images)
     captions = [str(images.caption(index)) for index in range(len(images))]
     twins = None
     if config.twins is not None:
-        opened = open_images(config.twins, config.image_shape, role="twin")
+        opened = open_images(config.twins, config.image_shape, role="twin", captions=False)
         twins = with_captions(opened, captions, config.twins)
     planted = [] if config.planted is None else read_texts(config.planted)
     unknown = sorted(set(planted) - set(captions))
@@ -128,13 +131,16 @@ def read_texts(source: str) -> list[str]:
         ValueError: If there is no such file, array or text.
     """
     name, _, key = source.rpartition(":")
-    path = Path(name).expanduser()
+    path = home_path(name)
     require(
         path.is_file() and path.suffix == ".npz", f"{source} is no array of texts: file.npz:key"
     )
-    with np.load(path, allow_pickle=False) as archive:
-        require(key in archive.files, f"{path} has no array {key!r}: {', '.join(archive.files)}")
-        found = archive[key]
+    loaded = load_arrays(path)
+    require(isinstance(loaded, NpzFile), f"{path} holds no arrays by name: save it by numpy.savez")
+    assert isinstance(loaded, NpzFile)
+    with loaded:
+        require(key in loaded.files, f"{path} has no array {key!r}: {', '.join(loaded.files)}")
+        found = read_array(loaded, key, path)
     require(
         found.dtype.kind == "U" and found.ndim == 1 and len(found) > 0,
         f"{source} must hold texts (N,), not {found.dtype} {found.shape}",

@@ -42,14 +42,14 @@ def training_images(config: BaseModel, shape: tuple[int, int, int]) -> ImageSet:
     Raises:
         ValueError: If an image to leave out is not in the training set, or nothing is left.
     """
-    images = open_images(config.images, shape, role="training")
+    images = open_images(config.images, shape, role="training", captions=False)
     if config.planted is not None:
-        planted = open_images(config.planted, shape, role="planted")
+        planted = open_images(config.planted, shape, role="planted", captions=False)
         repeated = torch.arange(len(planted)).repeat_interleave(config.planted_copies)
         images = ConcatImages([images, SubsetImages(planted, repeated)])
     if config.without is None:
         return images
-    unwanted = set(open_images(config.without, shape, role="without").digests())
+    unwanted = set(open_images(config.without, shape, role="without", captions=False).digests())
     digests = images.digests()
     missing = unwanted - set(digests)
     if missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import warnings
@@ -13,6 +14,8 @@ from rich.console import Console
 from dataunlearn.cli import measuring_verbs, options, verbs
 from dataunlearn.runtime.exit_codes import INTERRUPTED
 from dataunlearn.runtime.interrupt import InterruptedRunError
+from dataunlearn.runtime.text_files import printable
+from dataunlearn.unlearning.messages import no_choice, plain_types
 from dataunlearn.unlearning.parsing import CommandParser
 
 console = Console(stderr=True, highlight=False)
@@ -105,21 +108,30 @@ USAGE: Mapping[str, str] = {
 
 def normalise(arguments: Sequence[str]) -> list[str]:
     """Allow ``--dry-run`` for ``--dry_run``, flags without ``true``, and ``bench FILE``."""
-    found = []
+    found: list[str] = []
+    skip = -1
     if len(arguments) > 1 and arguments[0] == "bench" and not arguments[1].startswith("-"):
         arguments = ["bench", f"--config={arguments[1]}", *arguments[2:]]
     for index, argument in enumerate(arguments):
+        if index == skip:
+            continue
         if not argument.startswith("--"):
             found.append(argument)
             continue
         name, equals, value = argument.partition("=")
         name = "--" + name[2:].replace("-", "_")
         following = arguments[index + 1] if index + 1 < len(arguments) else "--"
+        if not equals and NEGATIVE.fullmatch(following):  # else it is taken for an option
+            skip = index + 1
+            found.append(f"{name}={following}")
+            continue
         bare = not equals and following.lower() not in ("true", "false", "yes", "no")
         is_flag = name[2:] in FLAGS and bare
         found.append(f"{name}=true" if is_flag else name + equals + value)
     return found
 
+
+NEGATIVE = re.compile(r"-\d*\.?\d+(e[+-]?\d+)?", re.IGNORECASE)
 
 FLAGS = (
     "dry_run",
@@ -181,14 +193,14 @@ def run(arguments: Sequence[str]) -> int:
         normal = normalise(arguments)
         asked = next((argument for argument in normal if argument in VERBS), None)
         parser = build_parser(asked, chosen_recipe(normal))
-        config = parser.parse_args(normal)
+        config = parser.checked(parser.parse_args(normal))
         verb = config.verb
         settings = parser.instantiate_classes(config)[verb].as_dict()
         settings.pop("config", None)
         quieten_libraries()
         return VERBS[verb][1](**settings)
     except InterruptedRunError as stop:
-        again = shlex.join(["dataunlearn", *arguments])
+        again = printable(shlex.join(["dataunlearn", *arguments]))
         console.print(f"Interrupted after step {stop.step}; the state is saved in {stop.folder}.")
         console.print(f"Go on with the same command: {again}", soft_wrap=True, markup=False)
         return INTERRUPTED
@@ -199,7 +211,9 @@ def run(arguments: Sequence[str]) -> int:
         )
         return INTERRUPTED
     except (ValueError, ArithmeticError, OSError) as error:
-        console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
+        words = printable(str(error))
+        words = no_choice(plain_types(words)) or words
+        console.print(f"[red]error:[/red] {escape(words)}", soft_wrap=True)
         return 1
 
 
@@ -215,10 +229,13 @@ def quieten_libraries() -> None:
     from diffusers.utils import logging
     from transformers.utils import logging as transformers_logging
 
+    from dataunlearn.data.captions import NoCaptionsWarning
+
     logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")
+    warnings.filterwarnings("ignore", category=NoCaptionsWarning)  # verbs say it themselves
 
 
 def main() -> None:

@@ -13,6 +13,8 @@ from dataunlearn.runtime.exit_codes import MEMORISED
 
 if TYPE_CHECKING:
     from dataunlearn.attacks.config import Relearning
+    from dataunlearn.data import ImageSet
+    from dataunlearn.models import DiffusionModel
 
 
 def evaluate(
@@ -27,7 +29,6 @@ def evaluate(
     **settings: Any,
 ) -> int:
     """Measure a model and write the numbers."""
-    from dataunlearn.data import open_images
     from dataunlearn.metrics.catalogue import MEASURES
     from dataunlearn.metrics.evaluation import TABLE_FILE
     from dataunlearn.metrics.evaluation import evaluate as run_measures
@@ -38,6 +39,7 @@ def evaluate(
     source = model_source(settings)
     given = {name: settings.pop(name) for name in MEASURES if name in settings}
     chosen = choose_measures(metrics, given)
+    texts = texts_of(prompts, say)
     where = make_accelerator(source.device).device
     loaded = source.open(where)
     named = {"before": before, "reference": reference}
@@ -46,11 +48,11 @@ def evaluate(
         require_comparable(others["reference"], loaded)
     sides = {name: settings.pop(name) for name in ("forget", "keep", "held_out")}
     opened: dict[str, Any] = {
-        name: open_images(source, loaded.image_shape, resize=resize, role=name.replace("_", "-"))
-        for name, source in sides.items()
-        if source is not None
+        name: opened_pictures(loaded, images, resize=resize, role=name.replace("_", "-"))
+        for name, images in sides.items()
+        if images is not None
     }
-    inputs = Inputs(loaded, prompts=texts_of(prompts), **others, **opened, **settings)
+    inputs = Inputs(loaded, prompts=texts, **others, **opened, **settings)
     run_measures(inputs, chosen, out, overwrite=overwrite)
     say((out / TABLE_FILE).read_text().rstrip())
     say(f"Numbers: {out / 'results.json'}")
@@ -67,7 +69,6 @@ def audit(
     **settings: Any,
 ) -> int:
     """Audit images; 3 if any is memorised, else 0."""
-    from dataunlearn.data import open_images
     from dataunlearn.metrics.audit.config import AuditSettings
     from dataunlearn.metrics.audit.run import run_audit
 
@@ -75,8 +76,8 @@ def audit(
     loaded = source.open(make_accelerator(source.device).device)
     found = run_audit(
         loaded,
-        open_images(images, loaded.image_shape, resize=resize, role="audited"),
-        None if keep is None else open_images(keep, loaded.image_shape, resize=resize, role="keep"),
+        opened_pictures(loaded, images, resize=resize, role="audited"),
+        None if keep is None else opened_pictures(loaded, keep, resize=resize, role="keep"),
         AuditSettings(**settings),
         out,
         overwrite=overwrite,
@@ -95,6 +96,16 @@ def audit(
 MOST_NAMED = 10
 
 
+def opened_pictures(model: DiffusionModel, source: str, *, resize: bool, role: str) -> ImageSet:
+    """Open pictures for a model, and say what there is to know about their source."""
+    from dataunlearn.models.pictures import open_for
+
+    found = open_for(model, source, resize=resize, role=role)
+    if found.remarks:
+        say(f"{role}: {found.described()}")
+    return found
+
+
 def attack(
     *,
     out: Path,
@@ -108,7 +119,6 @@ def attack(
     """Attack an unlearned model and write the numbers."""
     from dataunlearn.attacks.config import Relearning
     from dataunlearn.attacks.run import TABLE_FILE, run_attacks
-    from dataunlearn.data import open_images
     from dataunlearn.metrics.inputs import Inputs
     from dataunlearn.runtime.run_folder import check_run_dir
 
@@ -121,7 +131,7 @@ def attack(
     loaded = source.open(where)
     other = None if reference is None else source.like(reference).open(where)
     opened: dict[str, Any] = {
-        name: open_images(images, loaded.image_shape, resize=resize, role=name.replace("_", "-"))
+        name: opened_pictures(loaded, images, resize=resize, role=name.replace("_", "-"))
         for name, images in sides.items()
         if images is not None
     }

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from dataunlearn.cli.accelerator import make_accelerator
 from dataunlearn.runtime.exit_codes import NOT_FORGOTTEN
+from dataunlearn.runtime.text_files import printable
 
 if TYPE_CHECKING:
     from dataunlearn.unlearning.config import Unlearning
@@ -22,7 +23,7 @@ console = Console(stderr=True, highlight=False)
 
 def say(text: str) -> None:
     """A line for the person at the terminal."""
-    console.print(text, markup=False, soft_wrap=True)
+    console.print(printable(text), markup=False, soft_wrap=True)
 
 
 def unlearned(
@@ -68,7 +69,7 @@ def show_plan(config: Unlearning, *, overwrite: bool) -> None:
     accelerator = make_accelerator(config.device, config.tracker, config.out.parent)
     job = prepare(config, device=accelerator.device, shown=accelerator.is_main_process)
     if accelerator.is_main_process:
-        Console(highlight=False).print(describe_plan(job), markup=False, soft_wrap=True)
+        Console(highlight=False).print(printable(describe_plan(job)), markup=False, soft_wrap=True)
 
 
 def say_result(result: UnlearnResult, label: str = "") -> None:

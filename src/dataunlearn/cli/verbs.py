@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +15,7 @@ from dataunlearn.runtime.exit_codes import NOT_FORGOTTEN
 if TYPE_CHECKING:
     from dataunlearn.models.loading import ModelSource
 
+MOST_SAMPLES = 100_000
 Device = Literal["cpu", "cuda", "mps"]
 
 
@@ -35,7 +36,7 @@ def demo(
 
     Args:
         out: Folder for the new model and the report.
-        steps: Optimizer steps; None takes each method's default.
+        steps: Optimizer steps; None takes the default, and 100 with SISS.
         num_samples: Samples drawn before and after.
         regeneration_copies: Tries per noise level.
         seed: Names every random draw.
@@ -43,8 +44,8 @@ def demo(
         device: cpu, cuda or mps; None takes the best there is.
         overwrite: Replace a run in ``out``.
     """
-    from dataunlearn.objectives import SISS
     from dataunlearn.recipes.demo import demo as demo_recipe
+    from dataunlearn.recipes.demo import with_siss
     from dataunlearn.report.run_files import write_report
 
     config = demo_recipe(out)
@@ -58,7 +59,7 @@ def demo(
     before = None if result is None else result.before
     if siss:
         say("The same with SISS, to compare:")
-        other = dataclasses.replace(config, out=out / "siss", objective=SISS())
+        other = with_siss(config)
         beside = runs.unlearned(other, overwrite=overwrite, measured=before)
         if beside is not None:
             say(f"SISS. {beside.facts['verdict']['text']}")
@@ -120,6 +121,7 @@ def sample(
     seed: int = 0,
     batch_size: int = 64,
     columns: int = 8,
+    overwrite: bool = False,
     **model: Any,
 ) -> int:
     """Draw pictures from a model into one PNG grid; the same seed gives the same pictures.
@@ -133,18 +135,18 @@ def sample(
         seed: Names the noise.
         batch_size: Pictures per call.
         columns: Pictures per line of the grid.
+        overwrite: Replace a picture that is there.
         **model: The fields of :class:`dataunlearn.models.loading.ModelSource`.
     """
     from dataunlearn.data.pixels import to_uint8
     from dataunlearn.models.sampling import Drawing, generate
     from dataunlearn.prompts.prompt_file import texts_of
     from dataunlearn.report.grids import save_grid
-    from dataunlearn.runtime.checks import require
     from dataunlearn.runtime.progress import progress_bar
 
-    for name, value in (("num_samples", num_samples), ("num_steps", num_steps)):
-        require(value >= 1, f"{name} must be at least 1, not {value}")
-    require(out.suffix.lower() == ".png", f"--out is a picture: give a name ending in .png, {out}")
+    counts = {"num_samples": num_samples, "num_steps": num_steps, "batch_size": batch_size}
+    check_sample(out, {**counts, "columns": columns}, seed, overwrite=overwrite)
+    texts = texts_of(prompts, say)
     source = model_source(model)
     loaded = source.open(make_accelerator(source.device).device)
     with progress_bar("drawing", num_samples) as advance:
@@ -155,7 +157,7 @@ def sample(
                 seed=seed,
                 num_steps=num_steps,
                 batch_size=batch_size,
-                prompts=texts_of(prompts),
+                prompts=texts,
                 progress=advance,
             ),
         )
@@ -163,6 +165,23 @@ def sample(
     save_grid(to_uint8(samples), out, columns=columns)
     say(f"Grid: {out}")
     return 0
+
+
+def check_sample(out: Path, counts: Mapping[str, int], seed: int, *, overwrite: bool) -> None:
+    """Refuse numbers that make no grid, and to replace a picture unasked.
+
+    Raises:
+        ValueError: With the setting's name, and what it takes.
+    """
+    from dataunlearn.runtime.checks import require
+
+    for name, value in counts.items():
+        require(value >= 1, f"{name} must be at least 1, not {value}")
+    most = MOST_SAMPLES
+    require(counts["num_samples"] <= most, f"num_samples must be at most {most} for a grid")
+    require(seed >= 0, f"seed must be at least 0, not {seed}")
+    require(out.suffix.lower() == ".png", f"--out is a picture: give a name ending in .png, {out}")
+    require(overwrite or not out.exists(), f"{out} is there: give --overwrite to replace it")
 
 
 def report(run_dir: Path, beside: Sequence[Path] = ()) -> int:

@@ -1,10 +1,9 @@
-"""Pictures in arrays: NumPy, torch, lists of pillow images, ``.npy`` and ``.npz`` files."""
+"""Pictures in arrays: NumPy, torch, lists of pillow images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,6 @@ from dataunlearn.data.base import ImageSet, Indices, Pixels
 from dataunlearn.data.pixels import fit_pixels, image_to_pixels
 from dataunlearn.data.prompt import Prompt
 
-_PREFERRED_KEYS = ("images", "x", "data", "arr_0")
-_LABEL_KEYS = ("labels", "y")
-_CAPTION_KEYS = ("captions", "prompts")
 _LAYOUTS = {
     2: (("HW", None),),
     3: (("NHW", None), ("HWC", 2), ("CHW", 0)),
@@ -154,97 +150,6 @@ def from_pillow(
         except (ValueError, OSError) as error:
             raise ValueError(f"image[{index}] {error}") from error
     return ArrayImages(rows, source="image")
-
-
-def open_array_file(
-    path: Path, shape: tuple[int, int, int], *, resize: bool, key: str | None = None
-) -> ArrayImages:
-    """Read pictures from ``.npy``, or from one array of an ``.npz`` (with its labels).
-
-    Raises:
-        ValueError: If the file cannot be read, holds Python objects, or has no fitting array.
-    """
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except Exception as error:
-        raise ValueError(
-            f"{path} cannot be read: it is damaged, no NumPy file, or holds Python objects, which "
-            f"are refused; save one uint8 array with numpy.save ({error})"
-        ) from error
-    if isinstance(loaded, np.ndarray):
-        return from_array(loaded, shape, resize=resize, source=path.name)
-    with loaded:
-        chosen = _choose_key(loaded, key, shape, path)
-        array = _read_key(loaded, chosen, path)
-        labels = _find_labels(loaded, len(array), path)
-        captions = _find_captions(loaded, len(array), chosen, path)
-    source = path.name if key is None else f"{path.name}:{key}"
-    images = from_array(array, shape, resize=resize, source=source)
-    if (labels is None and captions is None) or len(images) != len(array):
-        return images
-    return ArrayImages(images._pixels, source=source, labels=labels, captions=captions)
-
-
-def _choose_key(
-    archive: np.lib.npyio.NpzFile, key: str | None, shape: tuple[int, int, int], path: Path
-) -> str:
-    keys = ", ".join(archive.files)
-    if key is not None:
-        if key not in archive.files:
-            raise ValueError(f"{path} has no array {key!r}; it has: {keys}")
-        return key
-    for preferred in _PREFERRED_KEYS:
-        if preferred in archive.files:
-            return preferred
-    shaped = [name for name in archive.files if _is_image_shaped(archive, name, shape)]
-    if len(shaped) != 1:
-        raise ValueError(
-            f"{path} does not say which array holds the images; choose one as {path.name}:KEY "
-            f"from: {keys}"
-        )
-    return shaped[0]
-
-
-def _is_image_shaped(archive: np.lib.npyio.NpzFile, key: str, shape: tuple[int, int, int]) -> bool:
-    try:
-        array = archive[key]
-    except ValueError:  # an object array
-        return False
-    return array.dtype.kind in "uf" and (array.ndim in (3, 4) or array.shape == shape[1:])
-
-
-def _read_key(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> NDArray[Any]:
-    try:
-        array: NDArray[Any] = archive[key]
-    except Exception as error:
-        raise ValueError(
-            f"{path}:{key} cannot be read: it is damaged or holds Python objects, which are "
-            f"refused; save one uint8 array instead ({error})"
-        ) from error
-    return array
-
-
-def _find_labels(
-    archive: np.lib.npyio.NpzFile, num_images: int, path: Path
-) -> NDArray[np.integer] | None:
-    for key in _LABEL_KEYS:
-        if key in archive.files:
-            found = _read_key(archive, key, path)
-            if found.shape == (num_images,) and found.dtype.kind in "iu":
-                return found
-    return None
-
-
-def _find_captions(
-    archive: np.lib.npyio.NpzFile, num_images: int, chosen: str, path: Path
-) -> list[str] | None:
-    """Texts in ``captions`` or ``prompts``, or in ``key_captions`` for the array ``key``."""
-    for key in (f"{chosen}_captions", *_CAPTION_KEYS):
-        if key in archive.files:
-            found = _read_key(archive, key, path)
-            if found.shape == (num_images,) and found.dtype.kind == "U":
-                return [str(text) for text in found]
-    return None
 
 
 def _to_uint8(array: NDArray[Any], source: str) -> Pixels:

@@ -34,10 +34,12 @@ class ImageSet(ABC):
     Attributes:
         shape: ``(C, H, W)`` of every picture.
         lazy: Whether :meth:`pixels` has to decode a file (and is therefore slow).
+        remarks: Where captions come from, and what was left out of the source, in words.
     """
 
     shape: tuple[int, int, int]
     lazy: bool = False
+    remarks: tuple[str, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -66,6 +68,10 @@ class ImageSet(ABC):
         """The captions there are, each once, in index order."""
         found = (self.caption(index) for index in range(len(self)))
         return list(dict.fromkeys(text for text in found if text is not None))
+
+    def described(self) -> str:
+        """How many pictures there are, and the remarks."""
+        return "; ".join([f"{len(self)} images", *self.remarks])
 
     @cached_property
     def has_labels(self) -> bool:

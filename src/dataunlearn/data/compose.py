@@ -28,6 +28,7 @@ class SubsetImages(ImageSet):
         self.base = base
         self.shape = base.shape
         self.lazy = base.lazy
+        self.remarks = base.remarks
         self.indices = base._to_numpy(torch.as_tensor(indices, dtype=torch.int64).reshape(-1))
 
     def __len__(self) -> int:
@@ -82,6 +83,7 @@ class ConcatImages(ImageSet):
         self.sets = tuple(sets)
         self.shape = shapes.pop()
         self.lazy = any(images.lazy for images in sets)
+        self.remarks = tuple(dict.fromkeys(text for images in sets for text in images.remarks))
         self._ends = np.cumsum([len(images) for images in sets])
 
     def __len__(self) -> int:

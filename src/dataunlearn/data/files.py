@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,24 +11,16 @@ from rich.console import Console
 from rich.progress import track
 
 from dataunlearn.data.base import ImageSet, Pixels
-from dataunlearn.data.captions import read_captions
+from dataunlearn.data.captions import Captions, read_captions
+from dataunlearn.data.folders import IMAGE_SUFFIXES, TEXT_SUFFIXES, list_folder, some
 from dataunlearn.data.pixels import fit_pixels, image_to_pixels
 
-IMAGE_SUFFIXES = (
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".bmp",
-    ".webp",
-    ".tif",
-    ".tiff",
-    ".gif",
-    ".ppm",
-    ".pgm",
-)
+NOTHING_LOST = ("forget", "without")
+"""Roles of pictures of which none may be passed over."""
 
 _NUM_THREADS = 4
 _NUM_NAMES = 10
+_NUM_SUFFIXES = 10
 _PROGRESS_FROM_IMAGES = 500
 
 
@@ -108,36 +100,81 @@ class FileImages(ImageSet):
         super().check(index)
 
 
-def open_folder(folder: Path, shape: tuple[int, int, int], *, resize: bool) -> FileImages:
-    """The image files under a folder, sorted by path; hidden files are left out.
+def open_folder(
+    folder: Path, shape: tuple[int, int, int], *, resize: bool, role: str, captions: bool
+) -> FileImages:
+    """The picture files under a folder, sorted by path; hidden files are left out.
 
-    Where every file lies in a folder whose name is an integer, these are the labels. Captions are
-    read from a ``metadata.jsonl`` in the folder or from ``.txt`` files beside the images.
+    Linked folders are searched as well, each once. Where every file lies in a folder whose name is
+    an integer, these are the labels.
+
+    Args:
+        folder: The folder.
+        shape: ``(C, H, W)`` that every picture must have.
+        resize: Whether pictures of another size are centre-cropped and resized.
+        role: What the pictures are for; of those to forget none may be left out.
+        captions: Whether texts are read, in the forms of :mod:`dataunlearn.data.captions`.
 
     Raises:
-        ValueError: If there is no image file, or captions cannot be read.
+        ValueError: If there is no picture, captions cannot be read, or there are pictures to forget
+            that cannot be.
     """
-    inside = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    found = sorted(
-        path
-        for path in inside
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and not any(part.startswith(".") for part in path.parts)
-    )
-    if not found:
+    there = list_folder(folder)
+    if there.problems and role in NOTHING_LOST:
+        listed = "\n  ".join(there.problems[:_NUM_NAMES])
         raise ValueError(
-            f"folder {folder} has no image files "
-            f"({' '.join(suffix[1:] for suffix in IMAGE_SUFFIXES)})"
+            f"folder {folder} has {len(there.problems)} that cannot be read, and here none may be "
+            f"passed over; repair or remove them:\n  {listed}"
         )
-    parents = [path.parent.name for path in found]
-    classes = (
-        [int(name) for name in parents]
-        if all(name.isascii() and name.isdecimal() for name in parents)
-        else None
+    if not there.pictures:
+        kinds = " ".join(suffix[1:] for suffix in IMAGE_SUFFIXES[:_NUM_SUFFIXES])
+        others = some((*there.problems, *there.others, *there.hidden))
+        raise ValueError(
+            f"folder {folder} has no image files ({kinds}, and others that pillow reads)"
+            + (f"; it has {others}" if others else "")
+        )
+    paths = [folder / path for path in there.pictures]
+    texts = read_captions(folder, paths, there.others) if captions else Captions()
+    parents = [path.parent.name for path in there.pictures]
+    are_classes = all(name.isascii() and name.isdecimal() for name in parents)
+    images = FileImages(
+        paths,
+        shape,
+        resize=resize,
+        labels=[int(name) for name in parents] if are_classes else None,
+        captions=texts.texts,
     )
-    paths = [folder / path for path in found]
-    captions = read_captions(folder, paths)
-    return FileImages(paths, shape, resize=resize, labels=classes, captions=captions)
+    left = [p for p in there.others if not captions or p.suffix.lower() not in TEXT_SUFFIXES]
+    images.remarks = (*texts.remarks, *_left_out(there.problems, there.hidden, left))
+    return images
+
+
+def open_file(
+    path: Path, shape: tuple[int, int, int], *, resize: bool, captions: bool
+) -> FileImages:
+    """One picture file, with the caption that lies beside it.
+
+    Raises:
+        ValueError: If captions beside it cannot be read.
+    """
+    texts = Captions()
+    if captions:
+        others = [Path(other.name) for other in path.parent.iterdir() if other != path]
+        texts = read_captions(path.parent, [path], others, chosen=True)
+    images = FileImages([path], shape, resize=resize, captions=texts.texts)
+    images.remarks = texts.remarks
+    return images
+
+
+def _left_out(
+    problems: Sequence[str], hidden: Sequence[Path], others: Sequence[Path]
+) -> Iterator[str]:
+    if problems:
+        yield f"left out {len(problems)} that cannot be read ({some(problems)})"
+    if hidden:
+        yield f"left out {len(hidden)} hidden pictures ({some(hidden)})"
+    if others:
+        yield f"left out {len(others)} files that are no pictures ({some(others)})"
 
 
 def check_all(images: ImageSet, *, role: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataunlearn.data.base import LOCAL_FORMS, ImageSet, Pixels
-from dataunlearn.data.captions import TEXT_KEYS
+from dataunlearn.data.captions import first_text, text_column, warn_of_none
 from dataunlearn.data.pixels import fit_pixels, image_to_pixels
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _LABEL_COLUMNS = ("label", "labels")
+_TEXT_TYPES = ("string", "large_string", "string_view", "binary", "large_binary")
 
 
 class HubImages(ImageSet):
@@ -28,9 +29,10 @@ class HubImages(ImageSet):
         shape: ``(C, H, W)`` that every picture must have.
         source: What names are made from: ``source[17]``.
         resize: Whether pictures of another size are centre-cropped and resized.
+        captions: Whether texts are read.
 
     Raises:
-        ValueError: If there is not exactly one image column.
+        ValueError: If there is not exactly one image column, or several that may be captions.
     """
 
     lazy = True
@@ -42,6 +44,7 @@ class HubImages(ImageSet):
         *,
         source: str = "dataset",
         resize: bool = False,
+        captions: bool = True,
     ) -> None:
         from datasets import Image
 
@@ -57,7 +60,9 @@ class HubImages(ImageSet):
         self._source = source
         self._resize = resize
         self._classes = _read_labels(dataset)
-        self._captions = _read_captions(dataset)
+        self._captions: list[str | None] | None = None
+        if captions:
+            self._captions, self.remarks = _read_captions(dataset, source)
         self._images: Any = dataset.with_format(None).select_columns(columns)
         if not features[self._column].decode:
             self._images = self._images.cast_column(self._column, Image())
@@ -109,7 +114,7 @@ def is_saved_dataset(folder: Path) -> bool:
 
 
 def open_saved(
-    folder: Path, split: str | None, shape: tuple[int, int, int], *, resize: bool
+    folder: Path, split: str | None, shape: tuple[int, int, int], *, resize: bool, captions: bool
 ) -> HubImages:
     """Open a folder written by ``save_to_disk``.
 
@@ -122,11 +127,12 @@ def open_saved(
         loaded = datasets.load_from_disk(str(folder))
     except Exception as error:
         raise ValueError(f"{folder} cannot be read as a saved dataset: {error}") from error
-    return _choose_split(loaded, split, str(folder), shape, resize=resize)
+    chosen, source = _choose_split(loaded, split, str(folder))
+    return HubImages(chosen, shape, source=source, resize=resize, captions=captions)
 
 
 def open_hub(
-    name: str, split: str | None, shape: tuple[int, int, int], *, resize: bool
+    name: str, split: str | None, shape: tuple[int, int, int], *, resize: bool, captions: bool
 ) -> HubImages:
     """Load a dataset from the Hugging Face hub (or its local cache).
 
@@ -142,20 +148,19 @@ def open_hub(
             f"no local path {name}, and the Hugging Face dataset {name} could not be loaded "
             f"({type(error).__name__}: {error}); without a network give {LOCAL_FORMS}"
         ) from error
-    return _choose_split(loaded, split, name, shape, resize=resize)
+    chosen, source = _choose_split(loaded, split, name)
+    return HubImages(chosen, shape, source=source, resize=resize, captions=captions)
 
 
-def _choose_split(
-    loaded: Any, split: str | None, source: str, shape: tuple[int, int, int], *, resize: bool
-) -> HubImages:
+def _choose_split(loaded: Any, split: str | None, source: str) -> tuple[Any, str]:
+    """The split, and what it is called."""
     from datasets import DatasetDict
 
     if not isinstance(loaded, DatasetDict):
         own = None if loaded.split is None else str(loaded.split)
         if split not in (None, own):
             raise ValueError(f"{source} is a single split ({own}); leave out #{split}")
-        chosen = source if split is None else f"{source}#{split}"
-        return HubImages(loaded, shape, source=chosen, resize=resize)
+        return loaded, source if split is None else f"{source}#{split}"
     names = list(loaded)
     if split is None:
         split = names[0] if len(names) == 1 else "train"
@@ -164,18 +169,33 @@ def _choose_split(
             f"{source} has no split {split!r}; choose one as {source}#SPLIT from: "
             f"{', '.join(names)}"
         )
-    return HubImages(loaded[split], shape, source=f"{source}#{split}", resize=resize)
+    return loaded[split], f"{source}#{split}"
 
 
-def _read_captions(dataset: datasets.Dataset) -> list[str | None] | None:
-    """Texts of the first column of a known name; None without such a column."""
-    from datasets import Value
+def _read_captions(
+    dataset: datasets.Dataset, source: str
+) -> tuple[list[str | None] | None, tuple[str, ...]]:
+    """Texts of the column that has captions, and remarks; None without such a column."""
+    texts_in = (name for name, kind in dataset.features.items() if _holds_texts(kind))
+    columns = [name for name in texts_in if name not in _LABEL_COLUMNS]
+    column = text_column(columns, source)
+    if column is None:
+        if columns:
+            warn_of_none(f"{source} has columns {', '.join(columns)}")
+        return None, (f"no captions among its columns {', '.join(columns)}",) if columns else ()
+    values = dataset.with_format(None).select_columns([column])[:][column]
+    place = f"{source}, column {column}"
+    texts = [first_text(value, f"{place}, row {row}") for row, value in enumerate(values)]
+    given = sum(text is not None for text in texts)
+    several = any(isinstance(value, list) and len(value) > 1 for value in values)
+    words = f"{given} of {len(texts)} have captions, from column {column}"
+    return texts, (words + (", of several the first" if several else ""),)
 
-    for column in TEXT_KEYS:
-        kind = dataset.features.get(column)
-        if isinstance(kind, Value) and kind.dtype in ("string", "large_string"):
-            return list(dataset.with_format(None).select_columns([column])[:][column])
-    return None
+
+def _holds_texts(kind: Any) -> bool:
+    """Whether a column holds texts, or lists of them."""
+    inner = getattr(kind, "feature", kind)  # of a list
+    return getattr(inner, "dtype", None) in _TEXT_TYPES
 
 
 def _read_labels(dataset: Any) -> list[int] | None:

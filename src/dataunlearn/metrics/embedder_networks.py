@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dataunlearn.runtime.home import home_path
+
 
 def existing(name: str) -> Path:
     """The path of a file that must be there."""
-    path = Path(name).expanduser()
+    path = home_path(name)
     if not path.is_file():
         raise ValueError(f"the embedder's file {name} does not exist")
     return path

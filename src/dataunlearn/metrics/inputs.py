@@ -20,6 +20,7 @@ from dataunlearn.metrics.embedders import Embedder
 from dataunlearn.metrics.pixel_distance import MOST_ORIGINALS, copy_threshold, distinct_indices
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.sampling import Drawing, generate
+from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.progress import progress_bar
 from dataunlearn.runtime.seeding import random_stream
@@ -69,6 +70,15 @@ class Inputs:
     cache: Path | None = field(default=None, repr=False)
     shown: bool = True
     embedders: dict[tuple[str, int | None], Embedder] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        for name in ("sampling_steps", "max_images", "batch_size"):
+            value = getattr(self, name)
+            require(value >= 1, f"{name} must be at least 1, not {value}")
+        for name in ("num_samples", "seed"):
+            value = getattr(self, name)
+            require(value >= 0, f"{name} must be at least 0, not {value}")
 
     @cached_property
     def samples(self) -> Tensor:

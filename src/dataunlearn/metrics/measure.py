@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from dataclasses import fields
 from typing import ClassVar
 
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.result import Result
+from dataunlearn.runtime.checks import require
 
 
 class Measure(ABC):
@@ -18,6 +21,21 @@ class Measure(ABC):
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        """Check ranges: counts are at least 1, limits above 0, noise levels at least 0."""
+        for field in fields(self):  # type: ignore[arg-type]
+            value, name = getattr(self, field.name), field.name
+            if type(value) is int and "timestep" not in name:
+                require(value >= 1, f"{name} must be at least 1, not {value}")
+            if type(value) is float:
+                require(0 < value < math.inf, f"{name} must be above 0, not {value}")
+            levels = value if isinstance(value, tuple) else (value,)
+            if "timestep" in name and name != "each_timestep":
+                require(
+                    all(level is None or level >= 0 for level in levels),
+                    f"{name} must be at least 0, not {value}",
+                )
 
     @abstractmethod
     def __call__(self, inputs: Inputs) -> list[Result]:

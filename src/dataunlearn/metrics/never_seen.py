@@ -22,7 +22,7 @@ from dataunlearn.models import DiffusionModel
 from dataunlearn.models.finite import require_finite_scores
 from dataunlearn.models.latents import TextSpace
 from dataunlearn.recognition.choosing import MOST_VIEWS
-from dataunlearn.recognition.levels import Levels, measure_levels
+from dataunlearn.recognition.levels import LEAST_RECOGNITION, Levels, measure_levels
 from dataunlearn.recognition.witness import Pictures, Witness
 from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.progress import progress_bar
@@ -33,8 +33,6 @@ from dataunlearn.runtime.streams import LEVEL_STREAM
 LEVEL_SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 DRAWS_IN_ALL, MOST_DRAWS = 24, 8
 COMPARED_PICTURES = 256
-# A noise level counts where at least this much of the images is recognised.
-LEAST_RECOGNITION = 0.3
 
 
 def witness_of(model: DiffusionModel, num_images: int, seed: int = 0) -> Witness:

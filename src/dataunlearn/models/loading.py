@@ -19,6 +19,7 @@ from dataunlearn.models.folder import (
     read_config,
 )
 from dataunlearn.runtime.checks import require
+from dataunlearn.runtime.home import with_home
 
 HUB_SECONDS = 5
 
@@ -45,6 +46,7 @@ def load_model(
     Raises:
         ValueError: If there is no such model, it is no pipeline, or its class is unsupported.
     """
+    source, scheduler = with_home(str(source)), with_home(scheduler)
     path = Path(source)
     if not path.exists():
         path = _from_hub(str(source))
@@ -197,6 +199,8 @@ class ModelSource:
     def __post_init__(self) -> None:
         """Check ranges."""
         require(self.guidance is None or self.guidance >= 1, "guidance must be at least 1")
+        size = self.image_size
+        require(size is None or size >= 1, f"image_size must be at least 1, not {size}")
 
     def open(self, device: str | torch.device) -> DiffusionModel:
         """Load the model in eval mode.

@@ -106,6 +106,8 @@ class PromptUnlearning:
         require(self.images_per_prompt >= 4, "images_per_prompt must be at least 4: two clusters")
         require(self.batch_size >= 1, "batch_size must be at least 1")
         require(self.min_keep >= 1, "min_keep must be at least 1")
+        seed = self.evaluation_seed
+        require(seed >= 0, f"evaluation_seed must be at least 0, not {seed}")
         require(self.prior_share > 0, f"prior_share must be above 0, not {self.prior_share}")
         for name in ("guidance", "keep_guidance"):
             scale = getattr(self, name)

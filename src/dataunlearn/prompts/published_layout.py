@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from dataunlearn.data.files import IMAGE_SUFFIXES
+from dataunlearn.data.folders import IMAGE_SUFFIXES
 from dataunlearn.prompts.embeddings import (
     as_embedding,
     is_embedding_path,
@@ -28,6 +28,7 @@ from dataunlearn.prompts.embeddings import (
     write_embedding,
 )
 from dataunlearn.runtime.files import write_atomically
+from dataunlearn.runtime.text_files import decode_file, parse_json
 
 ORIGINAL_FILE = "original_prompts.json"
 MODIFIED_FILE = "modified_prompts.json"
@@ -194,6 +195,14 @@ def write_prompts(
     write_atomically(root / ORIGINAL_FILE, _as_json(dict(prompts)))
 
 
+def drop_entries(root: Path, names: Collection[str]) -> None:
+    """Take prompts, whose folders are gone, out of the files of texts."""
+    for file in (root / ORIGINAL_FILE, root / MODIFIED_FILE):
+        if names and file.is_file():
+            left = {name: text for name, text in _read_json(file).items() if name not in names}
+            write_atomically(file, _as_json(left))
+
+
 def _read_texts(root: Path, name: str) -> dict[str, str]:
     """Texts by folder key; none where there is no file of modified prompts."""
     path = root / name if (root / name).is_file() else root.parent / name
@@ -224,10 +233,7 @@ def _open_modified(value: str | None, root: Path, folder: Path) -> str | Tensor 
 def _read_json(path: Path) -> Any:
     if not path.is_file():
         raise ValueError(f"{path} is missing: the data is incomplete without it, so add it")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}): correct it") from error
+    return parse_json(decode_file(path), str(path))
 
 
 def _as_json(content: Mapping[str, Any]) -> bytes:

@@ -16,6 +16,7 @@ from dataunlearn.models import DiffusionModel
 from dataunlearn.models.latents import text_space
 from dataunlearn.models.sampling import Progress
 from dataunlearn.prompts.config import PromptUnlearning
+from dataunlearn.prompts.drawn import hash_other_networks
 from dataunlearn.prompts.samples import draw
 from dataunlearn.runtime.files import write_atomically
 
@@ -38,7 +39,8 @@ class SampleCache:
     def of(cls, model: DiffusionModel, config: PromptUnlearning, weights: str) -> SampleCache:
         """The samples of a model with these weights, in the folder that the settings name."""
         drawn_with = [config.evaluation_seed, config.sampling_steps]
-        origin = [config.model, weights, list(model.image_shape), *drawn_with]
+        shape, others = list(model.image_shape), hash_other_networks(model)
+        origin = [config.model, weights, others, shape, *drawn_with]
         return cls(config.before or config.out / FOLDER, json.dumps(origin))
 
     def file(self, model: DiffusionModel, prompts: Sequence[Prompt], *place: int) -> Path:

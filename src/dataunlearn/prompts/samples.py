@@ -11,12 +11,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dataunlearn.data import open_images
 from dataunlearn.data.pixels import to_uint8
 from dataunlearn.data.prompt import Prompt
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.pictures import open_for
 from dataunlearn.models.sampling import Drawing, Progress, generate
 from dataunlearn.prompts.config import PromptUnlearning
+from dataunlearn.prompts.drawn import (
+    drop_others,
+    labels_stand,
+    origins,
+    record_labels,
+    record_origin,
+)
 from dataunlearn.prompts.embeddings import read_embedding
 from dataunlearn.prompts.gallery import render_gallery
 from dataunlearn.prompts.labels import Labelling, label_memorised, take_labels
@@ -66,7 +73,8 @@ def label_prompts(
 ) -> list[LabelledPrompt]:
     """Draw the samples of all prompts and label them, as far as that is not done yet.
 
-    Labels that are there stay: a person may have corrected them.
+    Samples of other prompts, weights or settings are drawn anew. Labels that are there stay: a
+    person may have corrected them.
 
     Args:
         model: The model before unlearning, in eval mode.
@@ -82,9 +90,9 @@ def label_prompts(
     else:
         root = config.out / DATA_FOLDER
         specs = {spec.folder: spec for spec in read_prompt_file(config.prompts)}
-        draw_samples(model, config, root, list(specs.values()), shown=shown)
+        draw_samples(model, config, root, list(specs.values()), say, shown=shown)
     originals = {
-        folder: open_images(str(spec.image), model.image_shape, resize=True, role="training")
+        folder: open_for(model, str(spec.image), resize=True, role="training", captions=False)
         for folder, spec in specs.items()
         if spec.image is not None
     }
@@ -109,16 +117,25 @@ def draw_samples(
     config: PromptUnlearning,
     root: Path,
     specs: Sequence[PromptSpec],
+    say: Say,
     *,
     shown: bool = True,
 ) -> None:
-    """Draw the samples of prompts that have none yet, one whole prompt after the other."""
+    """Draw the samples of prompts that have none yet, one whole prompt after the other.
+
+    Raises:
+        ValueError: If there are samples of other prompts or of another model that must not be
+            removed.
+    """
+    wanted = origins(model, config, specs)
+    drop_others(root, wanted, config.out, say)
     missing = [spec for spec in specs if not (root / spec.folder / IMAGES_FOLDER).is_dir()]
     total = config.images_per_prompt * len(missing)
     with progress_bar("drawing samples", total, shown=shown and total > 0) as advance:
         for spec in missing:
             count, place = config.images_per_prompt, specs.index(spec)
             samples = draw(model, config, [spec.prompt], count, place, progress=advance)
+            record_origin(root / spec.folder, wanted[spec.folder])
             save_images(samples, root / spec.folder / IMAGES_FOLDER)
     texts = {spec.folder: spec.prompt for spec in specs}
     write_prompts(root, texts, modified_prompts(root, specs))
@@ -192,15 +209,16 @@ def label_folder(
     Returns:
         What the clusters say, whatever labels there are.
     """
-    found = open_images(str(folder / IMAGES_FOLDER), model.image_shape, role="sampled")
+    found = open_for(model, str(folder / IMAGES_FOLDER), role="sampled", captions=False)
     labelling = label_memorised(
         found.batch(torch.arange(len(found))), training_image=original, seed=seed
     )
-    if (folder / LABELS_FILE).is_file():
+    if labels_stand(folder, original):
         return labelling
     names = [Path(found.name(index)).name for index in range(len(found))]
     labels = {name: int(label) for name, label in zip(names, labelling.labels, strict=True)}
     write_labels(folder, labels, memorised_cluster=labelling.memorised_cluster)
+    record_labels(folder, original)
     return labelling
 
 
@@ -219,9 +237,8 @@ def _open(
     original: Tensor | None,
     found: Labelling | None,
 ) -> LabelledPrompt:
-    images = open_images(
-        str(data.folder / IMAGES_FOLDER), model.image_shape, resize=True, role="sampled"
-    )
+    files = str(data.folder / IMAGES_FOLDER)
+    images = open_for(model, files, resize=True, role="sampled", captions=False)
     batch = images.batch(torch.arange(len(images)))
     labels = torch.tensor([bool(data.labels[file.name]) for file in data.files])
     if found is not None and torch.equal(found.labels, labels):

@@ -83,7 +83,7 @@ def unlearn_prompts(
         ValueError: On anything that cannot be used; or if no prompt has memorised samples.
     """
     check_run_dir(config.out, overwrite=overwrite)
-    check_prompt_files(config)
+    check_prompt_files(config, say)
     device = accelerator.device if accelerator is not None else torch.device("cpu")
     model = open_model(config, device)
     reference = opened_reference(config, model)
@@ -116,8 +116,8 @@ def unlearn_prompts(
     return facts
 
 
-def check_prompt_files(config: PromptUnlearning) -> None:
-    """Read all files of prompts, before a model is loaded.
+def check_prompt_files(config: PromptUnlearning, say: Say) -> None:
+    """Read all files of prompts, before a model is loaded, and say how many they hold.
 
     Raises:
         ValueError: If one cannot be used.
@@ -125,7 +125,7 @@ def check_prompt_files(config: PromptUnlearning) -> None:
     given = (config.prompts, config.prior, config.unnamed)
     for file in given:
         if file is not None and not file.is_dir():
-            read_prompt_file(file)
+            read_prompt_file(file, say)
 
 
 def open_model(config: PromptUnlearning, device: torch.device) -> DiffusionModel:

@@ -18,6 +18,9 @@ from dataunlearn.recognition.choosing import choose_views
 from dataunlearn.recognition.witness import Pictures, Witness
 from dataunlearn.views import Views
 
+# A noise level counts where at least this much of the images is recognised.
+LEAST_RECOGNITION = 0.3
+
 
 @dataclass(frozen=True, eq=False)
 class Levels:
@@ -53,6 +56,16 @@ class Levels:
     def recognition(self) -> Tensor:
         """How far the model recognises each image, ``(K, T)`` in [0, 1]: 1 - before/level."""
         return (1 - self.before.mean(2) / self.level.mean(2)).clamp(0, 1)
+
+    @property
+    def recognised_below(self) -> int | None:
+        """The timestep from which the images are not recognised any more.
+
+        None where they are recognised up to the last one that was measured, or nowhere.
+        """
+        known = (self.recognition.mean(0) >= LEAST_RECOGNITION).nonzero().flatten()
+        first = int(known[-1]) + 1 if len(known) else len(self.timesteps)
+        return self.timesteps[first] if first < len(self.timesteps) else None
 
 
 def measure_levels(

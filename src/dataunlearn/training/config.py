@@ -84,12 +84,14 @@ class Training(Updates):
         batch_pairs: Pairs per step over all processes.
         learning_rate: Peak learning rate.
         warmup_steps: Steps of linear warm-up.
+        decay_after: Steps after which the cosine begins to fall; at once if the warm-up is longer.
     """
 
     steps: int
     batch_pairs: int
     learning_rate: float
     warmup_steps: int = 0
+    decay_after: int = 0
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -112,13 +114,18 @@ class Training(Updates):
             0 <= self.warmup_steps < self.steps,
             f"warmup_steps must be below steps, not {self.warmup_steps} of {self.steps}",
         )
+        require(
+            0 <= self.decay_after < self.steps,
+            f"decay_after must be below steps, not {self.decay_after} of {self.steps}",
+        )
         require(self.seed >= 0, f"seed must be at least 0, not {self.seed}")
 
     def rate(self, step: int) -> float:
         """The learning rate of step number ``step``, from 0."""
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
-        if self.schedule == "constant":
+        begin = max(self.warmup_steps, self.decay_after)
+        if self.schedule == "constant" or step < begin:
             return self.learning_rate
-        done = (step - self.warmup_steps) / (self.steps - self.warmup_steps)
+        done = (step - begin) / (self.steps - begin)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))

@@ -23,12 +23,15 @@ class StepPart:
         keep_predictions: Whether the keep side is regressed on what the frozen model predicts for
             the same rows, in place of the objective's own targets. A question that the
             objective asks itself comes first.
+        predictions_below: The timestep from which keep rows have the objective's own targets after
+            all; None for none.
     """
 
     sampler: PairSampler
     objective: Objective
     factor: float = 1.0
     keep_predictions: bool = False
+    predictions_below: int | None = None
 
     def __post_init__(self) -> None:
         """Check the factor: directions belong to the combination rule."""
@@ -50,7 +53,8 @@ class StepPart:
         pair, generator = self.sampler(number), self.sampler.objective_stream(number)
         rows = self.objective(process, pair, generator)
         if self.keep_predictions and number > 0 and rows.keep.question is None:
-            return replace(rows, keep=rows.keep.asking())
+            below = self.predictions_below
+            return replace(rows, keep=rows.keep.asking(None if below is None else rows.t < below))
         return rows
 
 
@@ -81,6 +85,12 @@ class Phase:
             return self
         parts = [replace(part, objective=part.objective.easing(arrived)) for part in self.parts]
         return replace(self, parts=parts)
+
+    @property
+    def forgets(self) -> bool:
+        """Whether any rows are about forget images."""
+        directions = (part.objective.forget_direction for part in self.parts)
+        return any(direction is not Direction.ABSENT for direction in directions)
 
     @property
     def asks(self) -> bool:

@@ -170,7 +170,7 @@ class Trainer:
         """What the next step trains on."""
         if self.settled_after is None or not self.settling:
             return self.forgetting.eased(self.arrived)
-        return self.settling[min(self.times_settled, len(self.settling)) - 1]
+        return self.settling[min(self.times_settled, len(self.settling)) - 1].eased(self.arrived)
 
     def use_average(self) -> None:
         """Put the moving average into the model, if there is one: the result of base training."""

@@ -59,6 +59,7 @@ class Evaluation:
             "judging digits needs at least 20 samples: raise num_samples",
         )
         require(all(t >= 0 for t in self.regeneration_timesteps), "timesteps must be at least 0")
+        require(self.seed >= 0, f"evaluation.seed must be at least 0, not {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ class Settings(Updates, Method):
     """Everything about a run but where its inputs come from, which may be in memory.
 
     Args:
-        schedule: "constant" or "cosine" (to 0 at the last step) after the warm-up.
+        schedule: "constant" or "cosine" (to 0 at the last step) after the warm-up; with a method
+            that has an aim from where it settles.
         gradient_checkpointing: Compute activations twice instead of keeping them: less memory, a
             third more time.
         image_size: Pixels of a side that a text-to-image model works at; None for its own.
@@ -126,6 +128,8 @@ class Settings(Updates, Method):
             raise ValueError("--drop-overlap and --keep-from all contradict each other")
         require(0 <= self.prompt_dropout < 1, "prompt_dropout must lie in [0, 1)")
         require(self.guidance is None or self.guidance >= 1, "guidance must be at least 1")
+        size = self.image_size
+        require(size is None or size >= 1, f"image_size must be at least 1, not {size}")
         self.objective.check_combination(self.rule)
         self.training(num_parameters=1)
 
@@ -137,6 +141,7 @@ class Settings(Updates, Method):
             batch_pairs=self.batch_pairs,
             learning_rate=self.rate_for(num_parameters),
             warmup_steps=self.warmup_steps_for(num_images),
+            decay_after=self.decay_after_for(num_images),
             **shared,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from dataunlearn.data import ImageSet
 from dataunlearn.metrics.regeneration import quarter_timesteps
 from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.runtime.machine import peak_memory
@@ -33,8 +34,8 @@ def describe_plan(job: Job) -> str:
         "model": f"{model.source} ({model.num_parameters:,} parameters, "
         f"images {model.image_shape})",
         "trainable": f"{sum(param.numel() for param in trainable(model.denoiser)):,} parameters",
-        "forget": f"{_forget_words(job)}, {job.sources.forget}",
-        "keep": f"{len(job.split.keep)} images, {job.sources.keep}",
+        "forget": _with_remarks(f"{_forget_words(job)}, {job.sources.forget}", job.split.forget),
+        "keep": _with_remarks(f"{len(job.split.keep)} images, {job.sources.keep}", job.split.keep),
         "objective": f"{config.objective}",
         "combination": f"{job.combination}",
         "timesteps": f"{config.noise_levels}",
@@ -56,6 +57,10 @@ def _forget_words(job: Job) -> str:
     different, measured = len(set(job.split.forget.digests())), len(job.originals)
     words = f"{len(job.split.forget)} image(s), {different} of them different"
     return words if measured == different else f"{words} (the first {measured} are measured)"
+
+
+def _with_remarks(words: str, images: ImageSet) -> str:
+    return "; ".join([words, *images.remarks])
 
 
 def _seconds_of_measuring(job: Job) -> float:

@@ -50,13 +50,15 @@ class Course:
 
     Attributes:
         log: One record per step.
-        settled_after: Steps after which the rest went to the keep images, if any did.
+        settled_after: Steps after which the model settled, if it did.
         went_back_to: The step whose weights the model has, if not those of the last one.
+        forgot_to_the_end: Whether it settled on both sides; else on the keep images alone.
     """
 
     log: list[dict[str, Any]]
     settled_after: int | None
     went_back_to: int | None
+    forgot_to_the_end: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +118,7 @@ class RunFacts:
             "combination": str(job.combination),
             "steps": len(self.course.log),
             "settled_after": self.course.settled_after,
+            "forgot_to_the_end": self.course.forgot_to_the_end,
             "went_back_to": self.course.went_back_to,
             "keep_towards": "predictions" if config.keeps_predictions else "data",
             "batch_pairs": job.training.batch_pairs,

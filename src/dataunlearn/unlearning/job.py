@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dataunlearn.combine import Combination
 from dataunlearn.conditioning import Cond
-from dataunlearn.data import ImageSet, Split, open_images, split_sets
+from dataunlearn.data import ImageSet, Split, split_sets
 from dataunlearn.data.opening import ImageSource
 from dataunlearn.data.prompt import Prompt
 from dataunlearn.metrics.pixel_distance import MOST_ORIGINALS, copy_threshold, distinct_indices
@@ -21,6 +21,7 @@ from dataunlearn.models.base import set_guidance
 from dataunlearn.models.latents import TextSpace
 from dataunlearn.models.lora import add_lora, network_of
 from dataunlearn.models.parts import make_trainable
+from dataunlearn.models.pictures import open_for
 from dataunlearn.objectives import NaiveDeletion, Objective
 from dataunlearn.recognition.levels import Levels
 from dataunlearn.runtime.run_folder import describe
@@ -49,6 +50,10 @@ class Sources:
     def of(cls, forget: ImageSource, keep: ImageSource) -> Sources:
         """The words for two sources."""
         return cls(*map(_in_words, (forget, keep)))
+
+
+# Share of the pull to forget that a method with an aim settles with.
+HOLDING = 0.125
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +102,12 @@ class Job:
         sources = {"forget": self.sources.forget, "keep": self.sources.keep}
         return described | {"model": self.model.source} | sources
 
+    @property
+    def pictures(self) -> list[str]:
+        """What was read of either side and what was left out, a line each."""
+        sides = (("forget", self.split.forget), ("keep", self.split.keep))
+        return [f"{name}: {images.described()}" for name, images in sides if images.remarks]
+
     def conditions_for(self, model: DiffusionModel) -> Cond | None:
         """Labels or prompts of the originals, as another model encodes them; None without any."""
         return model.space.conditions(self.split.forget, measured_rows(self.split))
@@ -135,11 +146,17 @@ class Job:
     def phases(self, extra_parts: Sequence[StepPart] = ()) -> list[Phase]:
         """What steps train on: forgetting first, then what the model settles on.
 
-        Settling is on the keep images alone, first towards the frozen model's predictions at all
-        noise levels, if the keep side is held to them: forgetting leaves its mark at levels that it
-        does not train on, too. Where those predictions bring a forget image back, the model forgets
-        again, and then settles towards the keep images themselves; after a method with an aim,
-        whose images do not come back for that, towards the predictions again.
+        After a method that ascends, settling is on the keep images alone, first towards the frozen
+        model's predictions at all noise levels, if the keep side is held to them: forgetting leaves
+        its mark at levels that it does not train on, too. Where those predictions bring a forget
+        image back, the model forgets again, and then settles towards the keep images themselves.
+
+        After a method with an aim, settling goes on with both sides, and pulls to forget with
+        ``HOLDING`` times the force: keep images recover within some dozen steps, while what was
+        forgotten comes back slowly. With such a method, noise levels at which no forget image is
+        recognised are always held to the keep images themselves: there the frozen model's
+        predictions lean towards forget images for no other reason than that these were among what
+        it learnt from, often many times over.
 
         Args:
             extra_parts: What joins every step, whatever the phase.
@@ -148,31 +165,35 @@ class Job:
         own = StepPart(
             self.sampler(self.config.noise_levels), self.objective, keep_predictions=keeps
         )
-        forgetting = Phase(_parts(own, extra_parts, keeps), self.combination)
+        forgetting = Phase(self._parts(own, extra_parts, keeps), self.combination)
         if not self.config.stop.settles:
             return [forgetting]
+        if self.config.is_aimed:
+            return [forgetting, replace(forgetting, combination=self.combination.eased(HOLDING))]
         on_data = self._keep_alone(self.config.noise_levels, extra_parts, predictions=False)
         if not keeps:
             return [forgetting, on_data]
         on_predictions = self._keep_alone(Uniform(), extra_parts, predictions=True)
-        if self.config.is_aimed:
-            return [forgetting, on_predictions]
         return [forgetting, on_predictions, on_data]
 
     def _keep_alone(
         self, timesteps: TimestepPolicy, extra_parts: Sequence[StepPart], *, predictions: bool
     ) -> Phase:
         own = StepPart(self.sampler(timesteps), NaiveDeletion())
-        return Phase(_parts(own, extra_parts, predictions), NaiveDeletion.default_combination)
+        parts = self._parts(own, extra_parts, predictions)
+        return Phase(parts, NaiveDeletion.default_combination)
+
+    def _parts(self, own: StepPart, extra: Sequence[StepPart], predictions: bool) -> list[StepPart]:
+        """A phase's parts, all of which keep to the same."""
+        below = self.levels.recognised_below if self.levels and self.config.is_aimed else None
+        return [
+            replace(part, keep_predictions=predictions, predictions_below=below)
+            for part in (own, *extra)
+        ]
 
 
 def _in_words(source: ImageSource) -> str:
     return str(source) if isinstance(source, (str, Path)) else "in memory"
-
-
-def _parts(own: StepPart, extra: Sequence[StepPart], predictions: bool) -> list[StepPart]:
-    """A phase's parts, all of which keep to the same."""
-    return [replace(part, keep_predictions=predictions) for part in (own, *extra)]
 
 
 def prepare(config: Unlearning, *, device: str | torch.device = "cpu", shown: bool = True) -> Job:
@@ -218,9 +239,9 @@ def prepare_with(
     reference = None
     if config.reference is not None:
         reference = open_reference(config.reference, model, config.image_size)
-    forget_set = open_images(forget, model.image_shape, resize=config.resize, role="forget")
+    forget_set = open_for(model, forget, resize=config.resize, role="forget")
     if count is None:
-        keep_set = open_images(keep, model.image_shape, resize=config.resize, role="keep")
+        keep_set = open_for(model, keep, resize=config.resize, role="keep")
     else:
         keep_set = generated_images(model, forget_set, count, seed=config.seed, shown=shown)
     job = check_job(config, model, forget_set, keep_set, Sources.of(forget, keep))
@@ -260,7 +281,7 @@ def check_job(
     model.process.check_timesteps(levels, "evaluation.regeneration_timesteps")
     if config.stop.timestep is not None:
         model.process.check_timesteps([config.stop.timestep], "stop.timestep")
-    picked = measured_rows(split)
+    picked, num_images = measured_rows(split), len(distinct_indices(split.forget))
     job = Job(
         config,
         sources,
@@ -269,8 +290,8 @@ def check_job(
         split.forget.batch(picked),
         model.space.conditions(split.forget, picked),
         config.evaluation.threshold or copy_threshold(split.forget, split.keep),
-        config.training(model.num_parameters, len(distinct_indices(split.forget))),
-        config.rule.with_counts(split.num_train, split.num_forget),
+        config.training(model.num_parameters, num_images),
+        config.rule_for(num_images).with_counts(split.num_train, split.num_forget),
     )
     job.phases()  # samplers check labels, prompts and noise levels when they are made
     return job

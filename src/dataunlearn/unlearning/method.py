@@ -13,7 +13,8 @@ from dataunlearn.runtime.checks import require
 from dataunlearn.timesteps import TimestepPolicy
 from dataunlearn.training.config import default_learning_rate
 
-WARMUP_DIVISOR = 4
+# Of how many steps one is for the warm-up; and of methods with an aim.
+WARMUP, AIMED_WARMUP = 4, 10
 Strength = Literal["gentle", "default", "strong"]
 
 
@@ -43,6 +44,8 @@ DIALS: dict[Strength, Dial] = {
     "strong": Dial(400, 0.6, 1.5, aimed_steps=(200, 50), pull=2.0),
 }
 
+MOST_PULL = 8
+
 # An adapter takes a higher rate: at 1e-3 it forgets as the whole emoji_sd network does at 5e-5.
 LORA_RATE_FACTOR = 20
 
@@ -52,9 +55,10 @@ class StopRule:
     """Stop forgetting once it is done.
 
     Going on would only harm the rest. What happens then is up to ``then``: "settle" spends the
-    remaining steps on the keep images alone, with the rate falling to 0, which mends what
-    forgetting broke; "end" ends the run. The looks go on while the model settles: should an image
-    come back, the model forgets again, and then settles towards the keep images themselves.
+    remaining steps on mending what forgetting broke, with the rate falling to 0: on the keep images
+    alone, or, with a method that has an aim, on both sides with a gentler pull; "end" ends the run.
+    The looks go on while the model settles: should an image come back, the model forgets again, and
+    then settles once more.
 
     Args:
         every_steps: Steps between looks, three times that while settling; 0 never looks.
@@ -70,6 +74,8 @@ class StopRule:
         timestep: Noise level of the look at regenerations; None for 45 % of the noise, a little
             below the half that the verdict is about.
         copies: Tries per look.
+        settle_by: Share of the steps after which a method with an aim settles in any case: images
+            whose level is too high to be reached would be pulled at to the end.
     """
 
     every_steps: int = 10
@@ -79,9 +85,11 @@ class StopRule:
     regeneration_below: float | None = None
     timestep: int | None = None
     copies: int = 16
+    settle_by: float = 0.5
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        require(0 < self.settle_by <= 1, "settle_by must lie in (0, 1]")
         require(self.every_steps >= 0, "every_steps must be at least 0")
         require(0 < self.arrived_from <= 1, "arrived_from must lie in (0, 1]")
         below = self.regeneration_below
@@ -142,7 +150,8 @@ class Method:
             and its ablations, else data.
         stop: When to stop forgetting, and what to do with the steps that are left.
         budget: End the run at this much harm to the keep images; None for no such limit.
-        warmup_steps: Steps of linear warm-up; None takes a quarter of the steps.
+        warmup_steps: Steps of linear warm-up; None takes a quarter of the steps, a tenth of those
+            of a method with an aim.
         lora: Train a low-rank adapter instead of the network; the run's folder then holds it beside
             the model that it is merged into. None trains the network itself.
         prompt_dropout: Share of pairs that a text-to-image model sees without their prompts, for
@@ -171,6 +180,17 @@ class Method:
             return NormFix(ratio=DIALS[self.strength].ratio)
         if self.combination is None and isinstance(rule, BalancedDescent):
             return replace(rule, ratio=rule.ratio * DIALS[self.strength].pull)
+        return rule
+
+    def rule_for(self, num_images: int) -> Combination:
+        """The combination rule for so many different forget images.
+
+        A step's rows, and with them a balanced pull, are shared among the images: it grows with
+        their number, up to ``MOST_PULL`` times.
+        """
+        rule = self.rule
+        if self.combination is None and isinstance(rule, BalancedDescent):
+            return replace(rule, ratio=rule.ratio * min(num_images, MOST_PULL))
         return rule
 
     @property
@@ -209,9 +229,20 @@ class Method:
         return once + round(doubled * math.log2(num_images))
 
     def warmup_steps_for(self, num_images: int) -> int:
-        """Steps of linear warm-up: the given number, or a quarter of all."""
-        given = self.warmup_steps
-        return self.steps_for(num_images) // WARMUP_DIVISOR if given is None else given
+        """Steps of linear warm-up: the given number, or a quarter of all; a tenth with an aim."""
+        if self.warmup_steps is not None:
+            return self.warmup_steps
+        return self.steps_for(num_images) // (AIMED_WARMUP if self.is_aimed else WARMUP)
+
+    def decay_after_for(self, num_images: int) -> int:
+        """Steps after which the rate falls: at once, or where a method with an aim settles.
+
+        Keep images recover while the model settles, and that takes a rate that is not spent yet.
+        """
+        if not (self.is_aimed and self.stop.settles):
+            return 0
+        steps = self.steps_for(num_images)
+        return min(steps - 1, round(self.stop.settle_by * steps))
 
     def rate_for(self, num_parameters: int) -> float:
         """The learning rate for a network of this size: the given one, or the dial's."""

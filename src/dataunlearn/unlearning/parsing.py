@@ -7,21 +7,22 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, get_args
 
-from jsonargparse import ArgumentParser, DefaultHelpFormatter
+import yaml  # type: ignore[import-untyped]
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, get_loader, set_loader
+
+from dataunlearn.runtime.home import with_home
+from dataunlearn.runtime.text_files import parse_yaml, printable, shown
+from dataunlearn.unlearning.messages import no_choice, no_list, no_type, plain_types
 
 if TYPE_CHECKING:
     from dataunlearn.unlearning.config import Unlearning
 
-_CLASS = re.compile(r"<class '(?:[\w.]+\.)?(\w+)'>")
-_CHECKED = re.compile(r"Unvalidated<(.+?)>")
 _UNKNOWN = re.compile(
     r"unrecognized arguments: (--[\w.-]+)|does not accept option '([\w.]+)'"
     r"|^Option '([\w.]+)' is not accepted"
 )
-_NO_LIST = re.compile(r'"?([\w.]+)"?:\s+Expected a (?:tuple|list)\. Got value: (.+)\s*$')
-
 Config = TypeVar("Config")
 
 
@@ -70,15 +71,56 @@ def parse_settings(kind: type[Config], settings: Mapping[str, Any]) -> Config:
     parser = CommandParser(exit_on_error=False)
     parser.add_class_arguments(kind, as_group=False)
     try:
-        parsed = parser.parse_object(dict(settings))
+        parsed = parser.checked(parser.parse_object(dict(settings)))
     except Exception as error:  # jsonargparse raises its own kind
         raise ValueError(parser.reworded(str(error))) from error
     return kind(**parser.instantiate_classes(parsed).as_dict())
 
 
-def plain_types(text: str) -> str:
-    """Types as a person would name them: ``Path`` for ``<class 'pathlib.Path'>``."""
-    return _CHECKED.sub(r"\1", _CLASS.sub(r"\1", text)).replace("NoneType", "null")
+def check_given(parser: Any, config: Namespace) -> None:
+    """Refuse nothing where a setting needs something, which the library lets pass.
+
+    Raises:
+        ValueError: With the setting's name.
+    """
+    defaults = parser.get_defaults()
+    names = [name for name in parser._option_string_actions if name.startswith("--")]
+    groups = {name[2:].rpartition(".")[0] for name in names} - {""}
+    for group in sorted(groups):
+        value = config.get(group)
+        if not isinstance(value, Namespace | dict) and isinstance(defaults.get(group), Namespace):
+            raise ValueError(
+                f"{group} has settings of its own, such as {_example(group, names)}; "
+                f"it cannot be {shown(value)}"
+            )
+    for action in {id(a): a for a in parser._option_string_actions.values()}.values():
+        kind, value = getattr(action, "_typehint", None), config.get(action.dest, ...)
+        if value is None and kind is not None and not _may_be_nothing(kind, action):
+            raise ValueError(f"{action.dest} must not be null: leave it out for its default")
+
+
+def _example(group: str, names: Sequence[str]) -> str:
+    own = (name[2:] for name in names if name.startswith(f"--{group}."))
+    return next((name for name in own if not name.endswith(".help")), f"{group}.class_path")
+
+
+def _may_be_nothing(kind: Any, action: Any) -> bool:
+    return kind is Any or type(None) in get_args(kind) or action.default is None
+
+
+def load_yaml(text: str) -> Any:
+    """What the library reads, if it is not so nested or aliased that this would take for ever."""
+    if len(text) > _MOST_TRUSTED or "&" in text or "\n" in text:
+        try:
+            parse_yaml(text, "this file or value")
+        except ValueError as error:
+            raise yaml.YAMLError(str(error)) from error
+    return _load(text)
+
+
+_MOST_TRUSTED = 100
+_load = get_loader("yaml")
+set_loader("yaml", load_yaml, (yaml.YAMLError,))
 
 
 class HelpFormatter(DefaultHelpFormatter):
@@ -108,6 +150,21 @@ class CommandParser(ArgumentParser):
             verb.error(f"missing: {verb.options_in(message)}", ex)
         super().error(self.reworded(message), ex)
 
+    def checked(self, config: Any) -> Any:
+        """Parsed settings in which ``~`` is the home folder, however they were given.
+
+        Raises:
+            ValueError: If nothing, or one value, is given for what has settings of its own.
+        """
+        subcommands = self._subcommands_action
+        if subcommands is None:
+            check_given(self, config)
+        elif config.get("verb") is not None:
+            check_given(subcommands.choices[config["verb"]], config[config["verb"]])
+        for name, value in list(config.items()):
+            config[name] = with_home(value)
+        return config
+
     def options_in(self, message: str) -> str:
         """The settings that a message lists as ``verb.name``, as they are typed."""
         names = re.findall(r"\w+\.([\w.]+)", message)
@@ -116,8 +173,8 @@ class CommandParser(ArgumentParser):
 
     def reworded(self, message: str) -> str:
         """The library's message in the words of the command line."""
-        rewordings = (self.unknown_class, self.unknown_option, no_list)
-        plain = plain_types(message)
+        rewordings = (self.unknown_class, self.unknown_option, no_list, no_type, no_choice)
+        plain = plain_types(printable(message))
         found = next((said for reword in rewordings if (said := reword(plain))), plain)
         return re.sub(r'Parser key "([\w.]+)"', r"--\1", found)
 
@@ -154,11 +211,3 @@ class CommandParser(ArgumentParser):
         base = hierarchies().get(option.rsplit(".", 1)[-1])
         names = [] if base is None else [kind.__name__ for kind in base.__subclasses__()]
         return sorted(name for name in names if not name.startswith("_"))
-
-
-def no_list(message: str) -> str | None:
-    """For one value where several belong: how a list is written."""
-    found = _NO_LIST.search(message)
-    if not found:
-        return None
-    return f"--{found[1]} takes a list, such as '[{found[2].strip()}]'; got {found[2].strip()!r}"

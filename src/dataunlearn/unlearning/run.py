@@ -145,7 +145,7 @@ def run_job(
     losses_both = losses, losses_now(job)
     judgement = judge_run(job, (before, after), losses_both, losses_of_reference(job), reference)
     hashes = hash_before, hash_weights(job.model)
-    course = Course(log, trainer.settled_after, trainer.went_back_to)
+    course = Course(log, trainer.settled_after, trainer.went_back_to, trainer.phase.forgets)
     facts = RunFacts(job, before, after, timing, *hashes, course, judgement, reference)
     if out is not None:
         save_model(job.model, out / "model", getattr(torch, job.config.save_dtype))
@@ -160,6 +160,8 @@ def begin(job: Job, out: Path | None, overwrite: bool, say: Say) -> None:
     Raises:
         NotMemorisedError: If there is nothing to forget.
     """
+    for line in job.pictures:
+        say(line)
     require_memorised(job, say)
     if out is not None:
         claim_for(job, out, overwrite, say)
@@ -176,7 +178,9 @@ def say_what_happened(trainer: Trainer, say: Say) -> None:
     """Say what a person should know about the steps that were done."""
     for note in trainer.notes:
         say(note)
-    if trainer.settled_after is not None:
+    if trainer.settled_after is not None and trainer.phase.forgets:
+        say(f"Settled after {trainer.settled_after} steps: from there on with a gentler pull.")
+    elif trainer.settled_after is not None:
         say(f"Forgotten after {trainer.settled_after} steps; the rest went to the keep images.")
 
 

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from dataunlearn.metrics.membership_scores import denoising_losses
-from dataunlearn.metrics.never_seen import LEAST_RECOGNITION, different_pictures, witness_of
+from dataunlearn.metrics.never_seen import different_pictures, witness_of
 from dataunlearn.metrics.regeneration import quarter_timesteps, regenerate
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.sampling import Drawing
+from dataunlearn.recognition.levels import LEAST_RECOGNITION
 from dataunlearn.runtime.seeding import mix_seed, random_stream
 from dataunlearn.runtime.streams import BUDGET_STREAM
 from dataunlearn.training.trainer import Callback, Trainer
@@ -84,7 +85,8 @@ def level_callback(job: Job) -> Callback:
         near = bool((ratio >= NEAR_SHARE * bound).all())
         return near and mean >= bound and gone(trainer, steps_done)
 
-    return look_callback(rule, forgotten)
+    latest = round(rule.settle_by * job.training.steps) if job.config.is_aimed else None
+    return look_callback(rule, forgotten, latest)
 
 
 def level_ratios(job: Job, model: DiffusionModel) -> Tensor:
@@ -109,7 +111,9 @@ def level_ratios(job: Job, model: DiffusionModel) -> Tensor:
     return (logs / known.sum(1).clamp(min=1)).exp()
 
 
-def look_callback(rule: StopRule, forgotten: Callable[[Trainer, int], bool]) -> Callback:
+def look_callback(
+    rule: StopRule, forgotten: Callable[[Trainer, int], bool], latest: int | None = None
+) -> Callback:
     """A callback that stops forgetting once ``forgotten`` says so.
 
     It goes on looking while the model settles, less often, and lets it forget again if something
@@ -118,6 +122,7 @@ def look_callback(rule: StopRule, forgotten: Callable[[Trainer, int], bool]) -> 
     Args:
         rule: How often to look.
         forgotten: Looks at the model after so many steps.
+        latest: From this step on the model settles, whatever the looks say; None for no such step.
     """
 
     def look(trainer: Trainer, steps_done: int) -> bool:
@@ -125,9 +130,10 @@ def look_callback(rule: StopRule, forgotten: Callable[[Trainer, int], bool]) -> 
         if rule.every_steps == 0 or steps_done % (rarer * rule.every_steps):
             return False
         is_forgotten = forgotten(trainer, steps_done)
+        settles = is_forgotten or (latest is not None and steps_done >= latest)
         if trainer.settled_after is None:
-            return is_forgotten and trainer.settle()
-        if not is_forgotten:
+            return settles and trainer.settle()
+        if not settles:
             trainer.forget_again()
         return False
 

@@ -1,0 +1,24 @@
+"""Pictures opened as a model takes them."""
+
+from __future__ import annotations
+
+from dataunlearn.data import ImageSet, open_images
+from dataunlearn.data.opening import ImageSource
+from dataunlearn.models.base import DiffusionModel
+
+
+def open_for(
+    model: DiffusionModel,
+    source: ImageSource,
+    *,
+    resize: bool = False,
+    role: str = "keep",
+    captions: bool = True,
+) -> ImageSet:
+    """Open pictures of a model's shape, with captions where it takes prompts, unless told not to.
+
+    Raises:
+        ValueError: As :func:`dataunlearn.data.open_images`.
+    """
+    wanted = captions and model.takes_prompts
+    return open_images(source, model.image_shape, resize=resize, role=role, captions=wanted)
