@@ -81,7 +81,7 @@ def one_more(found: dict[str, torch.Tensor]) -> None:
 
 def renamed(found: dict[str, torch.Tensor]) -> None:
     for name in list(found):
-        found[f"module.{name}"] = found.pop(name)
+        found[f"my_{name}"] = found.pop(name)
 
 
 def another_shape(found: dict[str, torch.Tensor]) -> None:

@@ -102,6 +102,16 @@ def test_one_derived_from_a_supported_one(make_unet: Any) -> None:
     assert wrap_pipeline(DDPMPipeline(make_unet(), OwnScheduler())).shape == (1, 8, 8)
 
 
+@pytest.mark.parametrize("name", ["DPMSolverMultistepScheduler", "EulerDiscreteScheduler"])
+def test_settings_of_the_scheduler_before_it_change_nothing(name: str) -> None:
+    """A config that was DDIM's keeps DDIM's settings, of which the other's class reads none."""
+    before = DDIMScheduler(clip_sample=True, set_alpha_to_one=False).config
+    scheduler = getattr(diffusers, name).from_config(before)
+    assert scheduler.config["clip_sample"] and not scheduler.config["set_alpha_to_one"]
+    require_supported(scheduler)
+    assert SamplingRule.of(scheduler) == SamplingRule()
+
+
 def test_bounds() -> None:
     """With a share of 0.8 of 5 values the bound is the 4th by size, at most 1.5 and at least 1."""
     clean = torch.tensor([[0.1, -0.2, 0.3, 1.2, -4.0], [0.1, 0.2, 0.3, 3.0, 9.0]])

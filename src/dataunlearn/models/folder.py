@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,18 +17,11 @@ from typing import Any
 
 import torch
 
+from dataunlearn.models.weights import load_network
 from dataunlearn.runtime.checks import require
 
 log = logging.getLogger(__name__)
 UNNEEDED = ("safety_checker", "feature_extractor", "image_encoder")
-WEIGHT_SUFFIXES = (".safetensors", ".bin")
-SHARD = re.compile(r"-\d+-of-\d+")
-# Tensors that files of text encoders hold beside the encoder: positions, the rest of CLIP or T5.
-BESIDE_AN_ENCODER = re.compile(
-    r"(^|\.)(position_ids|logit_scale|lm_head\.|decoder\.|vision_model\.|visual_projection\.)"
-    r"|^text_projection\."
-)
-SHOWN_TENSORS = 3
 
 
 def open_pipeline(path: Path) -> Any:
@@ -76,7 +68,8 @@ def _pipeline_class(path: Path, name: Any) -> Any:
     if not (isinstance(kind, type) and issubclass(kind, diffusers.DiffusionPipeline)):
         raise ValueError(
             f"{path}: diffusers {diffusers.__version__} has no pipeline {name}, which "
-            "model_index.json names"
+            "model_index.json names: if it is derived from one that is supported, such as "
+            "StableDiffusionPipeline, put that one's name there"
         )
     return kind
 
@@ -117,27 +110,32 @@ def open_part(folder: Path, name: str, library: str, class_name: str) -> Any:
     is_network = issubclass(kind, (diffusers.ModelMixin, transformers.PreTrainedModel))
     if is_network:
         config = read_config(folder / "config.json")
-        settings |= {"output_loading_info": True, "variant": only_variant(folder)}
         settings |= _readable_size(kind, config, folder)
         if issubclass(kind, transformers.PreTrainedModel):
             settings["dtype"] = torch.float32
-            settings["ignore_mismatched_sizes"] = True  # they are told of, by name, below
+            settings["ignore_mismatched_sizes"] = True  # they are told of, by name
     elif issubclass(kind, transformers.PreTrainedTokenizerBase):
         _require_vocabulary(folder, kind)
-    try:
-        with quiet_libraries():
-            found = kind.from_pretrained(str(folder), **settings)
-    except Exception as error:
-        raise ValueError(
-            f"{folder.parent}: cannot open {name} ({class_name}): {in_one_line(error)}"
-        ) from error
-    if not is_network:
-        return found
-    network, info = found
-    require_all_tensors(info, f"{folder.parent}: {name}", encoder=library == "transformers")
+    with _named(f"{folder.parent}: cannot open {name} ({class_name})", folder), quiet_libraries():
+        if not is_network:
+            return kind.from_pretrained(str(folder), **settings)
+        network: Any = load_network(kind, folder, config, settings)
     if "sample_size" in settings and len(set(config["sample_size"])) > 1:
         network.register_to_config(sample_size=config["sample_size"])
     return network
+
+
+@contextmanager
+def _named(what: str, folder: Path) -> Iterator[None]:
+    """An error of a library's becomes one of ours, in one line; our own name the folder already."""
+    try:
+        yield
+    except Exception as error:
+        told = str(error)
+        ours = isinstance(error, ValueError) and told.startswith(
+            (str(folder), f"{folder.parent}: ")
+        )
+        raise ValueError(told if ours else f"{what}: {in_one_line(error)}") from error
 
 
 def known_class(library: str, class_name: str, what: str) -> Any:
@@ -174,60 +172,6 @@ def known_class(library: str, class_name: str, what: str) -> Any:
             f"{what} is a {class_name}, which {library} {module.__version__} does not have"
         )
     return kind
-
-
-def only_variant(folder: Path) -> str | None:
-    """The variant of the weights in a folder; None where there are plain ones.
-
-    Raises:
-        ValueError: If there are none, or several variants and no plain ones.
-    """
-    names = [path.name for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES]
-    stems = (SHARD.sub("", Path(name).stem) for name in names)
-    found = {stem.partition(".")[2] or None for stem in stems}
-    require(bool(found), f"{folder} holds no weights (.safetensors or .bin)")
-    if None in found:
-        return None
-    variants = sorted(str(variant) for variant in found)
-    require(
-        len(variants) == 1,
-        f"{folder} holds the variants {', '.join(variants)} and no plain weights: leave the files "
-        "of one",
-    )
-    log.warning("%s: there is only the variant %s of its weights: taken", folder, variants[0])
-    return variants[0]
-
-
-def require_all_tensors(info: Mapping[str, Any], what: str, *, encoder: bool = False) -> None:
-    """Refuse a network whose file held other tensors than its config asks for.
-
-    Args:
-        info: What the library says of loading it.
-        what: The network, for the message.
-        encoder: Whether it may be a part of what the file holds, as text encoders are.
-
-    Raises:
-        ValueError: Naming some of the tensors.
-    """
-    missing, wrong = sorted(info["missing_keys"]), [key[0] for key in info["mismatched_keys"]]
-    more = sorted(info["unexpected_keys"])
-    if encoder:
-        more = [key for key in more if not BESIDE_AN_ENCODER.search(key)]
-    told = [
-        f"{len(keys)} tensors {words} ({', '.join(keys[:SHOWN_TENSORS])}"
-        f"{', ...' if len(keys) > SHOWN_TENSORS else ''})"
-        for keys, words in (
-            (missing, "are missing"),
-            (wrong, "have another shape than its config.json asks for"),
-            (more, "are none of it"),
-        )
-        if keys
-    ]
-    require(
-        not told,
-        f"{what}'s weights do not fit its config.json: {'; '.join(told)}. Nothing is filled in: "
-        "give the files that belong together",
-    )
 
 
 def _require_vocabulary(folder: Path, kind: Any) -> None:

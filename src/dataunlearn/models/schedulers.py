@@ -7,6 +7,7 @@ docs/schedulers.md has every scheduler with every setting, and how far the pictu
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +50,10 @@ VARIANCE_EXPLODING = (
     "it adds noise to pictures that keep their size (EDM, VE), and only DDPM-like and "
     "flow-matching models are supported; another scheduler in its place would not fit the network"
 )
+CONTINUOUS = (
+    "its noise levels are a formula of its own and not those of betas: give the scheduler that the "
+    "model was trained with, for example a DDPMScheduler"
+)
 ONE_WAY = (
     "it is for turning pictures into noise, or filling gaps: give the scheduler that the model was "
     "trained with"
@@ -58,7 +63,7 @@ REASONS: Mapping[str, str] = {
     **dict.fromkeys(("FlowMatchLCMScheduler", "CMStochasticIterativeScheduler"), DISTILLED),
     **dict.fromkeys(("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"), VARIANCE_EXPLODING),
     **dict.fromkeys(("KarrasVeScheduler", "ScoreSdeVeScheduler"), VARIANCE_EXPLODING),
-    **dict.fromkeys(("ScoreSdeVpScheduler", "IPNDMScheduler"), VARIANCE_EXPLODING),
+    **dict.fromkeys(("ScoreSdeVpScheduler", "IPNDMScheduler"), CONTINUOUS),
     "CosineDPMSolverMultistepScheduler": VARIANCE_EXPLODING,
     **dict.fromkeys(("DDIMInverseScheduler", "RePaintScheduler"), ONE_WAY),
     "DPMSolverMultistepInverseScheduler": ONE_WAY,
@@ -68,7 +73,6 @@ OTHERS = "only DDPM-like and flow-matching models of pictures are supported"
 # Settings that change pictures in a way that is not kept, with the values that change nothing.
 HARMLESS: Mapping[str, tuple[Any, ...]] = {
     "use_flow_sigmas": (False,),
-    "final_sigmas_type": ("zero",),
     "sigma_min": (None,),
     "sigma_max": (None,),
     "timestep_type": ("discrete",),
@@ -77,7 +81,6 @@ HARMLESS: Mapping[str, tuple[Any, ...]] = {
     "invert_sigmas": (False,),
     "shift_terminal": (None,),
     "stochastic_sampling": (False,),
-    "snr_shift_scale": (1.0,),
 }
 # Settings under which diffusers' solver does not come near the path that it approximates.
 UNFIT: Mapping[str, Mapping[str, Any]] = {
@@ -99,6 +102,7 @@ KEPT = (
     "dynamic_thresholding_ratio",
     "sample_max_value",
     "set_alpha_to_one",
+    "final_sigmas_type",
     "shift",
     "use_dynamic_shifting",
     "base_shift",
@@ -115,6 +119,18 @@ def scheduler_name(scheduler: Any) -> str:
     return next((name for name in names if name in known), names[0])
 
 
+def settings_in_use(scheduler: Any) -> dict[str, Any]:
+    """The part of a scheduler's config that its class reads.
+
+    A config that was another scheduler's keeps what that one had (``clip_sample``,
+    ``set_alpha_to_one``, ...), which changes nothing then.
+    """
+    name = scheduler_name(scheduler)
+    kind = next(kind for kind in type(scheduler).__mro__ if kind.__name__ == name)
+    known = inspect.signature(kind.__init__).parameters
+    return {key: value for key, value in scheduler.config.items() if key in known}
+
+
 def require_supported(scheduler: Any) -> None:
     """Refuse a scheduler whose pictures our sampler would not draw.
 
@@ -125,7 +141,7 @@ def require_supported(scheduler: Any) -> None:
     if name not in (*DETERMINISTIC, *RANDOM):
         why = REASONS.get(name, OTHERS)
         raise ValueError(f"the scheduler {name} is not supported: {why}")
-    for setting, value in refused_settings(name, scheduler.config).items():
+    for setting, value in refused_settings(name, settings_in_use(scheduler)).items():
         raise ValueError(
             f"the scheduler {name} has {setting}={value!r}, which changes its pictures in a way "
             "that is not supported: if the model was not trained for it, take it out of "
@@ -133,20 +149,20 @@ def require_supported(scheduler: Any) -> None:
         )
 
 
-def refused_settings(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a supported scheduler that are refused, with their values."""
+def refused_settings(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in use by a supported scheduler that are refused, with their values."""
     found = {
-        setting: config[setting]
+        setting: settings[setting]
         for setting, harmless in HARMLESS.items()
-        if setting in config and not any(_same(config[setting], value) for value in harmless)
+        if setting in settings and not any(_same(settings[setting], value) for value in harmless)
     }
     found |= {
-        setting: config[setting]
+        setting: settings[setting]
         for setting, unfit in UNFIT.get(name, {}).items()
-        if config.get(setting) == unfit
+        if settings.get(setting) == unfit
     }
     if name not in EXACT_BOUNDS:
-        found |= {setting: True for setting in BOUNDS if config.get(setting, False)}
+        found |= {setting: True for setting in BOUNDS if settings.get(setting, False)}
     return found
 
 
@@ -175,13 +191,18 @@ class SamplingRule:
     @classmethod
     def of(cls, scheduler: Any) -> SamplingRule:
         """The rule of a supported scheduler."""
-        config, name = scheduler.config, scheduler_name(scheduler)
-        by_alpha = config.get("set_alpha_to_one") is False
+        settings = settings_in_use(scheduler)
+        clips, thresholds = settings.get("clip_sample"), settings.get("thresholding")
+        ends_noisy = (
+            settings.get("set_alpha_to_one") is False
+            or settings.get("final_sigmas_type") == "sigma_min"
+            or scheduler_name(scheduler) in ENDS_NOISY
+        )
         return cls(
-            float(config.get("clip_sample_range", 1.0)) if config.get("clip_sample") else None,
-            config.dynamic_thresholding_ratio if config.get("thresholding") else None,
-            float(config.get("sample_max_value", 1.0)),
-            by_alpha or name in ENDS_NOISY,
+            float(settings.get("clip_sample_range", 1.0)) if clips else None,
+            float(settings["dynamic_thresholding_ratio"]) if thresholds else None,
+            float(settings.get("sample_max_value", 1.0)),
+            ends_noisy,
         )
 
     def bounded(self, clean: Tensor) -> Tensor:
