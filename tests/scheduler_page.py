@@ -67,6 +67,8 @@ def sampled(name: str, settings: Mapping[str, Any]) -> str:
     except (ValueError, NotImplementedError) as error:
         refused = str(error).startswith("the scheduler ")
         return "refused" if refused else "not in diffusers"
+    except ImportError:
+        return "not installed"
 
 
 def verdict(name: str) -> str:
@@ -115,7 +117,7 @@ def tables() -> str:
     lines += ["|---|---|"]
     lines += [f"| `{s}` | {becomes(s)} |" for s in settings_of((*DETERMINISTIC, *RANDOM))]
     for name, unfit in UNFIT.items():
-        words = " and ".join(f"`{key}={value}`" for key, value in unfit.items())
+        words = " or ".join(f"`{key}={value}`" for key, value in unfit.items())
         lines += ["", f"{name} is refused with {words}: {UNFIT_WORDS}"]
     return "\n".join([*lines, "", "## Distances", "", "| scheduler | settings | distance |"]) + "\n"
 
@@ -152,7 +154,9 @@ it is the mean Wasserstein-1 distance between a pixel's values in 2000 pictures 
 {apart}, of a model whose pictures lie within [-1, 1]. Where clean estimates are clipped and a
 model's pictures do not lie within the bounds, draws and bounds together lead to other pictures.
 """
-UNFIT_WORDS = "diffusers' own pictures are then far from what more steps lead to."
+NO_DISTANCE = ("refused", "not in diffusers", "not installed")
+REMAKE = "python tests/scheduler_page.py > docs/schedulers.md"
+UNFIT_WORDS = "diffusers' own pictures are then further from what more steps lead to."
 
 if __name__ == "__main__":
     logging.set_verbosity_error()

@@ -176,6 +176,23 @@ class TestConfigs:
                 config("vae/config.json", scaling_factor=None),
                 "vae's config has scaling_factor None",
             ),
+            (config("unet/config.json", freq_shift="x"), 'freq_shift "x": it takes a number'),
+            (config("unet/config.json", sample_size=10**6), "sample_size 1000000: .*up to 16384"),
+            (config("unet/config.json", layers_per_block=10**9), "more than 1000"),
+            (config("text_encoder/config.json", num_hidden_layers=10**9), "more than 1000"),
+            (config("text_encoder/config.json", eos_token_id=[]), "empty prompt cannot be encoded"),
+            (
+                config("tokenizer/tokenizer_config.json", model_max_length=None),
+                r"tokenizer has model_max_length .* takes at most \d+ tokens",
+            ),
+            (
+                config("tokenizer/tokenizer_config.json", eos_token="<new>"),
+                r"tokenizer has \d+ tokens, and text_encoder knows",
+            ),
+            (
+                config("scheduler/scheduler_config.json", clip_sample_range=[]),
+                r"clip_sample_range=\[\]: it must be a number above 0",
+            ),
             (text("unet/config.json", "[" * 100_000), "config.json is no JSON that can be read"),
             (text("unet/config.json", "[]"), "config.json holds no JSON object"),
             (text("tokenizer/tokenizer_config.json", "[" * 100_000), "cannot open tokenizer"),

@@ -196,6 +196,15 @@ class TestRefusals:
         with pytest.raises(ValueError, match="9 input and 4 output channels"):
             wrap_pipeline(pipeline)
 
+    def test_parts_of_different_models(self) -> None:
+        pipeline = stable_diffusion()
+        pipeline.unet = unet(cross_attention_dim=12)
+        with pytest.raises(ValueError, match=r"prompts are \d+ wide, and the denoiser takes 12"):
+            wrap_pipeline(pipeline)
+        pipeline.unet = unet(in_channels=6, out_channels=6)
+        with pytest.raises(ValueError, match=r"latents have 4 channels, and the denoiser's 6"):
+            wrap_pipeline(pipeline)
+
     def test_a_pipeline_that_no_adapter_fits(self) -> None:
         pipeline = StableDiffusionImg2ImgPipeline(**stable_diffusion().components)
         with pytest.raises(ValueError, match=r"Img2ImgPipeline with UNet2DCond.* is"):

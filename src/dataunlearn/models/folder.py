@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from typing import Any
 import torch
 
 from dataunlearn.models.weights import load_network
-from dataunlearn.runtime.checks import require
+from dataunlearn.runtime.checks import in_one_line, require
 
 log = logging.getLogger(__name__)
+MOST_LAYERS = 1000
 UNNEEDED = ("safety_checker", "feature_extractor", "image_encoder")
 
 
@@ -110,6 +111,7 @@ def open_part(folder: Path, name: str, library: str, class_name: str) -> Any:
     is_network = issubclass(kind, (diffusers.ModelMixin, transformers.PreTrainedModel))
     if is_network:
         config = read_config(folder / "config.json")
+        _require_numbers(kind, config, folder)
         settings |= _readable_size(kind, config, folder)
         if issubclass(kind, transformers.PreTrainedModel):
             settings["dtype"] = torch.float32
@@ -203,6 +205,20 @@ def quiet_libraries() -> Iterator[None]:
             each.set_verbosity(level)
 
 
+def _require_numbers(kind: Any, config: Mapping[str, Any], folder: Path) -> None:
+    """Refuse texts and objects where a network's class takes a number, and endless layers."""
+    for name, parameter in inspect.signature(kind.__init__).parameters.items():
+        value, usual = config.get(name), parameter.default
+        counts = isinstance(usual, (int, float)) and not isinstance(usual, bool)
+        require(
+            not (counts and isinstance(value, (str, dict))),
+            f"{folder}/config.json has {name} {json.dumps(value)}: it takes a number",
+        )
+    for name, value in config.items():
+        endless = "layers" in name and isinstance(value, int) and value > MOST_LAYERS
+        require(not endless, f"{folder}/config.json has {name} {value}: more than {MOST_LAYERS}")
+
+
 def _readable_size(kind: type, config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """A number in place of a height and width, for networks that are built by a number alone."""
     size = config.get("sample_size")
@@ -231,11 +247,3 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is no JSON that can be read: {in_one_line(error)}") from error
     require(isinstance(found, dict), f"{path} holds no JSON object")
     return dict(found)
-
-
-def in_one_line(error: BaseException) -> str:
-    """The first line of what an error says, with its kind where it says little."""
-    lines: Iterable[str] = (line.strip() for line in str(error).splitlines())
-    first = next((line for line in lines if line), "")
-    kind = type(error).__name__
-    return first if isinstance(error, (OSError, ValueError)) and first else f"{kind}: {first}"

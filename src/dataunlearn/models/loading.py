@@ -12,13 +12,12 @@ from huggingface_hub import HfApi
 from dataunlearn.models.base import DiffusionModel, set_guidance
 from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.folder import (
-    in_one_line,
     known_class,
     open_part,
     open_pipeline,
     read_config,
 )
-from dataunlearn.runtime.checks import require
+from dataunlearn.runtime.checks import in_one_line, require
 from dataunlearn.runtime.home import with_home
 
 HUB_SECONDS = 5

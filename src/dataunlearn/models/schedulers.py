@@ -8,12 +8,15 @@ docs/schedulers.md has every scheduler with every setting, and how far the pictu
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from dataunlearn.runtime.checks import require
 
 DETERMINISTIC = (
     "DDIMScheduler",
@@ -82,11 +85,17 @@ HARMLESS: Mapping[str, tuple[Any, ...]] = {
     "shift_terminal": (None,),
     "stochastic_sampling": (False,),
 }
-# Settings under which diffusers' solver does not come near the path that it approximates.
+# Settings under which diffusers' solver does not come near the path that it approximates: these
+# round timesteps down, or leave the network and the solver at odds.
+ROUNDED_DOWN: Mapping[str, Any] = {"use_exponential_sigmas": True, "use_beta_sigmas": True}
 UNFIT: Mapping[str, Mapping[str, Any]] = {
     "PNDMScheduler": {"beta_schedule": "squaredcos_cap_v2"},
-    "DEISMultistepScheduler": {"solver_order": 3},
+    "KDPM2DiscreteScheduler": {"use_beta_sigmas": True},
+    "DEISMultistepScheduler": {"solver_order": 3, **ROUNDED_DOWN},
+    **dict.fromkeys(("DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"), ROUNDED_DOWN),
+    **dict.fromkeys(("UniPCMultistepScheduler", "SASolverScheduler"), ROUNDED_DOWN),
 }
+NUMBERS = ("clip_sample_range", "sample_max_value", "dynamic_thresholding_ratio")
 BOUNDS = ("thresholding", "clip_sample")
 KEPT = (
     "num_train_timesteps",
@@ -126,7 +135,7 @@ def settings_in_use(scheduler: Any) -> dict[str, Any]:
     ``set_alpha_to_one``, ...), which changes nothing then.
     """
     name = scheduler_name(scheduler)
-    kind = next(kind for kind in type(scheduler).__mro__ if kind.__name__ == name)
+    kind: Any = next(kind for kind in type(scheduler).__mro__ if kind.__name__ == name)
     known = inspect.signature(kind.__init__).parameters
     return {key: value for key, value in scheduler.config.items() if key in known}
 
@@ -146,6 +155,13 @@ def require_supported(scheduler: Any) -> None:
             f"the scheduler {name} has {setting}={value!r}, which changes its pictures in a way "
             "that is not supported: if the model was not trained for it, take it out of "
             "scheduler_config.json"
+        )
+    for setting in NUMBERS:
+        value = settings_in_use(scheduler).get(setting, 1.0)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        require(
+            number and math.isfinite(value) and value > 0,
+            f"the scheduler {name} has {setting}={value!r}: it must be a number above 0",
         )
 
 

@@ -58,16 +58,17 @@ def load_network(
     given = {**settings, "variant": variant, "output_loading_info": True}
     what = f"{folder.parent}: {folder.name}"
     _require_names(folder, variant, what)
-    network, info = kind.from_pretrained(str(folder), **given)
+    found: tuple[nn.Module, Mapping[str, Any]] = kind.from_pretrained(str(folder), **given)
+    network, info = found
     told = misfit(info, encoder=encoder)
     if told is None:
         return network
     fitting = {}
     for at, tensors in _candidates(_read(folder, variant)):
         if at not in fitting:
-            found = _filled(network, folder, config, settings, tensors)
-            if misfit(found[1], encoder=encoder) is None:
-                fitting[at] = found[0]
+            filled, info = _filled(network, folder, config, settings, tensors)
+            if misfit(info, encoder=encoder) is None:
+                fitting[at] = filled
     require(
         len(fitting) < 2,
         f"{what}'s file holds several sets of weights that fit ({', '.join(fitting)}): leave the "
@@ -226,7 +227,7 @@ def _filled(
     """A network like ``model`` with these tensors, and how they fit, as the libraries say it."""
     import transformers
 
-    kind = type(model)
+    kind: Any = type(model)
     if issubclass(kind, transformers.PreTrainedModel):
         found = kind.from_pretrained(
             None,
