@@ -156,7 +156,9 @@ model's pictures do not lie within the bounds, draws and bounds together lead to
 """
 NO_DISTANCE = ("refused", "not in diffusers", "not installed")
 REMAKE = "python tests/scheduler_page.py > docs/schedulers.md"
-UNFIT_WORDS = "diffusers' own pictures are then further from what more steps lead to."
+UNFIT_WORDS = (
+    "diffusers' pictures of as many steps as there are timesteps are then further away, or NaN."
+)
 
 if __name__ == "__main__":
     logging.set_verbosity_error()

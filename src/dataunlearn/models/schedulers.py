@@ -85,15 +85,24 @@ HARMLESS: Mapping[str, tuple[Any, ...]] = {
     "shift_terminal": (None,),
     "stochastic_sampling": (False,),
 }
-# Settings under which diffusers' solver does not come near the path that it approximates: these
-# round timesteps down, or leave the network and the solver at odds.
+# Settings under which diffusers' solver does not come within 1e-3 of the path that it approximates
+# in as many steps as there are timesteps: it rounds timesteps down, is at odds with the network's
+# noise levels, or has too few steps somewhere, or divides by zero.
 ROUNDED_DOWN: Mapping[str, Any] = {"use_exponential_sigmas": True, "use_beta_sigmas": True}
 UNFIT: Mapping[str, Mapping[str, Any]] = {
     "PNDMScheduler": {"beta_schedule": "squaredcos_cap_v2"},
+    "EulerDiscreteScheduler": {"use_beta_sigmas": True, "interpolation_type": "log_linear"},
+    "FlowMatchEulerDiscreteScheduler": {"use_exponential_sigmas": True},
     "KDPM2DiscreteScheduler": {"use_beta_sigmas": True},
     "DEISMultistepScheduler": {"solver_order": 3, **ROUNDED_DOWN},
     **dict.fromkeys(("DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"), ROUNDED_DOWN),
-    **dict.fromkeys(("UniPCMultistepScheduler", "SASolverScheduler"), ROUNDED_DOWN),
+    "UniPCMultistepScheduler": {
+        "lower_order_final": False,
+        "solver_type": "bh1",
+        "predict_x0": False,
+        **ROUNDED_DOWN,
+    },
+    "SASolverScheduler": ROUNDED_DOWN,
 }
 NUMBERS = ("clip_sample_range", "sample_max_value", "dynamic_thresholding_ratio")
 BOUNDS = ("thresholding", "clip_sample")
