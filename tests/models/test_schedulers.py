@@ -47,6 +47,7 @@ def test_models_that_are_here(name: str) -> None:
     settings = json.loads((folder / "scheduler_config.json").read_text())
     scheduler = getattr(diffusers, settings["_class_name"]).from_pretrained(str(folder))
     if settings["_class_name"] == "DDIMScheduler":
+        settings["steps_offset"] = 0  # with 1, diffusers cannot walk all timesteps
         assert cases.deviation("DDIMScheduler", settings) < cases.LIMIT
     else:
         require_supported(scheduler)

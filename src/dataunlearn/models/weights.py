@@ -15,6 +15,7 @@ from typing import Any
 from zipfile import is_zipfile
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dataunlearn.runtime.checks import require
@@ -158,8 +159,6 @@ def _read(folder: Path, variant: str | None) -> Any:
 
 
 def _read_file(path: Path) -> Any:
-    from safetensors.torch import load_file
-
     if path.suffix == ".safetensors":
         return load_file(path)
     return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
