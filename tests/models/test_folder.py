@@ -186,6 +186,25 @@ class TestConfigs:
                 r"tokenizer has model_max_length .* takes at most \d+ tokens",
             ),
             (
+                config("tokenizer/tokenizer_config.json", model_max_length=[1]),
+                r"tokenizer has model_max_length \[1\]: it must be a number",
+            ),
+            (
+                config("unet/config.json", num_class_embeds=True),
+                "num_class_embeds true: it takes a number",
+            ),
+            (
+                config("scheduler/scheduler_config.json", prediction_type=[None]),
+                r"unknown prediction_type \[None\]",
+            ),
+            *(
+                (
+                    config("scheduler/scheduler_config.json", trained_betas=betas),
+                    "(noise levels are none: .* Mend its trained_betas|cannot open scheduler)",
+                )
+                for betas in (0, 2.5, [0.1, 0.2], [[0.1]])
+            ),
+            (
                 config("tokenizer/tokenizer_config.json", eos_token="<new>"),
                 r"tokenizer has \d+ tokens, and text_encoder knows",
             ),

@@ -210,8 +210,9 @@ def _require_numbers(kind: Any, config: Mapping[str, Any], folder: Path) -> None
     for name, parameter in inspect.signature(kind.__init__).parameters.items():
         value, usual = config.get(name), parameter.default
         counts = isinstance(usual, (int, float)) and not isinstance(usual, bool)
+        counts |= parameter.annotation in (int, float, int | None, float | None)
         require(
-            not (counts and isinstance(value, (str, dict))),
+            not (counts and isinstance(value, (str, dict, bool))),
             f"{folder}/config.json has {name} {json.dumps(value)}: it takes a number",
         )
     for name, value in config.items():

@@ -89,6 +89,10 @@ def require_fitting_tokenizers(pipeline: Any) -> None:
             continue
         length, most = tokenizer.model_max_length, _number(encoder.config, MOST_TOKENS)
         require(
+            isinstance(length, (int, float)),
+            f"tokenizer{suffix} has model_max_length {length}: it must be a number",
+        )
+        require(
             most is None or length <= most,
             f"tokenizer{suffix} has model_max_length {length:.6g}, and text_encoder{suffix} takes "
             f"at most {most} tokens: set it in tokenizer_config.json",
