@@ -174,7 +174,7 @@ class TestConfigs:
             (config("scheduler/scheduler_config.json", beta_start=None), "cannot open scheduler"),
             (
                 config("vae/config.json", scaling_factor=None),
-                "vae's config has scaling_factor None",
+                "scaling_factor null: it takes a number",
             ),
             (config("unet/config.json", freq_shift="x"), 'freq_shift "x": it takes a number'),
             (config("unet/config.json", sample_size=10**6), "sample_size 1000000: .*up to 16384"),
@@ -184,6 +184,10 @@ class TestConfigs:
             (
                 config("tokenizer/tokenizer_config.json", model_max_length=None),
                 r"tokenizer has model_max_length .* takes at most \d+ tokens",
+            ),
+            (
+                config("unet/config.json", mid_block_scale_factor=[[]]),
+                r"mid_block_scale_factor \[\[\]\]: it takes a number",
             ),
             (
                 config("tokenizer/tokenizer_config.json", model_max_length=[1]),

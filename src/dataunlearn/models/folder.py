@@ -210,14 +210,20 @@ def _require_numbers(kind: Any, config: Mapping[str, Any], folder: Path) -> None
     for name, parameter in inspect.signature(kind.__init__).parameters.items():
         value, usual = config.get(name), parameter.default
         counts = isinstance(usual, (int, float)) and not isinstance(usual, bool)
+        one = isinstance(usual, float) or parameter.annotation is float
         counts |= parameter.annotation in (int, float, int | None, float | None)
         require(
-            not (counts and isinstance(value, (str, dict, bool))),
+            not (counts and isinstance(value, (str, dict, bool)))
+            and not (one and name in config and not _is_number(value)),
             f"{folder}/config.json has {name} {json.dumps(value)}: it takes a number",
         )
     for name, value in config.items():
         endless = "layers" in name and isinstance(value, int) and value > MOST_LAYERS
         require(not endless, f"{folder}/config.json has {name} {value}: more than {MOST_LAYERS}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _readable_size(kind: type, config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
