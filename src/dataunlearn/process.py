@@ -56,7 +56,7 @@ class ForwardProcess:
                 "DDPMScheduler"
             )
         name = scheduler.config.get("prediction_type", "epsilon")
-        if name not in PREDICTION_TYPES:
+        if not isinstance(name, str) or name not in PREDICTION_TYPES:
             known = ", ".join(PREDICTION_TYPES)
             raise ValueError(f"unknown prediction_type {name!r} in the scheduler; known: {known}")
         alphas = torch.as_tensor(alphas_cumprod, dtype=torch.float64, device="cpu")
@@ -159,12 +159,18 @@ class ForwardProcess:
 
 def _check_alphas(alphas: Tensor, prediction: PredictionType, config: Any) -> None:
     """Refuse noise levels at which there is no picture, or no noise, where one is needed."""
+    given = config.get("trained_betas") is not None
+    setting = "trained_betas" if given else "beta_start and beta_end"
+    count = config.get("num_train_timesteps")
+    if tuple(alphas.shape) != (count,):
+        raise ValueError(
+            f"the scheduler's noise levels are none: there are {alphas.numel()}, and "
+            f"num_train_timesteps is {count}. Mend its {setting}"
+        )
     usable = alphas.isfinite() & (alphas > 0) & (alphas < 1)
     usable[-1] |= alphas[-1] == 0
     if not bool(usable.all()):
         t = int((~usable).nonzero()[0])
-        given = config.get("trained_betas") is not None
-        setting = "trained_betas" if given else "beta_start and beta_end"
         raise ValueError(
             f"the scheduler's noise levels are none: alphas_cumprod is {float(alphas[t]):.4g} at "
             f"timestep {t}, and must lie between 0 and 1. Mend its {setting}"

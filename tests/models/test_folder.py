@@ -81,7 +81,7 @@ def one_more(found: dict[str, torch.Tensor]) -> None:
 
 def renamed(found: dict[str, torch.Tensor]) -> None:
     for name in list(found):
-        found[f"module.{name}"] = found.pop(name)
+        found[f"my_{name}"] = found.pop(name)
 
 
 def another_shape(found: dict[str, torch.Tensor]) -> None:
@@ -174,7 +174,47 @@ class TestConfigs:
             (config("scheduler/scheduler_config.json", beta_start=None), "cannot open scheduler"),
             (
                 config("vae/config.json", scaling_factor=None),
-                "vae's config has scaling_factor None",
+                "scaling_factor null: it takes a number",
+            ),
+            (config("unet/config.json", freq_shift="x"), 'freq_shift "x": it takes a number'),
+            (config("unet/config.json", sample_size=10**6), "sample_size 1000000: .*up to 16384"),
+            (config("unet/config.json", layers_per_block=10**9), "more than 1000"),
+            (config("text_encoder/config.json", num_hidden_layers=10**9), "more than 1000"),
+            (config("text_encoder/config.json", eos_token_id=[]), "empty prompt cannot be encoded"),
+            (
+                config("tokenizer/tokenizer_config.json", model_max_length=None),
+                r"tokenizer has model_max_length .* takes at most \d+ tokens",
+            ),
+            (
+                config("unet/config.json", mid_block_scale_factor=[[]]),
+                r"mid_block_scale_factor \[\[\]\]: it takes a number",
+            ),
+            (
+                config("tokenizer/tokenizer_config.json", model_max_length=[1]),
+                r"tokenizer has model_max_length \[1\]: it must be a number",
+            ),
+            (
+                config("unet/config.json", num_class_embeds=True),
+                "num_class_embeds true: it takes a number",
+            ),
+            (
+                config("scheduler/scheduler_config.json", prediction_type=[None]),
+                r"unknown prediction_type \[None\]",
+            ),
+            *(
+                (
+                    config("scheduler/scheduler_config.json", trained_betas=betas),
+                    "(noise levels are none: .* Mend its trained_betas|cannot open scheduler)",
+                )
+                for betas in (0, 2.5, [0.1, 0.2], [[0.1]])
+            ),
+            (
+                config("tokenizer/tokenizer_config.json", eos_token="<new>"),
+                r"tokenizer has \d+ tokens, and text_encoder knows",
+            ),
+            (
+                config("scheduler/scheduler_config.json", clip_sample_range=[]),
+                r"clip_sample_range=\[\]: it must be a number above 0",
             ),
             (text("unet/config.json", "[" * 100_000), "config.json is no JSON that can be read"),
             (text("unet/config.json", "[]"), "config.json holds no JSON object"),

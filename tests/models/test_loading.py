@@ -22,8 +22,10 @@ from diffusers import (
 )
 from huggingface_hub import HfApi
 
+from dataunlearn.cli.accelerator import make_accelerator
 from dataunlearn.models import DiffusionModel, load_model, save_model
 from dataunlearn.models.families import wrap_pipeline
+from dataunlearn.models.loading import check_device
 from dataunlearn.models.saving import hash_model, hash_weights
 from dataunlearn.runtime.files import replace_folder
 
@@ -312,6 +314,22 @@ class TestErrors:
         DDPMPipeline(make_unet(**changes), DDPMScheduler()).save_pretrained(tmp_path / "model")
         with pytest.raises(ValueError, match=message):
             load_model(tmp_path / "model")
+
+
+class TestDevices:
+    def test_those_that_are_there_are_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        for device in ("cpu", "cuda", "cuda:0", "cuda:1"):
+            check_device(device)
+        for device in ("cuda:2", "cuda:", "cuda:-1", "gpu", ""):
+            with pytest.raises(ValueError, match="there is cpu, cuda, cuda:0, cuda:1"):
+                check_device(device)
+
+    def test_the_command_takes_no_number(self) -> None:
+        """It would run on the first GPU whatever the number."""
+        with pytest.raises(ValueError, match=r"CUDA_VISIBLE_DEVICES .* chooses one of several"):
+            make_accelerator("cuda:1")
 
 
 class TestHub:

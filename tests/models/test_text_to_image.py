@@ -23,6 +23,7 @@ from dataunlearn.models.sampling import (
     noise_for,
     shifted,
 )
+from dataunlearn.models.schedulers import SamplingRule
 from dataunlearn.training.pairs import PairSampler
 from tiny_pipelines import CAPTIONS, FAMILIES, flux, stable_diffusion, stable_diffusion_3, unet
 
@@ -103,6 +104,9 @@ class TestFamilies:
         back = noise_and_denoise(
             model, pictures, process.last_timestep // 2, Drawing(cond=cond, num_steps=20)
         )
+        if SamplingRule.of(model.pipeline.scheduler).ends_noisy:  # with set_alpha_to_one=False
+            noise = noise_for(model.shape, 0, range(2))
+            latents = process.add_noise(latents, noise, torch.zeros(2, dtype=torch.int64))
         torch.testing.assert_close(back, model.space.decode(latents), atol=2e-3, rtol=0)
 
 
@@ -190,6 +194,15 @@ class TestRefusals:
         pipeline = stable_diffusion()
         pipeline.unet = unet(in_channels=9)
         with pytest.raises(ValueError, match="9 input and 4 output channels"):
+            wrap_pipeline(pipeline)
+
+    def test_parts_of_different_models(self) -> None:
+        pipeline = stable_diffusion()
+        pipeline.unet = unet(cross_attention_dim=12)
+        with pytest.raises(ValueError, match=r"prompts are \d+ wide, and the denoiser takes 12"):
+            wrap_pipeline(pipeline)
+        pipeline.unet = unet(in_channels=6, out_channels=6)
+        with pytest.raises(ValueError, match=r"latents have 4 channels, and the denoiser's 6"):
             wrap_pipeline(pipeline)
 
     def test_a_pipeline_that_no_adapter_fits(self) -> None:

@@ -18,6 +18,7 @@ from diffusers import (
 )
 
 from dataunlearn.models.families import wrap_pipeline
+from dataunlearn.models.schedulers import SamplingRule
 
 MakeUnet = Callable[..., UNet2DModel]
 
@@ -58,7 +59,8 @@ def test_pictures_need_not_be_square(make_unet: MakeUnet) -> None:
 @pytest.mark.parametrize("clips", [True, False])
 def test_clipping_is_read_from_the_scheduler(make_unet: MakeUnet, clips: bool) -> None:
     pipeline = DDIMPipeline(make_unet(), DDIMScheduler(clip_sample=clips))
-    assert wrap_pipeline(pipeline).clips_samples is clips
+    rule = SamplingRule.of(wrap_pipeline(pipeline).pipeline.scheduler)
+    assert rule.clip == (1.0 if clips else None)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataunlearn.runtime.checks import require
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
@@ -39,6 +41,11 @@ def make_accelerator(
         )
 
     if device is not None:
+        require(
+            ":" not in device,
+            f"--device takes cpu, cuda or mps, not {device}; CUDA_VISIBLE_DEVICES in the "
+            "environment chooses one of several GPUs",
+        )
         check_device(device)
     cpu = (device or best_device()) == "cpu"
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))  # the main process measures

@@ -64,11 +64,6 @@ class DiffusionModel:
         """Number of the denoiser's parameters."""
         return sum(param.numel() for param in self.denoiser.parameters())
 
-    @property
-    def clips_samples(self) -> bool:
-        """Whether the scheduler clips the clean estimate to its range while sampling."""
-        return bool(self.pipeline.scheduler.config.get("clip_sample", False))
-
     def to(self, device: str | torch.device) -> DiffusionModel:
         """Move the denoiser and the sample space to a device, in place."""
         self.denoiser.to(device)

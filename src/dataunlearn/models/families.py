@@ -14,6 +14,7 @@ from dataunlearn.models.parts import (
     require_plain_weights,
     widen,
 )
+from dataunlearn.models.schedulers import require_supported
 from dataunlearn.models.stable_diffusion import wrap_stable_diffusion, wrap_stable_diffusion_xl
 from dataunlearn.models.unconditional import wrap_unconditional
 
@@ -58,6 +59,8 @@ def wrap_pipeline(
 
 def _wrapped(pipeline: Any, source: str, image_size: int | None) -> DiffusionModel:
     require_plain_weights(pipeline, source)
+    if getattr(pipeline, "scheduler", None) is not None:
+        require_supported(pipeline.scheduler)
     widen(pipeline)
     require_finite_weights(networks_of(pipeline), source)
     name = type(pipeline).__name__

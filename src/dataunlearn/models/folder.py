@@ -10,26 +10,19 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dataunlearn.runtime.checks import require
+from dataunlearn.models.weights import load_network
+from dataunlearn.runtime.checks import in_one_line, require
 
 log = logging.getLogger(__name__)
+MOST_LAYERS = 1000
 UNNEEDED = ("safety_checker", "feature_extractor", "image_encoder")
-WEIGHT_SUFFIXES = (".safetensors", ".bin")
-SHARD = re.compile(r"-\d+-of-\d+")
-# Tensors that files of text encoders hold beside the encoder: positions, the rest of CLIP or T5.
-BESIDE_AN_ENCODER = re.compile(
-    r"(^|\.)(position_ids|logit_scale|lm_head\.|decoder\.|vision_model\.|visual_projection\.)"
-    r"|^text_projection\."
-)
-SHOWN_TENSORS = 3
 
 
 def open_pipeline(path: Path) -> Any:
@@ -76,7 +69,8 @@ def _pipeline_class(path: Path, name: Any) -> Any:
     if not (isinstance(kind, type) and issubclass(kind, diffusers.DiffusionPipeline)):
         raise ValueError(
             f"{path}: diffusers {diffusers.__version__} has no pipeline {name}, which "
-            "model_index.json names"
+            "model_index.json names: if it is derived from one that is supported, such as "
+            "StableDiffusionPipeline, put that one's name there"
         )
     return kind
 
@@ -117,27 +111,33 @@ def open_part(folder: Path, name: str, library: str, class_name: str) -> Any:
     is_network = issubclass(kind, (diffusers.ModelMixin, transformers.PreTrainedModel))
     if is_network:
         config = read_config(folder / "config.json")
-        settings |= {"output_loading_info": True, "variant": only_variant(folder)}
+        _require_numbers(kind, config, folder)
         settings |= _readable_size(kind, config, folder)
         if issubclass(kind, transformers.PreTrainedModel):
             settings["dtype"] = torch.float32
-            settings["ignore_mismatched_sizes"] = True  # they are told of, by name, below
+            settings["ignore_mismatched_sizes"] = True  # they are told of, by name
     elif issubclass(kind, transformers.PreTrainedTokenizerBase):
         _require_vocabulary(folder, kind)
-    try:
-        with quiet_libraries():
-            found = kind.from_pretrained(str(folder), **settings)
-    except Exception as error:
-        raise ValueError(
-            f"{folder.parent}: cannot open {name} ({class_name}): {in_one_line(error)}"
-        ) from error
-    if not is_network:
-        return found
-    network, info = found
-    require_all_tensors(info, f"{folder.parent}: {name}", encoder=library == "transformers")
+    with _named(f"{folder.parent}: cannot open {name} ({class_name})", folder), quiet_libraries():
+        if not is_network:
+            return kind.from_pretrained(str(folder), **settings)
+        network: Any = load_network(kind, folder, config, settings)
     if "sample_size" in settings and len(set(config["sample_size"])) > 1:
         network.register_to_config(sample_size=config["sample_size"])
     return network
+
+
+@contextmanager
+def _named(what: str, folder: Path) -> Iterator[None]:
+    """An error of a library's becomes one of ours, in one line; our own name the folder already."""
+    try:
+        yield
+    except Exception as error:
+        told = str(error)
+        ours = isinstance(error, ValueError) and told.startswith(
+            (str(folder), f"{folder.parent}: ")
+        )
+        raise ValueError(told if ours else f"{what}: {in_one_line(error)}") from error
 
 
 def known_class(library: str, class_name: str, what: str) -> Any:
@@ -176,60 +176,6 @@ def known_class(library: str, class_name: str, what: str) -> Any:
     return kind
 
 
-def only_variant(folder: Path) -> str | None:
-    """The variant of the weights in a folder; None where there are plain ones.
-
-    Raises:
-        ValueError: If there are none, or several variants and no plain ones.
-    """
-    names = [path.name for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES]
-    stems = (SHARD.sub("", Path(name).stem) for name in names)
-    found = {stem.partition(".")[2] or None for stem in stems}
-    require(bool(found), f"{folder} holds no weights (.safetensors or .bin)")
-    if None in found:
-        return None
-    variants = sorted(str(variant) for variant in found)
-    require(
-        len(variants) == 1,
-        f"{folder} holds the variants {', '.join(variants)} and no plain weights: leave the files "
-        "of one",
-    )
-    log.warning("%s: there is only the variant %s of its weights: taken", folder, variants[0])
-    return variants[0]
-
-
-def require_all_tensors(info: Mapping[str, Any], what: str, *, encoder: bool = False) -> None:
-    """Refuse a network whose file held other tensors than its config asks for.
-
-    Args:
-        info: What the library says of loading it.
-        what: The network, for the message.
-        encoder: Whether it may be a part of what the file holds, as text encoders are.
-
-    Raises:
-        ValueError: Naming some of the tensors.
-    """
-    missing, wrong = sorted(info["missing_keys"]), [key[0] for key in info["mismatched_keys"]]
-    more = sorted(info["unexpected_keys"])
-    if encoder:
-        more = [key for key in more if not BESIDE_AN_ENCODER.search(key)]
-    told = [
-        f"{len(keys)} tensors {words} ({', '.join(keys[:SHOWN_TENSORS])}"
-        f"{', ...' if len(keys) > SHOWN_TENSORS else ''})"
-        for keys, words in (
-            (missing, "are missing"),
-            (wrong, "have another shape than its config.json asks for"),
-            (more, "are none of it"),
-        )
-        if keys
-    ]
-    require(
-        not told,
-        f"{what}'s weights do not fit its config.json: {'; '.join(told)}. Nothing is filled in: "
-        "give the files that belong together",
-    )
-
-
 def _require_vocabulary(folder: Path, kind: Any) -> None:
     """Refuse a tokenizer without its vocabulary: the library would make an empty one."""
     names = dict(kind.vocab_files_names)
@@ -257,6 +203,27 @@ def quiet_libraries() -> Iterator[None]:
     finally:
         for each, level in zip(logs, before, strict=True):
             each.set_verbosity(level)
+
+
+def _require_numbers(kind: Any, config: Mapping[str, Any], folder: Path) -> None:
+    """Refuse texts and objects where a network's class takes a number, and endless layers."""
+    for name, parameter in inspect.signature(kind.__init__).parameters.items():
+        value, usual = config.get(name), parameter.default
+        counts = isinstance(usual, (int, float)) and not isinstance(usual, bool)
+        one = isinstance(usual, float) or parameter.annotation is float
+        counts |= parameter.annotation in (int, float, int | None, float | None)
+        require(
+            not (counts and isinstance(value, (str, dict, bool)))
+            and not (one and name in config and not _is_number(value)),
+            f"{folder}/config.json has {name} {json.dumps(value)}: it takes a number",
+        )
+    for name, value in config.items():
+        endless = "layers" in name and isinstance(value, int) and value > MOST_LAYERS
+        require(not endless, f"{folder}/config.json has {name} {value}: more than {MOST_LAYERS}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _readable_size(kind: type, config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -287,11 +254,3 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is no JSON that can be read: {in_one_line(error)}") from error
     require(isinstance(found, dict), f"{path} holds no JSON object")
     return dict(found)
-
-
-def in_one_line(error: BaseException) -> str:
-    """The first line of what an error says, with its kind where it says little."""
-    lines: Iterable[str] = (line.strip() for line in str(error).splitlines())
-    first = next((line for line in lines if line), "")
-    kind = type(error).__name__
-    return first if isinstance(error, (OSError, ValueError)) and first else f"{kind}: {first}"

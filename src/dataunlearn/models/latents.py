@@ -43,6 +43,7 @@ class LatentCoder:
             isinstance(scale, (int, float)) and math.isfinite(scale) and scale > 0,
             f"the vae's config has scaling_factor {scale}: it must be a number above 0",
         )
+        scale = float(scale)
         mean, std = config.get("latents_mean"), config.get("latents_std")
         if mean is not None and std is not None:
             scale = scale / torch.tensor(std).reshape(1, -1, 1, 1)

@@ -12,13 +12,12 @@ from huggingface_hub import HfApi
 from dataunlearn.models.base import DiffusionModel, set_guidance
 from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.folder import (
-    in_one_line,
     known_class,
     open_part,
     open_pipeline,
     read_config,
 )
-from dataunlearn.runtime.checks import require
+from dataunlearn.runtime.checks import in_one_line, require
 from dataunlearn.runtime.home import with_home
 
 HUB_SECONDS = 5
@@ -159,16 +158,16 @@ def _scheduler_folder(path: Path, scheduler: str | Path | None) -> Path:
 def check_device(device: str) -> None:
     """Refuse a device that is not there.
 
+    Args:
+        device: cpu, cuda or mps; one of several GPUs by its number, as in cuda:1.
+
     Raises:
         ValueError: With those that are.
     """
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    usable = ", ".join(name for name, there in available.items() if there)
-    require(available.get(device, False), f"no device {device!r} here; there is {usable}")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    usable = ["cpu", *(["cuda", *(f"cuda:{index}" for index in range(count))] if count else [])]
+    usable += ["mps"] if torch.backends.mps.is_available() else []
+    require(device in usable, f"no device {device!r} here; there is {', '.join(usable)}")
 
 
 def best_device() -> str:

@@ -17,6 +17,7 @@ from dataunlearn.conditioning import Cond
 from dataunlearn.data.prompt import Prompt
 from dataunlearn.models.base import DiffusionModel
 from dataunlearn.models.finite import finite_rows, where_not_finite
+from dataunlearn.models.schedulers import SamplingRule
 from dataunlearn.prediction import noise_if_clean
 from dataunlearn.process import expand_to
 from dataunlearn.runtime.seeding import random_stream
@@ -175,6 +176,7 @@ def walk(
 ) -> Walked:
     """As :func:`denoise`, with pictures as they are, finite or not."""
     process, sample, finite = model.process, noisy, []
+    rule = SamplingRule.of(model.pipeline.scheduler)
     for t, following in zip(timesteps, [*timesteps[1:], None], strict=True):
         t_batch = torch.full((len(sample),), t, device=sample.device)
         prediction = model.predict(sample, t_batch, cond)
@@ -182,12 +184,10 @@ def walk(
         finite.append(finite_rows(clean))
         gamma, sigma = process.gamma(t_batch), process.sigma(t_batch)
         noise = noise_if_clean(sample, clean, expand_to(gamma, sample), expand_to(sigma, sample))
-        if model.clips_samples:
-            clean = clean.clamp(-1, 1)
-        if following is None:
-            sample = clean
-        else:
-            sample = process.add_noise(clean, noise, torch.full_like(t_batch, following))
+        sample = rule.bounded(clean)
+        if following is not None or rule.ends_noisy:
+            level = process.first_timestep if following is None else following
+            sample = process.add_noise(sample, noise, torch.full_like(t_batch, level))
     pictures = model.space.decode(sample)
     finite.append(finite_rows(pictures))
     return Walked(pictures, torch.stack(finite), timesteps)

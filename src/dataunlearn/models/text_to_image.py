@@ -11,8 +11,12 @@ from dataunlearn.conditioning import Cond, TextCond
 from dataunlearn.models.base import DiffusionModel
 from dataunlearn.models.latents import Encode, LatentCoder, TextSpace
 from dataunlearn.process import ForwardProcess
+from dataunlearn.runtime.checks import in_one_line, require
 
 LatentSize = tuple[int, int]
+MOST_TOKENS = "max_position_embeddings"
+PROMPT_WIDTHS = ("encoder_hid_dim", "cross_attention_dim", "joint_attention_dim")
+LARGEST_SIDE = 16384
 
 
 def prompts_of(cond: Cond | None) -> TextCond:
@@ -48,10 +52,15 @@ def wrap_text_to_image(
         guidance: The family's usual scale of classifier-free guidance.
         source: Where it was loaded from.
         shift: How a flow model spaces its sampling steps.
+
+    Raises:
+        ValueError: If its parts do not fit together.
     """
     encoders = text_encoders(pipeline)
     for encoder in encoders:
         encoder.eval().requires_grad_(False)
+    require_fitting_tokenizers(pipeline)
+    require_fitting_parts(pipeline, encode, latent_channels)
     coder = LatentCoder.of(pipeline.vae)
     height, width = (side * coder.downscale for side in latent_size)
     return DiffusionModel(
@@ -65,6 +74,68 @@ def wrap_text_to_image(
         guidance,
         shift,
     )
+
+
+def require_fitting_tokenizers(pipeline: Any) -> None:
+    """Refuse tokenizers that make other tokens, or more of them, than their text encoders take.
+
+    Raises:
+        ValueError: Naming the tokenizer and its setting.
+    """
+    for suffix in ("", "_2", "_3"):
+        tokenizer = getattr(pipeline, f"tokenizer{suffix}", None)
+        encoder = getattr(pipeline, f"text_encoder{suffix}", None)
+        if tokenizer is None or encoder is None:
+            continue
+        length, most = tokenizer.model_max_length, _number(encoder.config, MOST_TOKENS)
+        require(
+            isinstance(length, (int, float)),
+            f"tokenizer{suffix} has model_max_length {length}: it must be a number",
+        )
+        require(
+            most is None or length <= most,
+            f"tokenizer{suffix} has model_max_length {length:.6g}, and text_encoder{suffix} takes "
+            f"at most {most} tokens: set it in tokenizer_config.json",
+        )
+        known, vocabulary = len(tokenizer), _number(encoder.config, "vocab_size")
+        require(
+            vocabulary is None or known <= vocabulary,
+            f"tokenizer{suffix} has {known} tokens, and text_encoder{suffix} knows {vocabulary}: "
+            "they are of different models, or tokens were added to one of them",
+        )
+
+
+def require_fitting_parts(pipeline: Any, encode: Encode, latent_channels: int) -> None:
+    """Refuse text encoders, a denoiser and a VAE that are of different models.
+
+    Raises:
+        ValueError: Naming the two that do not fit.
+    """
+    coded = _number(pipeline.vae.config, "latent_channels")
+    require(
+        coded is None or coded == latent_channels,
+        f"the vae's latents have {coded} channels, and the denoiser's {latent_channels}: they are "
+        "of different models",
+    )
+    try:
+        width = encode([""]).fields["prompt"].shape[-1]
+    except Exception as error:
+        raise ValueError(
+            f"the empty prompt cannot be encoded, so that tokenizer and text encoder do not fit "
+            f"together: {in_one_line(error)}"
+        ) from error
+    network = getattr(pipeline, "unet", None) or pipeline.transformer
+    wanted = next(filter(None, (_number(network.config, name) for name in PROMPT_WIDTHS)), width)
+    require(
+        wanted == width,
+        f"the text encoder's prompts are {width} wide, and the denoiser takes {wanted}: they are "
+        "of different models",
+    )
+
+
+def _number(config: Any, name: str) -> int | None:
+    value = getattr(config, name, None)
+    return value if isinstance(value, int) else None
 
 
 def text_encoders(pipeline: Any) -> Sequence[nn.Module]:
@@ -107,10 +178,10 @@ def size_in(sample_size: Any, multiple: int = 1) -> LatentSize:
     if sides is None:
         raise ValueError("the network's config has no sample_size: add it, or give --image_size")
     whole = isinstance(sides, (list, tuple)) and len(sides) == 2
-    if not whole or not all(isinstance(side, int) and side > 0 for side in sides):
+    if not whole or not all(isinstance(s, int) and 0 < s <= LARGEST_SIDE for s in sides):
         raise ValueError(
             f"the network's config has sample_size {sample_size}: it must be one number or two, "
-            "height and width"
+            f"height and width, up to {LARGEST_SIDE}"
         )
     if any(side % multiple for side in sides):
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeVar, get_type_hints
 
 Config = TypeVar("Config")
@@ -11,6 +12,14 @@ def require(condition: bool, message: str) -> None:
     """Raise a ValueError with ``message`` unless ``condition`` holds."""
     if not condition:
         raise ValueError(message)
+
+
+def in_one_line(error: BaseException) -> str:
+    """The first line of what an error says, with its kind where it says little."""
+    lines: Iterable[str] = (line.strip() for line in str(error).splitlines())
+    first = next((line for line in lines if line), "")
+    kind = type(error).__name__
+    return first if isinstance(error, (OSError, ValueError)) and first else f"{kind}: {first}"
 
 
 def with_inherited_types(kind: type[Config]) -> type[Config]:
