@@ -29,9 +29,7 @@ def make_accelerator(
     from accelerate.utils import InitProcessGroupKwargs
 
     from dataunlearn.models.loading import best_device, check_device
-    from dataunlearn.runtime.allocator import keep_freed_memory
 
-    keep_freed_memory()
     trackers = [str(name) for name in get_available_trackers()]
     if tracker is not None and tracker not in trackers:
         raise ValueError(
