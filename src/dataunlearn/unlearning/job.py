@@ -53,7 +53,7 @@ class Sources:
 
 
 # Share of the pull to forget that a method with an aim settles with.
-HOLDING = 1 / 6
+HOLDING = 0.125
 
 
 @dataclass(frozen=True, eq=False)
