@@ -21,25 +21,8 @@ from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.lora import Lora
 from dataunlearn.models.parts import as_they_were, networks_of
 from dataunlearn.models.sampling import Drawing, generate
-from dataunlearn.unlearning.config import Evaluation
-from dataunlearn.unlearning.method import StopRule
+from quick_run import QUICK
 from tiny_pipelines import FAMILIES, flux, stable_diffusion, stable_diffusion_3
-
-SMALL: dict[str, Any] = {
-    "steps": 2,
-    "batch_pairs": 2,
-    "stop": StopRule(every_steps=0),
-    "force": True,
-    "shown": False,
-    "evaluation": Evaluation(
-        num_samples=2,
-        sampling_steps=2,
-        regeneration_copies=2,
-        regeneration_steps=2,
-        threshold=1.0,
-        regeneration_timesteps=(500,),
-    ),
-}
 
 
 def pictures(count: int, seed: int) -> ImageSet:
@@ -49,7 +32,7 @@ def pictures(count: int, seed: int) -> ImageSet:
 
 def unlearned(pipeline: Any, **more: Any) -> Any:
     return dataunlearn.unlearn(
-        pipeline, forget=pictures(1, 1), keep=pictures(3, 2), **{**SMALL, **more}
+        pipeline, forget=pictures(1, 1), keep=pictures(3, 2), **{**QUICK, **more}
     )
 
 
@@ -80,7 +63,7 @@ class TestPrecision:
     ) -> None:
         pipeline = DDPMPipeline(make_unet(), DDPMScheduler()).to(torch.float16)
         result = dataunlearn.unlearn(
-            pipeline, forget=make_images(1), keep=make_images(3, 1), **SMALL
+            pipeline, forget=make_images(1), keep=make_images(3, 1), **QUICK
         )
         assert result.pipeline is pipeline
         assert types(pipeline) == {torch.float32}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +17,12 @@ from dataunlearn.data.base import ImageSet
 from dataunlearn.models import DiffusionModel
 from dataunlearn.runtime.exit_codes import NOT_AS_IF_NEVER_SEEN
 from dataunlearn.training.trainer import Trainer
-from dataunlearn.unlearning.config import Evaluation
-from dataunlearn.unlearning.method import StopRule
+from quick_run import QUICK
 
 SMALL: dict[str, Any] = {
+    **QUICK,
     "steps": 1,
-    "batch_pairs": 2,
-    "stop": StopRule(every_steps=0),
-    "force": True,
-    "shown": False,
-    "evaluation": Evaluation(
-        num_samples=3,
-        sampling_steps=2,
-        regeneration_copies=2,
-        regeneration_steps=2,
-        threshold=0.5,
-        regeneration_timesteps=(500,),
-    ),
+    "evaluation": replace(QUICK["evaluation"], num_samples=3, threshold=0.5),
 }
 
 

@@ -23,25 +23,10 @@ from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.objectives import SISS, SISSNoIS
 from dataunlearn.training.trainer import Trainer
 from dataunlearn.unlearning.config import Evaluation
-from dataunlearn.unlearning.method import StopRule
 from dataunlearn.unlearning.run import UnlearnResult
+from quick_run import QUICK
 from tiny_pipelines import CAPTIONS, FAMILIES, safety_parts, stable_diffusion
 
-QUICK: dict[str, Any] = {
-    "steps": 2,
-    "batch_pairs": 2,
-    "stop": StopRule(every_steps=0),
-    "evaluation": Evaluation(
-        num_samples=2,
-        sampling_steps=2,
-        regeneration_copies=2,
-        regeneration_steps=2,
-        threshold=1.0,
-        regeneration_timesteps=(500,),
-    ),
-    "force": True,
-    "shown": False,
-}
 MEASURED: Evaluation = QUICK["evaluation"]
 
 
