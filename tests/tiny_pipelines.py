@@ -40,13 +40,13 @@ def clip_tokenizer() -> CLIPTokenizer:
     return train_tokenizer(CAPTIONS, vocab_size=600, model_max_length=8)
 
 
-def clip_encoder(tokenizer: CLIPTokenizer, projection: bool = False) -> Any:
+def clip_encoder(tokenizer: CLIPTokenizer, projection: bool = False, width: int = WIDTH) -> Any:
     """A CLIP text encoder of two layers."""
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
-        hidden_size=WIDTH,
-        intermediate_size=2 * WIDTH,
-        projection_dim=WIDTH,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        projection_dim=width,
         num_hidden_layers=2,
         num_attention_heads=2,
         max_position_embeddings=8,

@@ -17,11 +17,12 @@ from dataunlearn.models.lora import Lora, add_lora, network_of
 from dataunlearn.objectives import SISS
 from dataunlearn.rows import Pair, Rows
 from dataunlearn.training.engine import GradientEngine, trainable
-from tiny_pipelines import stable_diffusion
+from tiny_pipelines import clip_encoder, stable_diffusion
 
 pytestmark = pytest.mark.big
 
 NUM_PARAMETERS = 859_520_964  # of the published weights
+PROMPT_WIDTH = 768
 NEEDED_GIB = 18
 
 
@@ -36,7 +37,9 @@ def model() -> Iterator[DiffusionModel]:
     if free_memory_gib() < NEEDED_GIB:
         pytest.skip(f"needs {NEEDED_GIB} GiB of free memory")
     with torch.device("meta"):
-        unet = UNet2DConditionModel(sample_size=32, cross_attention_dim=768, attention_head_dim=8)
+        unet = UNet2DConditionModel(
+            sample_size=32, cross_attention_dim=PROMPT_WIDTH, attention_head_dim=8
+        )
     unet.to_empty(device="cpu")
     draw = torch.Generator().manual_seed(0)
     for name, param in unet.named_parameters():
@@ -45,7 +48,8 @@ def model() -> Iterator[DiffusionModel]:
             param.fill_(1.0) if scale else param.uniform_(-0.02, 0.02, generator=draw)
     assert sum(param.numel() for param in unet.parameters()) == NUM_PARAMETERS
     pipeline = stable_diffusion()
-    pipeline.register_modules(unet=unet)
+    encoder = clip_encoder(pipeline.tokenizer, width=PROMPT_WIDTH)
+    pipeline.register_modules(unet=unet, text_encoder=encoder)
     found = wrap_pipeline(pipeline)
     del pipeline
     yield found
@@ -57,7 +61,7 @@ def one_row(model: DiffusionModel) -> Rows:
     """A row at t = 999 of two latents that are close, so that it carries both sides."""
     draw = torch.Generator().manual_seed(1)
     keep = torch.randn(1, 4, 32, 32, generator=draw)
-    prompt = TextCond({"prompt": torch.randn(1, 77, 768, generator=draw)})
+    prompt = TextCond({"prompt": torch.randn(1, 77, PROMPT_WIDTH, generator=draw)})
     pair = Pair(
         keep,
         keep + 0.05 * torch.randn(keep.shape, generator=draw),
