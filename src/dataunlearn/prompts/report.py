@@ -176,9 +176,8 @@ def plot(entries: Sequence[Entry]) -> str:
         )
         axes.scatter(entry.after, row, 24, color="#1d6b40", zorder=3, label="after")
     axes.set_yticks(range(len(entries)))
-    axes.set_yticklabels(
-        [short(entry.prompt) for entry in sorted(entries, key=lambda e: e.before)], fontsize=9
-    )
+    prompts = [short(entry.prompt) for entry in sorted(entries, key=lambda e: e.before)]
+    axes.set_yticklabels(prompts, fontsize=9, parse_math=False)
     axes.set(xlim=(-0.03, 1.03), xlabel="share of fresh samples that are memorised")
     axes.set_ylim(-0.6, len(entries) - 0.4)
     handles, labels = axes.get_legend_handles_labels()
