@@ -17,6 +17,7 @@ from dataunlearn.bench.prompts import COSTS_FILE, costs_of
 from dataunlearn.metrics.intervals import student_interval
 from dataunlearn.report.pareto import Point, pareto
 from dataunlearn.runtime.files import read_log, write_atomically
+from dataunlearn.runtime.sealed import read_sealed
 
 PLOT_FILE = "pareto.png"
 # In the names of measures that lie in [0, 1].
@@ -124,7 +125,7 @@ def run_costs(cell: Cell) -> dict[str, float]:
     if kept.is_file():
         costs: dict[str, float] = json.loads(kept.read_text())
         return costs
-    log = read_log(run / "log.jsonl")
+    log = read_log(run / "log.jsonl", whole=True)
     report = json.loads((run / "report.json").read_text())
     return costs_of(log, report["peak_memory_bytes"])
 
@@ -207,7 +208,7 @@ def _circumstances(benchmark: Benchmark) -> list[dict[str, Any]]:
     files = [baseline.folder / "results.json" for baseline in baselines(benchmark)]
     files += [results_file(cell) for cell in cells(benchmark)]
     found: list[dict[str, Any]] = []
-    for content in (json.loads(file.read_text()) for file in files if file.is_file()):
+    for content in (read_sealed(file) for file in files if file.is_file()):
         one = {name: content[name] for name in ("machine", "versions")}
         if one not in found:
             found.append(one)
@@ -220,7 +221,7 @@ def results_file(cell: Cell) -> Path:
 
 
 def _measured(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text())
+    content = read_sealed(path)
     return {r["name"]: r for measured in content["measures"].values() for r in measured["results"]}
 
 

@@ -35,7 +35,10 @@ def evaluate(
     from dataunlearn.metrics.inputs import Inputs
     from dataunlearn.models.base import require_comparable
     from dataunlearn.prompts.prompt_file import texts_of
+    from dataunlearn.runtime.run_folder import check_run_dir
 
+    others_given = {"before": before, "reference": reference, "prompts": prompts}
+    check_run_dir(out, overwrite=overwrite, inputs={**settings, **others_given})
     source = model_source(settings)
     given = {name: settings.pop(name) for name in MEASURES if name in settings}
     chosen = choose_measures(metrics, given)
@@ -71,7 +74,9 @@ def audit(
     """Audit images; 3 if any is memorised, else 0."""
     from dataunlearn.metrics.audit.config import AuditSettings
     from dataunlearn.metrics.audit.run import run_audit
+    from dataunlearn.runtime.run_folder import check_run_dir
 
+    check_run_dir(out, overwrite=overwrite, inputs={**settings, "images": images, "keep": keep})
     source = model_source(settings)
     loaded = source.open(make_accelerator(source.device).device)
     found = run_audit(
@@ -122,7 +127,7 @@ def attack(
     from dataunlearn.metrics.inputs import Inputs
     from dataunlearn.runtime.run_folder import check_run_dir
 
-    check_run_dir(out, overwrite=overwrite)
+    check_run_dir(out, overwrite=overwrite, inputs={**settings, "reference": reference})
     source = model_source(settings)
     sides = {name: settings.pop(name) for name in ("forget", "keep", "held_out")}
     relearnings = [Relearning(on=name, **settings) for name in attacked_on(on)]
