@@ -72,17 +72,11 @@ def run_attacks(
     facts = described(inputs, relearnings, measure, reference)
     declared = {"relearning": list(relearnings), "membership": measure}
     with run_folder(out, facts, overwrite=overwrite, declared=declared) as run:
+        sides = (inputs.model, inputs.forget, inputs.keep)
+        unseen, shown = inputs.held_out, inputs.shown
         found = [
-            relearn(
-                inputs.model,
-                inputs.forget,
-                inputs.keep,
-                settings,
-                reference=reference,
-                unseen=inputs.held_out,
-                shown=inputs.shown,
-            )
-            for settings in relearnings
+            relearn(*sides, each, reference=reference, unseen=unseen, shown=shown)
+            for each in relearnings
         ]
         scores = membership_results(inputs, measure, reference)
         facts |= {"machine": machine(inputs.model.device), "versions": versions()}

@@ -29,23 +29,21 @@ def evaluate(
     **settings: Any,
 ) -> int:
     """Measure a model and write the numbers."""
+    from dataunlearn.metrics import evaluation
     from dataunlearn.metrics.catalogue import MEASURES
-    from dataunlearn.metrics.evaluation import TABLE_FILE
-    from dataunlearn.metrics.evaluation import evaluate as run_measures
     from dataunlearn.metrics.inputs import Inputs
     from dataunlearn.models.base import require_comparable
     from dataunlearn.prompts.prompt_file import texts_of
     from dataunlearn.runtime.run_folder import check_run_dir
 
-    others_given = {"before": before, "reference": reference, "prompts": prompts}
-    check_run_dir(out, overwrite=overwrite, inputs={**settings, **others_given})
+    named = {"before": before, "reference": reference}
+    check_run_dir(out, overwrite=overwrite, inputs={**settings, **named, "prompts": prompts})
     source = model_source(settings)
     given = {name: settings.pop(name) for name in MEASURES if name in settings}
     chosen = choose_measures(metrics, given)
     texts = texts_of(prompts, say)
     where = make_accelerator(source.device).device
     loaded = source.open(where)
-    named = {"before": before, "reference": reference}
     others: dict[str, Any] = {n: source.like(s).open(where) for n, s in named.items() if s}
     if "reference" in others:
         require_comparable(others["reference"], loaded)
@@ -56,8 +54,8 @@ def evaluate(
         if images is not None
     }
     inputs = Inputs(loaded, prompts=texts, **others, **opened, **settings)
-    run_measures(inputs, chosen, out, overwrite=overwrite)
-    say((out / TABLE_FILE).read_text().rstrip())
+    evaluation.evaluate(inputs, chosen, out, overwrite=overwrite)
+    say((out / evaluation.TABLE_FILE).read_text().rstrip())
     say(f"Numbers: {out / 'results.json'}")
     return 0
 

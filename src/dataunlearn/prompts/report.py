@@ -21,6 +21,7 @@ from dataunlearn.report.gallery_page import render_gallery_page
 from dataunlearn.report.grids import Picture, embed
 from dataunlearn.report.plots import png
 from dataunlearn.runtime.files import write_atomically
+from dataunlearn.runtime.text_files import as_page
 
 REPORT_FILE = "report.html"
 SHOWN_SAMPLES = 16
@@ -81,7 +82,7 @@ def write_report(
         ],
     )
     file = config.out / REPORT_FILE
-    write_atomically(file, page.encode())
+    write_atomically(file, as_page(page))
     return file
 
 

@@ -18,6 +18,7 @@ from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.machine import machine, versions
 from dataunlearn.runtime.run_folder import run_folder
 from dataunlearn.runtime.settings import describe
+from dataunlearn.runtime.text_files import as_page
 
 
 def run_audit(
@@ -58,7 +59,7 @@ def run_audit(
         )
         content = content_of(found, model, facts)
         write_atomically(run.folder / "audit.json", json.dumps(content, indent=1).encode())
-        write_atomically(run.folder / "audit.html", render_audit(content, found).encode())
+        write_atomically(run.folder / "audit.html", as_page(render_audit(content, found)))
         run.finish()
     return found
 
