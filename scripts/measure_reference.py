@@ -20,7 +20,7 @@ from dataunlearn.metrics.never_seen import over_level
 from dataunlearn.recipes.demo import demo
 from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.machine import machine
-from dataunlearn.runtime.run_folder import describe
+from dataunlearn.runtime.settings import describe
 from dataunlearn.unlearning.job import Job, prepare
 from dataunlearn.unlearning.judging import forget_losses, over_level_numbers
 from dataunlearn.unlearning.preparing import looked_at

@@ -48,6 +48,7 @@ MAX_ROOT_MODULES = 12
 LATE: tuple[tuple[str, str], ...] = (
     ("cli/*", "*"),
     ("__init__.py", "*"),
+    ("__main__.py", "dataunlearn.cli.main"),  # Ctrl-C is looked after first
     # The command's own help parses without these, which load torch.
     ("unlearning/parsing.py", "dataunlearn.combine"),
     ("unlearning/parsing.py", "dataunlearn.objectives"),

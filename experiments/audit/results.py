@@ -28,7 +28,7 @@ from dataunlearn.metrics.audit.config import AuditSettings
 from dataunlearn.models import load_model
 from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.machine import machine
-from dataunlearn.runtime.run_folder import describe
+from dataunlearn.runtime.settings import describe
 
 sys.path.append(str(Path(__file__).parents[1]))  # what experiments share
 from results_page import commit, refresh

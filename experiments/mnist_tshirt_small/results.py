@@ -35,7 +35,7 @@ from dataunlearn.recipes.demo import demo
 from dataunlearn.report.grids import save_grid
 from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.machine import machine
-from dataunlearn.runtime.run_folder import describe
+from dataunlearn.runtime.settings import describe
 from dataunlearn.unlearning.config import Evaluation
 from dataunlearn.unlearning.job import Job, prepare
 from dataunlearn.unlearning.measuring import Measurement, compare_quality, measure

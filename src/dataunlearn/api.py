@@ -17,6 +17,7 @@ from dataunlearn.models.pictures import open_for
 from dataunlearn.objectives import Counterfactual, Objective
 from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.home import home_path
+from dataunlearn.runtime.run_folder import check_run_dir
 from dataunlearn.unlearning.config import Settings
 from dataunlearn.unlearning.job import prepare_with
 from dataunlearn.unlearning.run import UnlearnResult, run_job
@@ -57,6 +58,9 @@ def unlearn(
     config = Settings(objective=objective or Counterfactual(), **settings)
     require(config.tracker is None, "trackers are the command's: leave out tracker")
     folder = home_path(out) if out is not None else None
+    if folder is not None:
+        names = {"pipeline": pipeline, "forget": forget, "keep": keep}
+        check_run_dir(folder, inputs={**names, "reference": config.reference})
     with as_they_were(pipeline):
         model = opened(
             pipeline,
@@ -101,6 +105,9 @@ def audit(
         ValueError: On bad input, before any work.
     """
     chosen = AuditSettings(**settings)
+    if out is not None:
+        names = {"pipeline": pipeline, "images": images, "keep": keep}
+        check_run_dir(home_path(out), inputs=names)
     in_memory = not isinstance(pipeline, (str, Path))
     with as_they_were(pipeline):
         model = opened(widened(pipeline) if in_memory else pipeline, device=device)

@@ -210,7 +210,7 @@ def test_a_benchmark_from_start_to_end(folder: Path, capsys: pytest.CaptureFixtu
     first = (out / "naive" / "seed_0" / "run" / "report.json").stat().st_mtime_ns
     config["seeds"], config["methods"] = [0, 1], {"naive": {"objective": "NaiveDeletion"}}
     config["beside"] = {"another": str(folder / "model")}
-    config["attack"] = {"steps": 2, "every_steps": 1, "tries": 2, "seeds": [0]}
+    config["attack"] = {"on": "keep", "steps": 2, "every_steps": 1, "tries": 2, "seeds": [0]}
     config["attack"] |= {"regeneration_steps": 2, "threshold": 9.0}  # all tries are that near
     file.write_text(json.dumps(config))
     assert cli.run(["bench", str(file)]) == 0, capsys.readouterr().err

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -71,3 +73,20 @@ def test_the_help_of_a_verb_loads_torch_at_most(verb: str) -> None:
     said, loaded = said_and_loaded(COMMAND, verb, "--help")
     assert f"usage: dataunlearn {verb}" in said
     assert not loaded & SECONDS_TO_IMPORT
+
+
+@pytest.mark.parametrize("seconds", [0.15, 0.6, 2.0])
+def test_ctrl_c_while_libraries_are_imported_is_no_traceback(seconds: float) -> None:
+    """``begun`` is printed by the command's own first line: Python itself has started by then."""
+    begin = "from dataunlearn.__main__ import main\nprint('begun', flush=True)\nmain()"
+    arguments = ["sample", "--model", "none", "--out", "none.png"]
+    command = [sys.executable, "-c", begin, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    assert b"Traceback" not in said
+    assert process.returncode == 130
+    assert b"Interrupted" in said

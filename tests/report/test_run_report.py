@@ -11,6 +11,7 @@ from dataunlearn.report import grids, plots
 from dataunlearn.report import run_files as run_page
 from dataunlearn.report import run_page as page
 from dataunlearn.report.grids import save_grid
+from dataunlearn.report.pareto import Point, pareto
 from dataunlearn.report.run_files import write_report
 from dataunlearn.report.training_plots import training_figures
 from dataunlearn.runtime import files
@@ -142,6 +143,32 @@ def test_malformed_input_is_named(tmp_path):
     (write_run(tmp_path) / "images.npz").write_bytes(b"not an archive")
     with pytest.raises(ValueError, match=r"images\.npz cannot be read"):
         write_report(tmp_path)
+
+
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.9, 0.999])
+def test_damaged_pictures_are_named(tmp_path, place):
+    file = write_run(tmp_path) / "images.npz"
+    content = bytearray(file.read_bytes())
+    content[int(place * len(content))] ^= 0xFF
+    file.write_bytes(bytes(content))
+    try:
+        write_report(tmp_path)  # a byte that nothing depends on may be any
+    except ValueError as error:
+        assert "images.npz" in str(error)
+
+
+def test_names_that_are_no_text_are_written_out(tmp_path):
+    contents = fake_report(forget={"count": 1, "names": ["caf\udce9.png"], "digests": ["d" * 64]})
+    assert r"caf\udce9.png" in write_report(write_run(tmp_path, contents)).read_text()
+
+
+@pytest.mark.parametrize("text", [r"costs $5 or \frac{$ more", "$\\frac{$", "$x$"])
+def test_a_dollar_in_a_plot_is_a_dollar(text):
+    curve = plots.Curve(text, plots.AFTER, {1: 0.5}, {})
+    assert plots.regeneration_curve([curve])
+    assert plots.level_curve([curve], None)
+    points = [Point(text, 1, 1), Point("other", 2, 2)]
+    assert pareto(points, text, text, True)
 
 
 def test_success_wording(tmp_path):

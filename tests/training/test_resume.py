@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from dataunlearn.models import DiffusionModel
 from dataunlearn.objectives import SISS, NaiveDeletion
 from dataunlearn.runtime.files import read_log
 from dataunlearn.runtime.interrupt import InterruptedRunError
+from dataunlearn.runtime.sealed import DamagedFileWarning
 from dataunlearn.training.checkpoint import CheckpointStore
 from dataunlearn.training.config import Ema, Training
 from dataunlearn.training.pairs import PairSampler
@@ -212,3 +214,120 @@ def test_looking_at_the_average_changes_nothing(
     looking = make_trainer(tmp_path / "run", look)
     looking.run()
     assert_same(looking, whole)
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-40])
+
+
+def flip(file: Path) -> None:
+    """One bit of a byte in the last quarter, where safetensors hold values."""
+    content = bytearray(file.read_bytes())
+    content[-len(content) // 4] ^= 1
+    file.write_bytes(bytes(content))
+
+
+def other_step(file: Path) -> None:
+    state = json.loads(file.read_text())
+    file.write_text(json.dumps({"step": 5, "values": state["values"]}))
+
+
+DAMAGE: dict[str, tuple[str, Callable[[Path], Any]]] = {
+    "cut tensors": ("state.safetensors", cut),
+    "flipped bit": ("state.safetensors", flip),
+    "no tensors": ("state.safetensors", lambda file: file.unlink()),
+    "cut state": ("state.json", cut),
+    "flipped state": ("state.json", flip),
+    "empty state": ("state.json", lambda file: file.write_bytes(b"")),
+    "null state": ("state.json", lambda file: file.write_text("null")),
+    "list": ("state.json", lambda file: file.write_text("[]")),
+    "other step": ("state.json", other_step),
+    "bytes": ("state.json", lambda file: file.write_bytes(b"\xff\xfe")),
+    "log": ("log.jsonl", flip),
+}
+
+
+class TestDamage:
+    @pytest.fixture
+    def interrupted(self, make_trainer: MakeTrainer, tmp_path: Path) -> Path:
+        """A run with checkpoints of steps 3 and 6."""
+
+        def crash(trainer: Trainer, steps_done: int) -> bool:
+            if steps_done == 7:
+                raise RuntimeError("power cut")
+            return False
+
+        with pytest.raises(RuntimeError, match="power cut"):
+            make_trainer(tmp_path / "run", crash).run()
+        store = CheckpointStore(tmp_path / "run" / "checkpoints")
+        assert store.steps() == [3, 6]
+        return tmp_path / "run"
+
+    @pytest.mark.parametrize("kind", DAMAGE)
+    def test_of_the_newest_checkpoint_falls_back_to_the_one_before(
+        self, interrupted: Path, make_trainer: MakeTrainer, whole: Trainer, kind: str
+    ) -> None:
+        name, damage = DAMAGE[kind]
+        damage(interrupted / "checkpoints" / "step_00000006" / name)
+        (interrupted / "checkpoints" / "step_notes").mkdir()
+        resumed = make_trainer(interrupted, seed=9)
+        with pytest.warns(DamagedFileWarning, match=rf"{name} is damaged.*from step 3, "):
+            resumed.run()
+        assert_same(resumed, whole)
+        assert_log_on_disk(resumed)
+        assert CheckpointStore(interrupted / "checkpoints").steps() == [6, 8]
+
+    def test_of_all_checkpoints_starts_from_the_first_step(
+        self, interrupted: Path, make_trainer: MakeTrainer, whole: Trainer
+    ) -> None:
+        for step in (3, 6):
+            flip(interrupted / "checkpoints" / f"step_{step:08d}" / "state.safetensors")
+        resumed = make_trainer(interrupted)
+        with pytest.warns(DamagedFileWarning, match="from the first step"):
+            resumed.run()
+        assert_same(resumed, whole)
+        assert_log_on_disk(resumed)
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            cut,
+            flip,
+            lambda log: log.write_bytes(b""),
+            lambda log: log.write_bytes(b"\xff\n" + log.read_bytes()),
+            lambda log: log.write_text(log.read_text().replace('"step": 2,', '"step": 1,')),
+        ],
+    )
+    def test_of_the_log_is_made_good_from_the_checkpoint(
+        self,
+        interrupted: Path,
+        make_trainer: MakeTrainer,
+        whole: Trainer,
+        damage: Callable[[Path], Any],
+    ) -> None:
+        damage(interrupted / "log.jsonl")
+        resumed = make_trainer(interrupted)
+        resumed.run()
+        assert_same(resumed, whole)
+        assert_log_on_disk(resumed)
+
+    def test_checkpoints_of_earlier_versions_are_taken(
+        self, interrupted: Path, make_trainer: MakeTrainer, whole: Trainer
+    ) -> None:
+        """They have neither checksums nor copies."""
+        for folder in (interrupted / "checkpoints").iterdir():
+            state = json.loads((folder / "state.json").read_text())
+            old = {"step": state["step"], "values": state["values"]}
+            (folder / "state.json").write_text(json.dumps(old))
+            (folder / "log.jsonl").unlink()
+        started: list[int] = []
+
+        def note(trainer: Trainer, steps_done: int) -> bool:
+            started.append(steps_done)
+            return False
+
+        resumed = make_trainer(interrupted, note, seed=9)
+        resumed.run()
+        assert started == [7, 8]
+        assert_same(resumed, whole)
+        assert_log_on_disk(resumed)

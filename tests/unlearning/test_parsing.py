@@ -6,7 +6,7 @@ import pytest
 
 from dataunlearn.cli import main as cli
 from dataunlearn.objectives import OBJECTIVES
-from dataunlearn.unlearning.parsing import plain_types
+from dataunlearn.unlearning.parsing import load_yaml, plain_types
 
 NEEDED = ["--model", "m", "--forget", "f", "--keep", "k", "--out", "o"]
 
@@ -103,3 +103,12 @@ def test_help_has_plain_types(verb: str, capsys: pytest.CaptureFixture[str]) -> 
 def test_plain_types() -> None:
     assert plain_types("<class 'pathlib.Path'> | <class 'NoneType'>") == "Path | null"
     assert plain_types("Unvalidated<list[int]>") == "list[int]"
+
+
+def test_a_key_that_yaml_takes_for_a_truth_value_keeps_its_name() -> None:
+    content = load_yaml("attack: {on: keep, off: [{on: image}]}\nforce: on\nnames: [true]\n")
+    assert content == {
+        "attack": {"on": "keep", "off": [{"on": "image"}]},
+        "force": True,
+        "names": [True],
+    }

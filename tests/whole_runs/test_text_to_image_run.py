@@ -246,3 +246,38 @@ def test_lora_is_refused_where_diffusers_has_none(tmp_path: Path) -> None:
             lora=Lora(),
             **QUICK,
         )
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a kill other pictures are new to the autoencoder than in one go, in other company."""
+    settings = {**QUICK, "steps": 6, "checkpoint_every_steps": 2, "batch_pairs": 4}
+
+    def run(name: str) -> dict[str, torch.Tensor]:
+        dataunlearn.unlearn(
+            stable_diffusion(),
+            forget=make_images(3, 1, CAPTIONS[:1] * 3),
+            keep=make_images(30, 2, CAPTIONS[:1] * 30),
+            out=tmp_path / name,
+            objective=SISS(),
+            **settings,
+        )
+        unet = tmp_path / name / "model" / "unet" / "diffusion_pytorch_model.safetensors"
+        return load_file(unet)
+
+    whole, step = run("whole"), Trainer.step
+    with monkeypatch.context() as patch:
+
+        def cut(trainer: Trainer, number: int) -> dict[str, Any]:
+            if number == 3:
+                raise RuntimeError("power cut")
+            return step(trainer, number)
+
+        patch.setattr(Trainer, "step", cut)
+        with pytest.raises(RuntimeError, match="power cut"):
+            run("cut")
+    assert (tmp_path / "cut" / "checkpoints" / "step_00000002").is_dir()
+    resumed = run("cut")
+    for name, value in whole.items():
+        assert torch.equal(resumed[name], value), name

@@ -33,7 +33,7 @@ from dataunlearn.unlearning.job import prepare_with
 from dataunlearn.unlearning.method import StopRule
 from dataunlearn.unlearning.preparing import looked_at
 from dataunlearn.unlearning.quick_look import NotMemorisedError, require_memorised
-from dataunlearn.unlearning.run import tracker_callback
+from dataunlearn.unlearning.tracking import tracker_callback
 
 QUICK = ["--evaluation.num-samples", "8", "--evaluation.regeneration-copies", "4"]
 QUICK += ["--evaluation.sampling-steps", "3", "--evaluation.regeneration-steps", "3"]

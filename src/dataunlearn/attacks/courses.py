@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from dataunlearn.attacks.config import Relearning
 from dataunlearn.metrics.intervals import wilson
-from dataunlearn.runtime.run_folder import describe
+from dataunlearn.runtime.settings import describe
 
 Beside = Literal["reference", "unseen"]
 

@@ -17,11 +17,12 @@ from dataunlearn.metrics.membership import Membership
 from dataunlearn.metrics.result import Result
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.base import require_comparable
-from dataunlearn.models.saving import hash_weights
+from dataunlearn.models.identity import describe_model
 from dataunlearn.report.plots import AFTER, REFERENCE, Curve, relearning_curve
 from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.machine import machine, versions
-from dataunlearn.runtime.run_folder import claim_run_dir, describe, finish_run_dir
+from dataunlearn.runtime.run_folder import run_folder
+from dataunlearn.runtime.settings import describe
 
 NUMBERS_FILE, TABLE_FILE = "attack.json", "attack.md"
 NAMES = {
@@ -69,30 +70,25 @@ def run_attacks(
     if inputs.held_out is not None:
         measure.check(inputs)
     facts = described(inputs, relearnings, measure, reference)
-    claim_run_dir(out, facts, overwrite=overwrite)
-    found = [
-        relearn(
-            inputs.model,
-            inputs.forget,
-            inputs.keep,
-            settings,
-            reference=reference,
-            unseen=inputs.held_out,
-            shown=inputs.shown,
-        )
-        for settings in relearnings
-    ]
-    scores = membership_results(inputs, measure, reference)
-    facts |= {"machine": machine(inputs.model.device), "versions": versions()}
-    content = facts | {
-        "relearned": {each.settings.on: each.as_json() for each in found},
-        "membership_results": {
-            who: [result.as_json() for result in results] for who, results in scores.items()
-        },
-    }
-    write_atomically(out / NUMBERS_FILE, json.dumps(content, indent=1).encode())
-    write_pages(found, scores, out)
-    finish_run_dir(out)
+    declared = {"relearning": list(relearnings), "membership": measure}
+    with run_folder(out, facts, overwrite=overwrite, declared=declared) as run:
+        sides = (inputs.model, inputs.forget, inputs.keep)
+        unseen, shown = inputs.held_out, inputs.shown
+        found = [
+            relearn(*sides, each, reference=reference, unseen=unseen, shown=shown)
+            for each in relearnings
+        ]
+        scores = membership_results(inputs, measure, reference)
+        facts |= {"machine": machine(inputs.model.device), "versions": versions()}
+        content = facts | {
+            "relearned": {each.settings.on: each.as_json() for each in found},
+            "membership_results": {
+                who: [result.as_json() for result in results] for who, results in scores.items()
+            },
+        }
+        write_atomically(run.folder / NUMBERS_FILE, json.dumps(content, indent=1).encode())
+        write_pages(found, scores, run.folder)
+        run.finish()
     return content
 
 
@@ -116,7 +112,7 @@ def described(
     }
     if reference is not None:
         require_comparable(reference, inputs.model)
-        facts["reference"] = {"path": reference.source, "sha256": hash_weights(reference)}
+        facts["reference"] = describe_model(reference)
     return facts
 
 

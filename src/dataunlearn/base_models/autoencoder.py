@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import time
 from contextlib import closing
@@ -19,15 +18,12 @@ from dataunlearn.base_models.autoencoder_measures import latent_deviation
 from dataunlearn.base_models.config import Autoencoder
 from dataunlearn.data import ImageSet
 from dataunlearn.runtime.checks import require
-from dataunlearn.runtime.run_folder import (
-    FINISHED_FILE,
-    SETTINGS_FILE,
-    claim_run_dir,
-    describe,
-    differences,
-    finish_run_dir,
-)
+from dataunlearn.runtime.files import make_readable, replace_folder, temporary_folder
+from dataunlearn.runtime.own_files import FINISHED_FILE, SETTINGS_FILE
+from dataunlearn.runtime.run_folder import run_folder
+from dataunlearn.runtime.sealed import read_sealed
 from dataunlearn.runtime.seeding import mix_seed, random_stream
+from dataunlearn.runtime.settings import describe, differences
 from dataunlearn.runtime.streams import ORDER_STREAM, POSTERIOR_STREAM
 from dataunlearn.training.checkpoint import Checkpoint, load_optimizer_tensors, optimizer_tensors
 from dataunlearn.training.loop import Loop, Record
@@ -113,13 +109,16 @@ def train_autoencoder(
     if (out / FINISHED_FILE).is_file():
         return _load_finished(settings, out).to(device).eval()
     vae = build_autoencoder(config)
-    claim_run_dir(out, settings)
-    AutoencoderTrainer(config, images, vae.to(device)).run(out, shown=shown)
-    vae.eval()
-    scale = 1 / latent_deviation(vae, images, config.seed, config.batch_images)
-    vae.register_to_config(scaling_factor=scale)
-    vae.save_pretrained(out / "vae")
-    finish_run_dir(out)
+    with run_folder(out, settings) as run:
+        AutoencoderTrainer(config, images, vae.to(device)).run(out, shown=shown)
+        vae.eval()
+        scale = 1 / latent_deviation(vae, images, config.seed, config.batch_images)
+        vae.register_to_config(scaling_factor=scale)
+        with temporary_folder(out / "vae") as temporary:
+            vae.save_pretrained(temporary)
+            make_readable(temporary)
+            replace_folder(temporary, out / "vae")
+        run.finish()
     return vae
 
 
@@ -212,7 +211,8 @@ class AutoencoderTrainer:
 
 def _load_finished(settings: dict[str, Any], out: Path) -> AutoencoderKL:
     """The result of a finished run, if it is the run that is asked for."""
-    changed = differences(json.loads((out / SETTINGS_FILE).read_text()), describe(settings))
+    found = read_sealed(out / SETTINGS_FILE)
+    changed = differences(found, describe(settings), declared=settings)
     require(
         not changed,
         f"{out} holds a finished autoencoder of another run ({'; '.join(changed[:5])}): choose "

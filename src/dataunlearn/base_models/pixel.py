@@ -13,13 +13,14 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from dataunlearn.base_models.config import BaseModel
 from dataunlearn.combine import Fixed
 from dataunlearn.data import ConcatImages, ImageSet, SubsetImages, open_images
+from dataunlearn.data.content import describe_images
 from dataunlearn.data.pixels import to_uint8
 from dataunlearn.models import DiffusionModel, save_model
 from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.objectives import NaiveDeletion
 from dataunlearn.report.grids import save_grid
-from dataunlearn.runtime.run_folder import check_run_dir, claim_run_dir, finish_run_dir
+from dataunlearn.runtime.run_folder import check_run_dir, only_main, run_folder
 from dataunlearn.runtime.seeding import mix_seed
 from dataunlearn.training.pairs import PairSampler
 from dataunlearn.training.phase import Phase, StepPart
@@ -88,31 +89,31 @@ def train_base(
     Raises:
         ValueError: On bad data, or if ``out`` holds a finished or different run.
     """
-    check_run_dir(out, overwrite=overwrite)
+    places = {"images": config.images, "planted": config.planted, "without": config.without}
+    check_run_dir(out, overwrite=overwrite, inputs=places)
     model = build_model(config)
     images = training_images(config, model.shape)
-    is_main = accelerator is None or accelerator.is_main_process
-    if is_main:
-        claim_run_dir(out, config, overwrite=overwrite)
-    if accelerator is not None:
-        accelerator.wait_for_everyone()
-        model.denoiser.to(accelerator.device)
-    trainer = Trainer(
-        model,
-        [base_phase(model, keep_only_sampler(config, model, images))],
-        config.training,
-        run_dir=out,
-        accelerator=accelerator,
-        callbacks=[grid_callback(out, config.sample_every_steps)],
-        shown=shown,
-    )
-    trainer.run()
-    trainer.use_average()
-    if is_main:
-        save_model(model, out / "model")
-        finish_run_dir(out)
-    if accelerator is not None:
-        accelerator.wait_for_everyone()  # the pipeline is there when any process returns
+    content = {"images": describe_images(images)}
+    holding = run_folder(out, config, overwrite=overwrite, content=content, places=tuple(places))
+    with only_main(holding, out, accelerator) as run:
+        if accelerator is not None:
+            model.denoiser.to(accelerator.device)
+        trainer = Trainer(
+            model,
+            [base_phase(model, keep_only_sampler(config, model, images))],
+            config.training,
+            run_dir=run.folder,
+            accelerator=accelerator,
+            callbacks=[grid_callback(run.folder, config.sample_every_steps)],
+            shown=shown,
+        )
+        trainer.run()
+        trainer.use_average()
+        if trainer.is_main:
+            save_model(model, run.folder / "model")
+            run.finish()
+        if accelerator is not None:
+            accelerator.wait_for_everyone()  # the pipeline is there when any process returns
     return out / "model"
 
 
@@ -152,7 +153,6 @@ def grid_callback(out: Path, every_steps: int, prompts: Sequence[str] = ()) -> C
         if trainer.is_main and steps_done % every_steps == 0:
             with trainer.averaged():
                 samples = generate(trainer.model, count, Drawing(seed=0, prompts=prompts))
-            (out / "samples").mkdir(exist_ok=True)
             save_grid(to_uint8(samples), out / "samples" / f"step_{steps_done:06d}.png")
         return False
 

@@ -18,13 +18,15 @@ from dataunlearn.base_models.facts import write_facts
 from dataunlearn.base_models.pixel import base_phase, grid_callback
 from dataunlearn.base_models.tokenizer import train_tokenizer
 from dataunlearn.base_models.trained_prompts import with_trained_prompts
+from dataunlearn.data.content import describe_images
 from dataunlearn.models import DiffusionModel, save_model
-from dataunlearn.runtime.run_folder import check_run_dir, claim_run_dir, finish_run_dir
+from dataunlearn.runtime.run_folder import check_run_dir, only_main, run_folder
 from dataunlearn.runtime.seeding import mix_seed
 from dataunlearn.training.pairs import PairSampler
 from dataunlearn.training.trainer import Trainer
 
 NUM_GRID_SAMPLES = 32
+PLACES = ("images", "captions", "twins", "planted", "autoencoder_dir")
 
 
 def train_text_to_image(
@@ -53,25 +55,27 @@ def train_text_to_image(
         ValueError: On bad data, or if ``out`` holds a finished or different run.
         InterruptedRunError: After Ctrl-C or a termination signal, with the state saved.
     """
-    check_run_dir(out, overwrite=overwrite)
+    places = {name: getattr(config, name) for name in PLACES if name != "autoencoder_dir"}
+    check_run_dir(out, overwrite=overwrite, inputs=places)
     data = open_captioned(config)
     is_main = accelerator is None or accelerator.is_main_process
     shown = shown and is_main
-    if is_main:
-        claim_run_dir(out, config, overwrite=overwrite)
-    vae = get_autoencoder(config, data, out, accelerator, shown=shown)
-    model = build_text_to_image(config, vae, data.captions)
-    if accelerator is not None:
-        model.to(accelerator.device)
-    trainer = text_to_image_trainer(config, model, data, out, accelerator, shown=shown)
-    trainer.run()
-    trainer.use_average()
-    if is_main:
-        save_model(model, out / "model", torch.float16, whole=True)
-        write_facts(config, data, out, device=model.device, shown=shown)
-        finish_run_dir(out)
-    if accelerator is not None:
-        accelerator.wait_for_everyone()  # the pipeline is there when any process returns
+    content = {"images": describe_images(data.all_images), "planted": data.planted}
+    holding = run_folder(out, config, overwrite=overwrite, content=content, places=PLACES)
+    with only_main(holding, out, accelerator) as run:
+        vae = get_autoencoder(config, data, run.folder, accelerator, shown=shown)
+        model = build_text_to_image(config, vae, data.captions)
+        if accelerator is not None:
+            model.to(accelerator.device)
+        trainer = text_to_image_trainer(config, model, data, run.folder, accelerator, shown=shown)
+        trainer.run()
+        trainer.use_average()
+        if is_main:
+            save_model(model, run.folder / "model", torch.float16, whole=True)
+            write_facts(config, data, run.folder, device=model.device, shown=shown)
+            run.finish()
+        if accelerator is not None:
+            accelerator.wait_for_everyone()  # the pipeline is there when any process returns
     return out / "model"
 
 

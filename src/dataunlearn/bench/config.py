@@ -10,6 +10,7 @@ from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.streams import EVALUATION_SEED
 
 NEVER, NEVER_AGAIN, BEFORE = BASELINES = ("never saw it", "never saw it, other seed", "before")
+BESIDE_FOLDER = "beside"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Benchmark:
             require(self.attack is None, "a benchmark of prompts takes no attack")
         for name in ("out", "seed"):
             require(name not in self.base, f"base must not give {name}: the benchmark sets it")
-        folders = [slug(name) for name in (*self.methods, *self.beside, *BASELINES)]
+        folders = [slug(name) for name in (*self.methods, *self.beside, *BASELINES, BESIDE_FOLDER)]
         shared = sorted({folder for folder in folders if folders.count(folder) > 1})
         require(not shared, f"names in methods or beside share a folder name: {shared}")
 
@@ -134,12 +135,14 @@ class Baseline:
         model: Its folder or hub id.
         folder: Where its measurements go.
         settings: Settings of ``dataunlearn evaluate`` that differ for it.
+        is_repeated: Whether it is a model that was there before, measured once more.
     """
 
     name: str
     model: str
     folder: Path
     settings: dict[str, Any] = field(default_factory=dict)
+    is_repeated: bool = False
 
 
 def baselines(benchmark: Benchmark) -> list[Baseline]:
@@ -154,13 +157,17 @@ def baselines(benchmark: Benchmark) -> list[Baseline]:
         }
         own = ((NEVER, first), (NEVER_AGAIN, {"seed": seed + 1}))
         found = [
-            Baseline(name, benchmark.reference, benchmark.out / slug(name), settings)
+            Baseline(
+                name, benchmark.reference, benchmark.out / slug(name), settings, name == NEVER_AGAIN
+            )
             for name, settings in own
         ]
-    as_they_are = {**benchmark.beside, BEFORE: str(benchmark.base["model"])}
-    return found + [
-        Baseline(name, model, benchmark.out / slug(name)) for name, model in as_they_are.items()
+    beside = [
+        Baseline(name, model, benchmark.out / BESIDE_FOLDER / slug(name))
+        for name, model in benchmark.beside.items()
     ]
+    before = Baseline(BEFORE, str(benchmark.base["model"]), benchmark.out / slug(BEFORE))
+    return [*found, *beside, before]
 
 
 def reference_settings(benchmark: Benchmark) -> dict[str, Any]:

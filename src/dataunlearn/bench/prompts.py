@@ -110,7 +110,7 @@ def prompt_costs(folder: Path, runs: Sequence[Mapping[str, Any]]) -> dict[str, f
     paths = [folder / "run"]
     if not paths[0].is_dir():
         paths = [folder / "runs" / run["prompts"][0] for run in runs]
-    records = [record for path in paths for record in read_log(path / "log.jsonl")]
+    records = [record for path in paths for record in read_log(path / "log.jsonl", whole=True)]
     return costs_of(records, max(run["peak_memory_bytes"] for run in runs))
 
 

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
 import torch
 
-from dataunlearn.bench.config import (
-    NEVER_AGAIN,
-    Benchmark,
-    Cell,
-    baselines,
-    cells,
-    reference_settings,
-)
+from dataunlearn.bench.commands import run_with, stop_commands, stopping_on_signals
+from dataunlearn.bench.config import Benchmark, Cell, baselines, cells
+from dataunlearn.bench.measuring import measure_baseline, measure_run
 from dataunlearn.bench.prompts import check_prompt_settings, keep_results, prompt_settings
-from dataunlearn.bench.table import ATTACK_FOLDER, publish, results_file
+from dataunlearn.bench.same import (
+    PLACES,
+    content_of,
+    lasting,
+    require_same_cell,
+    settings_file,
+    sources,
+)
+from dataunlearn.bench.table import publish, results_file
 from dataunlearn.runtime.exit_codes import UNLEARNED
-from dataunlearn.runtime.files import write_atomically
+from dataunlearn.runtime.own_files import FINISHED_FILE
 from dataunlearn.runtime.progress import progress_bar
-from dataunlearn.runtime.run_folder import FINISHED_FILE, claim_run_dir, describe
+from dataunlearn.runtime.run_folder import check_run_dir, run_folder
 from dataunlearn.unlearning.parsing import parse_unlearning
 
 # The measurements come from `evaluate`; the run's own report needs next to none.
 LITTLE_EVALUATION = {"num_samples": 0, "regeneration_copies": 1}
-Command = list[str]
 
 
 def run_benchmark(benchmark: Benchmark, *, overwrite: bool = False, shown: bool = True) -> Path:
@@ -49,15 +47,27 @@ def run_benchmark(benchmark: Benchmark, *, overwrite: bool = False, shown: bool 
     Raises:
         ValueError: On bad settings before any run; or if a run failed, with its last lines.
     """
-    runs = checked_cells(benchmark)
-    claim_run_dir(benchmark.out, _lasting(benchmark), overwrite=overwrite)
+    checked_cells(benchmark)
+    check_run_dir(benchmark.out, overwrite=overwrite, inputs=sources(benchmark))
+    content = content_of(benchmark)
+    holding = run_folder(
+        benchmark.out, lasting(benchmark), overwrite=overwrite, content=content, places=PLACES
+    )
+    with stopping_on_signals(), holding as place:
+        table = _run_all(replace(benchmark, out=place.folder), shown)
+        place.publish()
+    return benchmark.out / table.name
+
+
+def _run_all(benchmark: Benchmark, shown: bool) -> Path:
+    runs = cells(benchmark)
+    for cell in runs:
+        require_same_cell(benchmark, cell)
     before = [] if benchmark.is_of_prompts else baselines(benchmark)
     total = len(before) + len(runs)
     with progress_bar("benchmark", total, shown=shown) as advance:
         for baseline in before:
-            _run(_evaluate(benchmark, baseline.model, baseline.folder, **baseline.settings))
-            if baseline.name != NEVER_AGAIN:  # the same model as before it
-                _attack(benchmark, baseline.model, baseline.folder)
+            measure_baseline(benchmark, baseline)
             advance()
         table = publish(benchmark)
 
@@ -137,13 +147,9 @@ def run_cell(benchmark: Benchmark, cell: Cell, environment: dict[str, str] | Non
         return
     if not (run / FINISHED_FILE).is_file():
         settings = {"evaluation": LITTLE_EVALUATION, **cell.settings, "out": str(run)}
-        config = cell.folder / "unlearn.yaml"
-        write_atomically(config, json.dumps(settings, indent=1).encode())  # JSON is YAML
-        _run(["unlearn", "--config", str(config)], environment, may_return=UNLEARNED)
+        run_with("unlearn", settings, settings_file(cell), environment, may_return=UNLEARNED)
     images = {key: cell.settings[key] for key in ("forget", "keep")}
-    measured = _evaluate(benchmark, str(run / "model"), cell.folder / "measured", **images)
-    _run(measured, environment)
-    _attack(benchmark, str(run / "model"), cell.folder / "measured", environment)
+    measure_run(benchmark, run / "model", images, cell.folder / "measured", environment)
 
 
 def run_prompt_cell(
@@ -151,10 +157,8 @@ def run_prompt_cell(
 ) -> None:
     """Unlearn the prompts, unless that is done, and keep the report's numbers."""
     if not (cell.folder / "run" / FINISHED_FILE).is_file():
-        config = cell.folder / "unlearn.yaml"
-        write_atomically(config, json.dumps(prompt_settings(cell), indent=1).encode())
-        command = ["unlearn-prompts", "--config", str(config)]
-        _run(command, environment, may_return=UNLEARNED)
+        settings, config = prompt_settings(cell), settings_file(cell)
+        run_with("unlearn-prompts", settings, config, environment, may_return=UNLEARNED)
     keep_results(benchmark, cell)
 
 
@@ -177,9 +181,16 @@ def launch_locally(
             places.put(place)
         return cell
 
-    with ThreadPoolExecutor(workers) as pool:
+    pool = ThreadPoolExecutor(workers)
+    try:
         for cell in pool.map(work, runs):
             finished(cell)
+    except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
+        stop_commands()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def launch_with_submitit(
@@ -203,59 +214,3 @@ def launch_with_submitit(
 
 
 LAUNCHERS = {"local": launch_locally, "submitit": launch_with_submitit}
-
-
-def _evaluate(benchmark: Benchmark, model: str, out: Path, **changes: Any) -> Command:
-    settings = {
-        **{key: benchmark.base[key] for key in ("forget", "keep")},
-        "before": str(benchmark.base["model"]),
-        **benchmark.evaluate,
-        "model": model,
-        "metrics": benchmark.metrics,
-        "out": str(out),
-        **reference_settings(benchmark),
-        **changes,
-    }
-    config = out.with_suffix(".yaml")
-    write_atomically(config, json.dumps(settings, indent=1).encode())
-    return ["evaluate", "--config", str(config)]
-
-
-def _attack(
-    benchmark: Benchmark, model: str, measured: Path, environment: dict[str, str] | None = None
-) -> None:
-    """Attack a model, unless none is asked for or it is done."""
-    out = measured / ATTACK_FOLDER
-    if benchmark.attack is None or (out / FINISHED_FILE).is_file():
-        return
-    inputs = ("forget", "keep", "drop_overlap")
-    settings = {key: benchmark.base[key] for key in inputs if key in benchmark.base}
-    settings |= {**benchmark.attack, "model": model, "out": str(out)}
-    config = measured / "attack.yaml"
-    write_atomically(config, json.dumps(settings, indent=1).encode())
-    _run(["attack", "--config", str(config)], environment)
-
-
-def _run(
-    command: Command,
-    environment: dict[str, str] | None = None,
-    may_return: tuple[int, ...] = (0,),
-) -> None:
-    """Run one of our commands in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dataunlearn", *command],
-        env={**os.environ, **(environment or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode not in may_return:
-        tail = "\n".join(done.stderr.strip().splitlines()[-8:])
-        raise ValueError(f"dataunlearn {' '.join(command)} failed ({done.returncode}):\n{tail}")
-
-
-def _lasting(benchmark: Benchmark) -> dict[str, Any]:
-    """The settings that may not change between calls: methods, seeds and measures may be added."""
-    described: dict[str, Any] = describe(benchmark)
-    free = ("methods", "seeds", "metrics", "beside", "forgetting", "quality", "workers", "launcher")
-    return {k: v for k, v in described.items() if k not in (*free, "submitit", "out", "attack")}

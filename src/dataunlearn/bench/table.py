@@ -17,8 +17,9 @@ from dataunlearn.bench.prompts import COSTS_FILE, costs_of
 from dataunlearn.metrics.intervals import student_interval, wilson
 from dataunlearn.report.pareto import Point, pareto
 from dataunlearn.runtime.files import read_log, write_atomically
+from dataunlearn.runtime.sealed import read_sealed
 
-PLOT_FILE, ATTACK_FOLDER = "pareto.png", "attack"
+PLOT_FILE, ATTACK_FOLDER, ATTACK_FILE = "pareto.png", "attack", "attack.json"
 ROW_COUNTS = ("forward_rows", "backward_rows", "teacher_rows")
 # In the names of measures that lie in [0, 1].
 SHARE_PREFIX = "regeneration_"
@@ -125,7 +126,7 @@ def run_costs(cell: Cell) -> dict[str, float]:
     if kept.is_file():
         costs: dict[str, float] = json.loads(kept.read_text())
         return costs
-    log = read_log(run / "log.jsonl")
+    log = read_log(run / "log.jsonl", whole=True)
     report = json.loads((run / "report.json").read_text())
     return costs_of(log, report["peak_memory_bytes"])
 
@@ -208,7 +209,7 @@ def _circumstances(benchmark: Benchmark) -> list[dict[str, Any]]:
     files = [baseline.folder / "results.json" for baseline in baselines(benchmark)]
     files += [results_file(cell) for cell in cells(benchmark)]
     found: list[dict[str, Any]] = []
-    for content in (json.loads(file.read_text()) for file in files if file.is_file()):
+    for content in (read_sealed(file) for file in files if file.is_file()):
         one = {name: content[name] for name in ("machine", "versions")}
         if one not in found:
             found.append(one)
@@ -221,11 +222,11 @@ def results_file(cell: Cell) -> Path:
 
 
 def _measured(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text())
+    content = read_sealed(path)
     results = [r for measured in content["measures"].values() for r in measured["results"]]
-    attacked = path.parent / ATTACK_FOLDER / "attack.json"
+    attacked = path.parent / ATTACK_FOLDER / ATTACK_FILE
     if attacked.is_file():
-        results += relearning_results(json.loads(attacked.read_text())["relearned"])
+        results += relearning_results(read_sealed(attacked)["relearned"])
     return {result["name"]: result for result in results}
 
 

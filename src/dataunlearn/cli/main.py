@@ -7,13 +7,15 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from dataunlearn.cli import measuring_verbs, options, verbs
 from dataunlearn.runtime.exit_codes import INTERRUPTED
-from dataunlearn.runtime.interrupt import InterruptedRunError
+from dataunlearn.runtime.interrupt import InterruptedRunError, raise_on_interrupt
+from dataunlearn.runtime.orphan import end_with_parent
 from dataunlearn.runtime.text_files import printable
 from dataunlearn.unlearning.messages import no_choice, plain_types
 from dataunlearn.unlearning.parsing import CommandParser
@@ -196,11 +198,12 @@ def run(arguments: Sequence[str]) -> int:
         config = parser.checked(parser.parse_args(normal))
         verb = config.verb
         settings = parser.instantiate_classes(config)[verb].as_dict()
-        settings.pop("config", None)
+        check_config_file(settings.pop("config", None), settings.get("out"))
         quieten_libraries()
+        raise_on_interrupt()
         return VERBS[verb][1](**settings)
     except InterruptedRunError as stop:
-        again = printable(shlex.join(["dataunlearn", *arguments]))
+        again = printable(shlex.join(["dataunlearn", *without_overwrite(arguments)]))
         console.print(f"Interrupted after step {stop.step}; the state is saved in {stop.folder}.")
         console.print(f"Go on with the same command: {again}", soft_wrap=True, markup=False)
         return INTERRUPTED
@@ -217,6 +220,31 @@ def run(arguments: Sequence[str]) -> int:
         return 1
 
 
+def check_config_file(files: Any, out: Any) -> None:
+    """Refuse a config file that lies in the folder that is to be written.
+
+    Raises:
+        ValueError: If it does.
+    """
+    if files and out is not None:
+        from dataunlearn.runtime.places import require_outside
+
+        given = [getattr(file, "absolute", file) for file in files]
+        require_outside(Path(out), {"config": [str(file) for file in given]})
+
+
+def without_overwrite(arguments: Sequence[str]) -> list[str]:
+    """The command that goes on with what this one has begun, instead of beginning anew."""
+    found: list[str] = []
+    for argument in arguments:
+        is_value = found[-1:] == ["--overwrite"] and argument.lower() in ("true", "false")
+        if is_value:
+            found.pop()
+        elif not argument.startswith("--overwrite="):
+            found.append(argument)
+    return [argument for argument in found if argument != "--overwrite"]
+
+
 def escape(text: str) -> str:
     """Text without rich's markup."""
     from rich.markup import escape as rich_escape
@@ -230,7 +258,20 @@ def quieten_libraries() -> None:
     from transformers.utils import logging as transformers_logging
 
     from dataunlearn.data.captions import NoCaptionsWarning
+    from dataunlearn.runtime.sealed import DamagedFileWarning
 
+    plainly = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **rest: Any) -> None:
+        if issubclass(category, DamagedFileWarning):
+            console.print(printable(str(message)), markup=False, soft_wrap=True)
+        else:
+            plainly(message, category, *place, **rest)
+
+    if not isinstance(getattr(plainly, "shows_ours", None), bool):
+        show.shows_ours = True  # type: ignore[attr-defined]
+        warnings.showwarning = show
+    warnings.filterwarnings("always", category=DamagedFileWarning)
     logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -239,5 +280,6 @@ def quieten_libraries() -> None:
 
 
 def main() -> None:
-    """Entry point of the command."""
+    """The command."""
+    end_with_parent()
     sys.exit(run(sys.argv[1:]))

@@ -29,20 +29,21 @@ def evaluate(
     **settings: Any,
 ) -> int:
     """Measure a model and write the numbers."""
+    from dataunlearn.metrics import evaluation
     from dataunlearn.metrics.catalogue import MEASURES
-    from dataunlearn.metrics.evaluation import TABLE_FILE
-    from dataunlearn.metrics.evaluation import evaluate as run_measures
     from dataunlearn.metrics.inputs import Inputs
     from dataunlearn.models.base import require_comparable
     from dataunlearn.prompts.prompt_file import texts_of
+    from dataunlearn.runtime.run_folder import check_run_dir
 
+    named = {"before": before, "reference": reference}
+    check_run_dir(out, overwrite=overwrite, inputs={**settings, **named, "prompts": prompts})
     source = model_source(settings)
     given = {name: settings.pop(name) for name in MEASURES if name in settings}
     chosen = choose_measures(metrics, given)
     texts = texts_of(prompts, say)
     where = make_accelerator(source.device).device
     loaded = source.open(where)
-    named = {"before": before, "reference": reference}
     others: dict[str, Any] = {n: source.like(s).open(where) for n, s in named.items() if s}
     if "reference" in others:
         require_comparable(others["reference"], loaded)
@@ -53,8 +54,8 @@ def evaluate(
         if images is not None
     }
     inputs = Inputs(loaded, prompts=texts, **others, **opened, **settings)
-    run_measures(inputs, chosen, out, overwrite=overwrite)
-    say((out / TABLE_FILE).read_text().rstrip())
+    evaluation.evaluate(inputs, chosen, out, overwrite=overwrite)
+    say((out / evaluation.TABLE_FILE).read_text().rstrip())
     say(f"Numbers: {out / 'results.json'}")
     return 0
 
@@ -71,7 +72,9 @@ def audit(
     """Audit images; 3 if any is memorised, else 0."""
     from dataunlearn.metrics.audit.config import AuditSettings
     from dataunlearn.metrics.audit.run import run_audit
+    from dataunlearn.runtime.run_folder import check_run_dir
 
+    check_run_dir(out, overwrite=overwrite, inputs={**settings, "images": images, "keep": keep})
     source = model_source(settings)
     loaded = source.open(make_accelerator(source.device).device)
     found = run_audit(
@@ -122,7 +125,7 @@ def attack(
     from dataunlearn.metrics.inputs import Inputs
     from dataunlearn.runtime.run_folder import check_run_dir
 
-    check_run_dir(out, overwrite=overwrite)
+    check_run_dir(out, overwrite=overwrite, inputs={**settings, "reference": reference})
     source = model_source(settings)
     sides = {name: settings.pop(name) for name in ("forget", "keep", "held_out")}
     relearnings = [Relearning(on=name, **settings) for name in attacked_on(on)]

@@ -44,7 +44,7 @@ def unlearned(
     from dataunlearn.unlearning.job import prepare
     from dataunlearn.unlearning.run import run_job
 
-    check_run_dir(config.out, overwrite=overwrite)
+    check_run_dir(config.out, overwrite=overwrite, inputs=sources_of(config))
     accelerator = make_accelerator(config.device, config.tracker, config.out.parent)
     job = prepare(config, device=accelerator.device, shown=accelerator.is_main_process)
     result = run_job(
@@ -59,13 +59,19 @@ def unlearned(
     return result
 
 
+def sources_of(config: Unlearning) -> dict[str, str | None]:
+    """Where the inputs of a run come from, by the name of their option."""
+    names = ("model", "forget", "keep", "reference", "scheduler")
+    return {name: getattr(config, name) for name in names}
+
+
 def show_plan(config: Unlearning, *, overwrite: bool) -> None:
     """Print what a configuration would do, and do nothing."""
     from dataunlearn.runtime.run_folder import check_run_dir
     from dataunlearn.unlearning.dry_run import describe_plan
     from dataunlearn.unlearning.job import prepare
 
-    check_run_dir(config.out, overwrite=overwrite)
+    check_run_dir(config.out, overwrite=overwrite, inputs=sources_of(config))
     accelerator = make_accelerator(config.device, config.tracker, config.out.parent)
     job = prepare(config, device=accelerator.device, shown=accelerator.is_main_process)
     if accelerator.is_main_process:

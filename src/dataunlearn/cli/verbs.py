@@ -47,6 +47,7 @@ def demo(
     from dataunlearn.recipes.demo import demo as demo_recipe
     from dataunlearn.recipes.demo import with_siss
     from dataunlearn.report.run_files import write_report
+    from dataunlearn.runtime.run_folder import check_run_dir
 
     config = demo_recipe(out)
     evaluation = dataclasses.replace(
@@ -55,6 +56,8 @@ def demo(
     config = dataclasses.replace(
         config, steps=steps, seed=seed, device=device, evaluation=evaluation
     )
+    if siss:
+        check_run_dir(with_siss(config).out, overwrite=overwrite)
     result = runs.unlearned(config, overwrite=overwrite)
     before = None if result is None else result.before
     if siss:
@@ -161,7 +164,6 @@ def sample(
                 progress=advance,
             ),
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
     save_grid(to_uint8(samples), out, columns=columns)
     say(f"Grid: {out}")
     return 0
@@ -174,6 +176,7 @@ def check_sample(out: Path, counts: Mapping[str, int], seed: int, *, overwrite: 
         ValueError: With the setting's name, and what it takes.
     """
     from dataunlearn.runtime.checks import require
+    from dataunlearn.runtime.places import require_name, require_writable
 
     for name, value in counts.items():
         require(value >= 1, f"{name} must be at least 1, not {value}")
@@ -181,14 +184,21 @@ def check_sample(out: Path, counts: Mapping[str, int], seed: int, *, overwrite: 
     require(counts["num_samples"] <= most, f"num_samples must be at most {most} for a grid")
     require(seed >= 0, f"seed must be at least 0, not {seed}")
     require(out.suffix.lower() == ".png", f"--out is a picture: give a name ending in .png, {out}")
+    require_writable(out.parent)
+    require_name(out)
+    require(not out.is_dir(), f"{out} is a folder: choose another --out")
     require(overwrite or not out.exists(), f"{out} is there: give --overwrite to replace it")
 
 
 def report(run_dir: Path, beside: Sequence[Path] = ()) -> int:
     """Write the HTML page of a run again, with other runs beside it."""
-    from dataunlearn.report.run_files import write_report
+    from dataunlearn.report.run_files import read_run, write_report
+    from dataunlearn.runtime.lock import locked
 
-    say(f"Report: {write_report(run_dir, beside)}")
+    read_run(run_dir)
+    with locked(run_dir):
+        page = write_report(run_dir, beside)
+    say(f"Report: {page}")
     return 0
 
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dataunlearn.data import ImageSet
+from dataunlearn.data.content import describe_images
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.result import Result
-from dataunlearn.models import DiffusionModel
 from dataunlearn.models.finite import blank_samples
-from dataunlearn.models.saving import hash_weights
+from dataunlearn.models.identity import describe_model
 from dataunlearn.runtime.files import file_hash, write_atomically
 from dataunlearn.runtime.machine import machine, versions
-from dataunlearn.runtime.run_folder import claim_run_dir, describe
+from dataunlearn.runtime.run_folder import RunFolder, run_folder
+from dataunlearn.runtime.sealed import DamagedFileError, DamagedFileWarning, read_sealed, sealed
+from dataunlearn.runtime.settings import describe, differences
 
 RESULTS_FILE = "results.json"
 TABLE_FILE = "results.md"
@@ -56,16 +57,22 @@ def evaluate(
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
     facts = describe_inputs(inputs)
+    if out is None:
+        return _measured(inputs, measures, facts, None)
+    with run_folder(out, facts, overwrite=overwrite) as run:
+        return _measured(inputs, measures, facts, run)
+
+
+def _measured(
+    inputs: Inputs, measures: Mapping[str, Measure], facts: dict[str, Any], run: RunFolder | None
+) -> dict[str, Any]:
     found_on = {"machine": machine(inputs.model.device), "versions": versions()}
     content: dict[str, Any] = {"inputs": facts, **found_on, "warning": None, "measures": {}}
-    if out is not None:
-        claim_run_dir(out, facts, overwrite=overwrite)
-        inputs.cache = out
-        if (out / RESULTS_FILE).is_file():
-            earlier = json.loads((out / RESULTS_FILE).read_text())
-            content |= {"measures": earlier["measures"], "warning": earlier.get("warning")}
+    if run is not None:
+        inputs.cache = run.folder
+        content |= _earlier(run.folder / RESULTS_FILE)
     for name, measure in measures.items():
-        if content["measures"].get(name, {}).get("settings") == describe(measure):
+        if _is_there(content["measures"].get(name), measure):
             continue
         started = time.perf_counter()
         results = [require_finite(result, name).as_json() for result in measure(inputs)]
@@ -75,10 +82,38 @@ def evaluate(
             "seconds": time.perf_counter() - started,
             "results": results,
         }
-        if out is not None:
-            write_atomically(out / RESULTS_FILE, json.dumps(content, indent=1).encode())
-            write_atomically(out / TABLE_FILE, table(content).encode())
+        if run is not None:
+            write_results(content, run.folder)
+            run.publish()
+            inputs.cache = run.folder
     return content
+
+
+def write_results(content: dict[str, Any], folder: Path) -> None:
+    """Write ``results.json``, with a checksum, and the table ``results.md``."""
+    numbers = json.dumps(sealed(content), indent=1)
+    write_atomically(folder / RESULTS_FILE, numbers.encode())
+    write_atomically(folder / TABLE_FILE, table(content).encode())
+
+
+def _earlier(file: Path) -> dict[str, Any]:
+    """What an earlier call measured; nothing, and a warning, if the file is damaged."""
+    if not file.is_file():
+        return {}
+    try:
+        found = read_sealed(file)
+        return {"measures": dict(found["measures"]), "warning": found.get("warning")}
+    except (DamagedFileError, KeyError, TypeError, ValueError):
+        words = f"{file} is damaged: everything in it is measured anew."
+        warnings.warn(words, DamagedFileWarning, stacklevel=2)
+        return {}
+
+
+def _is_there(known: Any, measure: Measure) -> bool:
+    """Whether a measure was taken with these settings."""
+    if not isinstance(known, dict) or "settings" not in known or "results" not in known:
+        return False
+    return not differences(known["settings"], describe(measure), declared=measure)
 
 
 def require_finite(result: Result, measure: str) -> Result:
@@ -105,10 +140,10 @@ def describe_inputs(inputs: Inputs) -> dict[str, Any]:
     sides = {side: getattr(inputs, side) for side in ("forget", "keep", "held_out")}
     return {
         "kind": "evaluation",
-        "model": _describe_model(inputs.model),
-        "before": None if inputs.before is None else _describe_model(inputs.before),
-        **({} if inputs.reference is None else {"reference": _describe_model(inputs.reference)}),
-        **{side: _describe_set(images) for side, images in sides.items()},
+        "model": describe_model(inputs.model),
+        "before": None if inputs.before is None else describe_model(inputs.before),
+        **({} if inputs.reference is None else {"reference": describe_model(inputs.reference)}),
+        **{side: None if x is None else describe_images(x) for side, x in sides.items()},
         "reference_samples": _describe_file(inputs.reference_samples),
         "prompts": describe(list(inputs.asked_for())),
         "guidance": inputs.model.guidance,
@@ -135,18 +170,7 @@ def table(content: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _describe_model(model: DiffusionModel) -> dict[str, Any]:
-    return {"path": model.source, "sha256": hash_weights(model)}
-
-
 def _describe_file(file: Path | None) -> dict[str, str] | None:
     if file is None or not file.is_file():
         return None
     return {"path": str(file), "sha256": file_hash(file)}
-
-
-def _describe_set(images: ImageSet | None) -> dict[str, Any] | None:
-    if images is None:
-        return None
-    content = hashlib.sha256("".join(images.digests()).encode()).hexdigest()
-    return {"first": images.name(0), "count": len(images), "sha256": content}

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
 from dataunlearn.conditioning import Cond
@@ -21,10 +19,11 @@ from dataunlearn.metrics.pixel_distance import MOST_ORIGINALS, copy_threshold, d
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.runtime.checks import require
-from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.progress import progress_bar
+from dataunlearn.runtime.sealed import DamagedFileError
 from dataunlearn.runtime.seeding import random_stream
 from dataunlearn.runtime.streams import EVALUATION_SEED, REFERENCE_STREAM
+from dataunlearn.runtime.tensors import kept_samples, read_tensors, write_samples
 
 Side = Literal["forget", "keep", "held_out"]
 
@@ -99,8 +98,9 @@ class Inputs:
         self, model: DiffusionModel, name: str, prompts: Sequence[Prompt], count: int
     ) -> Tensor:
         file = None if self.cache is None else self.cache / f"{name}.safetensors"
-        if file is not None and file.is_file():
-            return read_samples(file)
+        kept = None if file is None else kept_samples(file)
+        if kept is not None:
+            return kept
         label = "drawing " + name.replace("_", " ")
         with progress_bar(label, count, shown=self.shown) as advance:
             samples = generate(
@@ -115,7 +115,7 @@ class Inputs:
                 ),
             )
         if file is not None:
-            write_atomically(file, save({"samples": samples}))
+            write_samples(file, samples)
         return samples
 
     def asked_for(self) -> Sequence[Prompt]:
@@ -192,8 +192,8 @@ def read_samples(file: Path) -> Tensor:
         ValueError: If the file is missing, or holds none or some that are not finite.
     """
     try:
-        samples: Tensor = load(file.read_bytes())["samples"]
-    except (OSError, KeyError, SafetensorError) as error:
+        samples = read_tensors(file)["samples"]
+    except (DamagedFileError, KeyError) as error:
         raise ValueError(f"{file} holds no samples of an evaluation: {error}") from error
     if not bool(samples.isfinite().all()):
         raise ValueError(f"{file} holds samples that are not finite: delete it to draw them anew")

@@ -177,11 +177,15 @@ class TextSpace(SampleSpace):
         return self._prompts[prompt]
 
     def _remember(self, images: ImageSet, indices: Sequence[int], digests: Sequence[str]) -> None:
+        """Encode what is new, each picture by itself.
+
+        In a batch its latent would depend, in the last bits, on which others are new at the time,
+        and a resumed run would differ from one that was not interrupted.
+        """
         new = {d: i for d, i in zip(digests, indices, strict=True) if d not in self._latents}
-        if not new:
-            return
-        mean, std = self.coder.posterior(images.batch(torch.tensor(list(new.values()))))
-        self._latents |= {d: (mean[row], std[row]) for row, d in enumerate(new)}
+        for digest, index in new.items():
+            mean, std = self.coder.posterior(images.batch(torch.tensor([index])))
+            self._latents[digest] = mean[0], std[0]
 
 
 def text_space(model: DiffusionModel) -> TextSpace:

@@ -13,17 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dataunlearn.models import DiffusionModel
-from dataunlearn.models.latents import text_space
+from dataunlearn.models.identity import describe_scheduler, hash_other_networks
 from dataunlearn.models.saving import hash_weights
 from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.prompts.prompt_file import PromptSpec
 from dataunlearn.prompts.published_layout import IMAGES_FOLDER, LABELS_FILE, drop_entries
 from dataunlearn.runtime.files import file_hash, write_atomically
-from dataunlearn.runtime.run_folder import describe, differences
+from dataunlearn.runtime.settings import describe, differences
 
 RECORD_FILE = "drawn.json"
 _ADVICE = "give another --out, or --overwrite to start anew"
@@ -36,11 +35,10 @@ def origins(
     model: DiffusionModel, config: PromptUnlearning, specs: Sequence[PromptSpec]
 ) -> dict[str, Record]:
     """What the samples of each prompt depend on, by folder: text, model, and how they are drawn."""
-    scheduler = dict(model.pipeline.scheduler.config)
     shared = {
         "weights": hash_weights(model),
         "other weights": hash_other_networks(model),
-        "scheduler": describe({k: v for k, v in scheduler.items() if not k.startswith("_")}),
+        "scheduler": describe_scheduler(model),
         "shape": list(model.image_shape),
         "guidance": model.guidance,
         "shift": model.shift,
@@ -52,19 +50,6 @@ def origins(
         spec.folder: {"prompt": spec.prompt, "number": number, **shared}
         for number, spec in enumerate(specs)
     }
-
-
-def hash_other_networks(model: DiffusionModel) -> str:
-    """SHA-256 over the autoencoder's and the text encoders' weights, as they are stored."""
-    space = text_space(model)
-    digest = hashlib.sha256()
-    networks: Sequence[nn.Module] = (space.coder.vae, *space.encoders)
-    for network in networks:
-        for name, value in sorted(network.state_dict().items()):
-            content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(content.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def drop_others(root: Path, wanted: Mapping[str, Record], out: Path, say: Say) -> None:

@@ -14,7 +14,7 @@ from dataunlearn.prompts.drift import compare_unnamed
 from dataunlearn.prompts.measuring import PromptMeasurement, PromptRun
 from dataunlearn.prompts.samples import LabelledPrompt
 from dataunlearn.runtime.machine import machine, peak_memory, versions
-from dataunlearn.runtime.run_folder import describe
+from dataunlearn.runtime.settings import describe
 from dataunlearn.training.trainer import Trainer
 from dataunlearn.unlearning.job import Job
 

@@ -21,6 +21,7 @@ from dataunlearn.report.gallery_page import render_gallery_page
 from dataunlearn.report.grids import Picture, embed
 from dataunlearn.report.plots import png
 from dataunlearn.runtime.files import write_atomically
+from dataunlearn.runtime.text_files import as_page
 
 REPORT_FILE = "report.html"
 SHOWN_SAMPLES = 16
@@ -81,7 +82,7 @@ def write_report(
         ],
     )
     file = config.out / REPORT_FILE
-    write_atomically(file, page.encode())
+    write_atomically(file, as_page(page))
     return file
 
 
@@ -176,9 +177,8 @@ def plot(entries: Sequence[Entry]) -> str:
         )
         axes.scatter(entry.after, row, 24, color="#1d6b40", zorder=3, label="after")
     axes.set_yticks(range(len(entries)))
-    axes.set_yticklabels(
-        [short(entry.prompt) for entry in sorted(entries, key=lambda e: e.before)], fontsize=9
-    )
+    prompts = [short(entry.prompt) for entry in sorted(entries, key=lambda e: e.before)]
+    axes.set_yticklabels(prompts, fontsize=9, parse_math=False)
     axes.set(xlim=(-0.03, 1.03), xlabel="share of fresh samples that are memorised")
     axes.set_ylim(-0.6, len(entries) - 0.4)
     handles, labels = axes.get_legend_handles_labels()

@@ -8,17 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import load, save
 from torch import Tensor
 
 from dataunlearn.data.prompt import Prompt
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.identity import describe_scheduler, hash_other_networks
 from dataunlearn.models.latents import text_space
 from dataunlearn.models.sampling import Progress
 from dataunlearn.prompts.config import PromptUnlearning
-from dataunlearn.prompts.drawn import hash_other_networks
 from dataunlearn.prompts.samples import draw
-from dataunlearn.runtime.files import write_atomically
+from dataunlearn.runtime.tensors import kept_samples, write_samples
 
 FOLDER = "before"
 
@@ -38,9 +37,9 @@ class SampleCache:
     @classmethod
     def of(cls, model: DiffusionModel, config: PromptUnlearning, weights: str) -> SampleCache:
         """The samples of a model with these weights, in the folder that the settings name."""
-        drawn_with = [config.evaluation_seed, config.sampling_steps]
+        drawn_with = [config.evaluation_seed, config.sampling_steps, model.shift]
         shape, others = list(model.image_shape), hash_other_networks(model)
-        origin = [config.model, weights, others, shape, *drawn_with]
+        origin = [weights, others, describe_scheduler(model), shape, *drawn_with]
         return cls(config.before or config.out / FOLDER, json.dumps(origin))
 
     def file(self, model: DiffusionModel, prompts: Sequence[Prompt], *place: int) -> Path:
@@ -78,11 +77,10 @@ def draw_once(
     if cache is None:
         return draw(model, config, prompts, *place, progress=progress)
     file = cache.file(model, prompts, *place)
-    if file.is_file():
-        found: Tensor = load(file.read_bytes())["samples"]
-        progress(len(found))
-        return found
+    kept = kept_samples(file)
+    if kept is not None:
+        progress(len(kept))
+        return kept
     samples = draw(model, config, prompts, *place, progress=progress)
-    cache.folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, save({"samples": samples.contiguous()}))
+    write_samples(file, samples)
     return samples

@@ -39,6 +39,7 @@ from dataunlearn.prompts.published_layout import (
 from dataunlearn.runtime.files import make_readable, replace_folder, write_atomically
 from dataunlearn.runtime.progress import progress_bar
 from dataunlearn.runtime.seeding import mix_seed
+from dataunlearn.runtime.text_files import as_page
 
 DATA_FOLDER, GALLERY_FILE = "data", "gallery.html"
 Say = Callable[[str], None]
@@ -227,7 +228,7 @@ def write_gallery(prompt: LabelledPrompt) -> None:
     page = render_gallery(
         prompt.data, prompt.images, training_image=prompt.original, labelling=prompt.labelling
     )
-    write_atomically(prompt.gallery, page.encode())
+    write_atomically(prompt.gallery, as_page(page))
 
 
 def _open(

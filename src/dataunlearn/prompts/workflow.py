@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from accelerate import Accelerator
 from dataunlearn.metrics.embedders import Embedder, RememberingEmbedder, embedder_for
 from dataunlearn.models import DiffusionModel, save_model
 from dataunlearn.models.base import set_guidance
+from dataunlearn.models.identity import describe_model
 from dataunlearn.models.latents import TextSpace
 from dataunlearn.models.loading import ModelSource
 from dataunlearn.models.saving import hash_weights
+from dataunlearn.prompts.begun import require_same
 from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.prompts.facts import collect, results_of, training_facts
 from dataunlearn.prompts.measuring import (
@@ -34,12 +37,17 @@ from dataunlearn.prompts.sample_cache import SampleCache
 from dataunlearn.prompts.samples import LabelledPrompt, label_prompts
 from dataunlearn.prompts.training import make_job, prior_set, split_prompts, train
 from dataunlearn.runtime.files import write_atomically
-from dataunlearn.runtime.run_folder import check_run_dir, claim_run_dir, describe, finish_run_dir
+from dataunlearn.runtime.own_files import CHECKPOINTS
+from dataunlearn.runtime.run_folder import RunFolder, check_run_dir, run_folder
+from dataunlearn.runtime.settings import describe
 from dataunlearn.runtime.streams import YARDSTICK_STREAM
 from dataunlearn.unlearning.reference import open_reference
-from dataunlearn.unlearning.run import finish_lora, say_what_happened, tracked
+from dataunlearn.unlearning.run import finish_lora, say_what_happened
+from dataunlearn.unlearning.tracking import tracked
 
 FACTS_FILE = "report.json"
+# Where inputs lie; prompts and samples are known by what `drawn.json` and `inputs.json` say.
+PLACES = ("model", "prompts", "prior", "unnamed", "clip_iqa", "unlearning.reference")
 # What may change between a call that labels and the one that goes on.
 FREE = ("out", "stop_after", "device", "batch_size", "before")
 Say = Callable[[str], None]
@@ -82,38 +90,80 @@ def unlearn_prompts(
     Raises:
         ValueError: On anything that cannot be used; or if no prompt has memorised samples.
     """
-    check_run_dir(config.out, overwrite=overwrite)
+    places = {name: getattr(config, name) for name in PLACES if "." not in name}
+    places["reference"] = config.settings.reference
+    check_run_dir(config.out, overwrite=overwrite, inputs=places)
     check_prompt_files(config, say)
     device = accelerator.device if accelerator is not None else torch.device("cpu")
     model = open_model(config, device)
     reference = opened_reference(config, model)
+    content = {"reference": None if reference is None else describe_model(reference)}
     settings = {k: v for k, v in describe(config).items() if k not in FREE}
-    claim_run_dir(config.out, settings, overwrite=overwrite)
-    prompts = label_prompts(model, config, say, shown=shown)
-    cache = SampleCache.of(model, config, hash_weights(model))
-    prompts = find_modified(model, prompts, config, cache, shown=shown)
-    for prompt in prompts:
-        share, verdict = prompt.labelling.share, prompt.labelling.verdict
-        say(f"{prompt.name}: {share:.0%} of {len(prompt.images)} samples memorised ({verdict})")
-    if config.stop_after == "labels":
-        return None
-    named = [prompt for prompt in prompts if prompt.labelling.labels.any()]
-    if not named:
-        raise ValueError("no prompt has memorised samples: there is nothing to unlearn")
-    embedder = opened_embedder(model, config, say)
-    around = Surroundings(config, accelerator, embedder, reference, cache, say, shown)
-    runs: list[PromptRun] = []
-    for name, group in groups(named, config):
-        if runs:
-            model = open_model(config, device)
-        runs.append(unlearn_group(model, group, config.out / name, around))
-    facts = collect(config, prompts, runs, model)
-    write_atomically(config.out / FACTS_FILE, json.dumps(facts, indent=1).encode())
-    write_report(config, prompts, runs, facts)
-    for name, _ in groups(named, config):
-        finish_run_dir(config.out / name)
-    finish_run_dir(config.out)
-    return facts
+    holding = run_folder(
+        config.out,
+        settings,
+        overwrite=overwrite,
+        declared=config,
+        content=content,
+        places=PLACES,
+    )
+    with holding as run:
+        course = _Course(replace(config, out=run.folder), run, accelerator, say, shown)
+        prompts, cache = course.labelled(model)
+        if config.stop_after == "labels":
+            return None
+        return course.unlearned(model, prompts, cache, reference)
+
+
+@dataclass(frozen=True, eq=False)
+class _Course:
+    """A workflow that has its folder; ``config.out`` is where it writes."""
+
+    config: PromptUnlearning
+    place: RunFolder
+    accelerator: Accelerator | None
+    say: Say
+    shown: bool
+
+    def labelled(self, model: DiffusionModel) -> tuple[Sequence[LabelledPrompt], SampleCache]:
+        """All prompts with their labelled samples, and where further samples are kept."""
+        config, say, shown = self.config, self.say, self.shown
+        prompts = label_prompts(model, config, say, shown=shown)
+        cache = SampleCache.of(model, config, hash_weights(model))
+        found = find_modified(model, prompts, config, cache, shown=shown)
+        for prompt in found:
+            share, verdict = prompt.labelling.share, prompt.labelling.verdict
+            say(f"{prompt.name}: {share:.0%} of {len(prompt.images)} samples memorised ({verdict})")
+        return found, cache
+
+    def unlearned(
+        self,
+        model: DiffusionModel,
+        prompts: Sequence[LabelledPrompt],
+        cache: SampleCache,
+        reference: DiffusionModel | None,
+    ) -> dict[str, Any]:
+        """The facts of all runs, written down."""
+        config, place = self.config, self.place
+        named = [prompt for prompt in prompts if prompt.labelling.labels.any()]
+        if not named:
+            raise ValueError("no prompt has memorised samples: there is nothing to unlearn")
+        embedder = opened_embedder(model, config, self.say)
+        around = Surroundings(
+            config, place, self.accelerator, embedder, reference, cache, self.say, self.shown
+        )
+        runs: list[PromptRun] = []
+        for name, group in groups(named, config):
+            if runs:
+                model = open_model(config, model.device)
+            runs.append(unlearn_group(model, group, name, around))
+        facts = collect(replace(config, out=place.out), prompts, runs, model)
+        write_atomically(config.out / FACTS_FILE, json.dumps(facts, indent=1).encode())
+        write_report(config, prompts, runs, facts)
+        for name, _ in groups(named, config):
+            shutil.rmtree(config.out / name / CHECKPOINTS, ignore_errors=True)
+        place.finish()
+        return facts
 
 
 def check_prompt_files(config: PromptUnlearning, say: Say) -> None:
@@ -156,6 +206,7 @@ class Surroundings:
     """What every run of a workflow shares: settings, tools, and how to talk to a person."""
 
     config: PromptUnlearning
+    place: RunFolder
     accelerator: Accelerator | None
     embedder: Embedder | None
     reference: DiffusionModel | None
@@ -165,16 +216,17 @@ class Surroundings:
 
 
 def unlearn_group(
-    model: DiffusionModel, prompts: Sequence[LabelledPrompt], out: Path, around: Surroundings
+    model: DiffusionModel, prompts: Sequence[LabelledPrompt], name: str, around: Surroundings
 ) -> PromptRun:
     """Measure, unlearn some prompts, measure again, save the model; ``model`` is changed."""
     config, embedder, cache, shown = around.config, around.embedder, around.cache, around.shown
-    hash_before, clock = hash_weights(model), Clock()
+    out, hash_before, clock = config.out / name, hash_weights(model), Clock()
     sets = split_prompts(model, prompts, config, cache, shown=shown)
     measure = partial(measure_prompts, model, prompts, config, embedder=embedder, shown=shown)
     before = measure(label="before", cache=cache)
     again = unnamed_samples(model, config, YARDSTICK_STREAM, cache=cache, shown=shown)
     prior = prior_set(model, config, cache, shown=shown)
+    require_same(out, hash_before, {"forget": sets.forget, "keep": sets.keep, "prior": prior})
     job = make_job(model, sets, config)
     reference = None
     if around.reference is not None:
@@ -194,9 +246,10 @@ def unlearn_group(
     with clock.running("measuring"):
         after = measure(label="after")
     save_model(model, out / "model", getattr(torch, job.config.save_dtype))
+    path = str(around.place.out / name / "model")
     facts = {
         "prompts": [prompt.data.name for prompt in prompts],
-        "model": {"before": hash_before, "after": hash_weights(model), "path": str(out / "model")},
+        "model": {"before": hash_before, "after": hash_weights(model), "path": path},
         **training_facts(job, trainer),
         "seconds": clock.seconds,
         "results": results_of(before, after, again, embedder),

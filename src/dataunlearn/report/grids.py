@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from dataunlearn.runtime.files import write_atomically
+
 Images = NDArray[np.uint8]
 
 PIXEL_ART_LIMIT = 64
@@ -171,19 +173,20 @@ def embed_png(png: bytes, width: int, pixelated: bool) -> Picture:
 
 
 def save_grid(images: Images, path: Path, columns: int = 8, scale: int | None = None) -> None:
-    """Write a grid of pictures as a PNG file.
+    """Write a grid of pictures as a PNG file, whole or not at all.
 
     Args:
         images: ``(N, H, W, C)`` uint8 with C = 1 or 3.
-        path: The file to write; its folder must exist.
+        path: The file to write; its folder is made if it is missing.
         columns: Pictures in a row.
         scale: Whole factor by which each pixel is enlarged; None brings small pictures to about 64
             pixels and leaves larger ones as they are.
 
     Raises:
         ValueError: As `make_grid` does.
+        DiskFullError: If there is no room; a file that was there stays.
     """
-    Path(path).write_bytes(png_bytes(make_grid(images, columns, scale)))
+    write_atomically(Path(path), png_bytes(make_grid(images, columns, scale)))
 
 
 def _sheet(images: Images, columns: int, gap: int, border: int) -> Image.Image:

@@ -147,8 +147,8 @@ def figure_and_axes(width: float, height: float) -> tuple[Figure, Axes]:
     axes.tick_params(colors=INK, labelsize=8, length=0)
     axes.grid(visible=True, color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.xaxis.label.set(size=9, color=INK)
-    axes.yaxis.label.set(size=9, color=INK)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(size=9, color=INK, parse_math=False)
     return figure, axes
 
 
@@ -171,7 +171,12 @@ def percent() -> FuncFormatter:
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as a PNG file in memory."""
+    """A figure as a PNG file in memory; a ``$`` in its texts is a dollar, and begins no formula."""
+    for axes in figure.axes:
+        key = axes.get_legend()
+        named = [] if key is None else key.get_texts()
+        for text in (*axes.texts, *named):
+            text.set_parse_math(False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor="white", metadata={"Software": None})
     return buffer.getvalue()

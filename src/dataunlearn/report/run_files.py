@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from dataunlearn.report.grids import Images, check_images
 from dataunlearn.report.run_page import Run, render
 from dataunlearn.report.sides import OtherRun
 from dataunlearn.runtime.files import write_atomically
+from dataunlearn.runtime.text_files import as_page, decode_file
 
 _FILES = ("report.json", "images.npz", "log.jsonl")
 _SCHEMA = 1
@@ -28,6 +30,10 @@ _SAME = {
     "another model": ("model", "before", "sha256"),
 }
 _MADE_BY = "`dataunlearn unlearn` makes it"
+_DAMAGE = (
+    *(ValueError, EOFError, KeyError, OSError, RuntimeError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error, MemoryError, OverflowError),
+)
 
 
 def write_report(run_dir: Path, beside: Sequence[Path] = ()) -> Path:
@@ -52,7 +58,7 @@ def write_report(run_dir: Path, beside: Sequence[Path] = ()) -> Path:
     run = read_run(Path(run_dir))
     others = [other_run(run, Path(folder)) for folder in beside]
     path = Path(run_dir) / "report.html"
-    write_atomically(path, render(replace(run, others=others)).encode())
+    write_atomically(path, as_page(render(replace(run, others=others))))
     return path
 
 
@@ -99,7 +105,7 @@ def _at(report: dict[str, Any], keys: Sequence[str]) -> Any:
 
 
 def _read_report(path: Path) -> dict[str, Any]:
-    report = _parse_object(path.read_text(encoding="utf-8"), str(path))
+    report = _parse_object(decode_file(path), str(path))
     if report.get("schema") != _SCHEMA:
         raise ValueError(
             f"{path} has schema {report.get('schema')!r} and this version reads {_SCHEMA}; "
@@ -117,7 +123,7 @@ def _read_images(path: Path) -> dict[str, Images]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             images = {name: arrays[name] for name in arrays if _IMAGE_NAMES.fullmatch(name)}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise ValueError(f"{path} cannot be read ({error}); {_MADE_BY}") from error
     missing = [name for name in _REQUIRED_IMAGES if not len(images.get(name, ()))]
     if missing:
@@ -128,7 +134,7 @@ def _read_images(path: Path) -> dict[str, Images]:
 
 
 def _read_log(path: Path) -> list[dict[str, Any]]:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = decode_file(path).split("\n")
     return [
         _parse_object(line, f"line {number} of {path}")
         for number, line in enumerate(lines, start=1)
@@ -139,7 +145,7 @@ def _read_log(path: Path) -> list[dict[str, Any]]:
 def _parse_object(text: str, where: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} is not JSON ({error}); {_MADE_BY}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{where} must be a JSON object, got {type(value).__name__}; {_MADE_BY}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+from dataunlearn.runtime.exit_codes import INTERRUPTED
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -47,3 +50,23 @@ def interrupt_flag(accelerator: Accelerator | None) -> Iterator[threading.Event]
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def end_at_once_on_interrupt() -> None:
+    """Until :func:`raise_on_interrupt`, end this process at Ctrl-C: there is nothing to save yet.
+
+    An exception would arise wherever the import of a library happens to be, and some take it for
+    an error of their own.
+    """
+    signal.signal(signal.SIGINT, _end_at_once)
+
+
+def raise_on_interrupt() -> None:
+    """From here on Ctrl-C is a ``KeyboardInterrupt`` again."""
+    if signal.getsignal(signal.SIGINT) is _end_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end_at_once(number: int, frame: object) -> None:
+    os.write(2, b"\nInterrupted before anything was done.\n")
+    os._exit(INTERRUPTED)

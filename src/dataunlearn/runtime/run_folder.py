@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from dataunlearn.runtime.disk import state_stays
 from dataunlearn.runtime.files import write_atomically
+from dataunlearn.runtime.lock import locked, require_free
+from dataunlearn.runtime.own_files import (
+    CHECKPOINTS,
+    FINISHED_FILE,
+    REPLACEMENT,
+    SETTINGS_FILE,
+    is_ours_to_hide,
+    is_whole,
+    move_in,
+    tidy,
+    write_list,
+)
+from dataunlearn.runtime.places import require_outside, require_writable
+from dataunlearn.runtime.sealed import DamagedFileError, DamagedFileWarning, read_sealed
+from dataunlearn.runtime.settings import changes, describe
 
-SETTINGS_FILE = "settings.json"
-FINISHED_FILE = "finished"
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+_INPUTS: Mapping[str, Any] = {}
 
 
 class RunState(Enum):
@@ -22,87 +43,198 @@ class RunState(Enum):
     UNFINISHED = "unfinished"
 
 
-def describe(value: Any) -> Any:
-    """A configuration as JSON values; objects of a class hierarchy carry their class's name."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: describe(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {"class": type(value).__name__, **fields}
-    if isinstance(value, dict):
-        return {str(key): describe(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [describe(item) for item in value]
-    if isinstance(value, (str, int, float, bool)) or value is None:
-        return value
-    return str(value)
+@dataclass
+class RunFolder:
+    """A folder that a run holds.
+
+    Attributes:
+        out: The run's folder.
+        folder: Where the run writes: ``out``, or beside an older run in it, until this one is
+            whole.
+        state: Whether the run is new.
+    """
+
+    out: Path
+    folder: Path
+    state: RunState
+
+    def publish(self) -> None:
+        """Put a run that has its first result in the place of the one that it replaces."""
+        if self.folder != self.out:
+            move_in(self.out)
+            self.folder = self.out
+
+    def finish(self) -> None:
+        """Mark the run as finished, drop its checkpoints, and replace what was there."""
+        write_list(self.folder)
+        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+        self.publish()
+        shutil.rmtree(self.out / REPLACEMENT, ignore_errors=True)  # of a run that was given up
 
 
-def check_run_dir(out: Path, *, overwrite: bool = False) -> None:
+def check_run_dir(
+    out: Path, *, overwrite: bool = False, inputs: Mapping[str, Any] = _INPUTS
+) -> None:
     """Refuse a folder that a run must not write into; changes nothing.
 
     Args:
         out: The folder, which need not exist.
         overwrite: Whether a run that it holds may be replaced.
+        inputs: What the run reads, by the name of its option: paths, or anything else, which is
+            not looked at.
 
     Raises:
-        ValueError: If it holds a finished run, or files that are not a run's.
+        ValueError: If it cannot be written to, holds an input, a finished run, or files that are
+            not a run's; or if another process writes into it.
     """
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file: choose another --out")
-    if not out.is_dir() or not any(out.iterdir()):
+    require_writable(out)
+    require_outside(out, inputs)
+    if not out.is_dir() or all(is_ours_to_hide(path) for path in out.iterdir()):
         return
     if not (out / SETTINGS_FILE).is_file():
         raise ValueError(f"{out} holds files that are not a run's: choose another --out")
-    if (out / FINISHED_FILE).is_file() and not overwrite:
-        raise ValueError(f"{out} holds a finished run: choose another --out, or give --overwrite")
+    require_free(out)
+    if not overwrite and not (out / REPLACEMENT).is_dir():
+        _require_unfinished(out)
 
 
-def claim_run_dir(out: Path, settings: Any, *, overwrite: bool = False) -> RunState:
-    """Take a run folder for a run with these settings.
+@contextmanager
+def run_folder(
+    out: Path,
+    settings: Any,
+    *,
+    overwrite: bool = False,
+    declared: Any = None,
+    content: Mapping[str, Any] | None = None,
+    places: tuple[str, ...] = (),
+) -> Iterator[RunFolder]:
+    """Hold a folder for a run with these settings, as long as the block runs.
+
+    With ``overwrite`` the run that is there stays until the new one is published; files that no run
+    wrote stay in any case.
 
     Args:
         out: The folder; made if missing.
         settings: What defines the run; compared with those of an unfinished run, if one has
             written anything yet.
         overwrite: Start anew, whatever run the folder holds.
-
-    Returns:
-        Whether the run starts new or goes on with an unfinished one.
+        declared: The object whose declared defaults hold for settings that an unfinished run of an
+            earlier version does not have; ``settings`` itself by default.
+        content: Hashes of what the run reads, which are compared in place of ``places``.
+        places: The settings that say where the run's inputs lie.
 
     Raises:
         ValueError: See :func:`check_run_dir`; or if it holds a run with other settings.
+        DiskFullError: If the block finds the disk full, with where the state is.
     """
     check_run_dir(out, overwrite=overwrite)
     described = describe(settings)
-    if overwrite:
-        shutil.rmtree(out, ignore_errors=True)
-    if (out / SETTINGS_FILE).is_file():
-        previous = json.loads((out / SETTINGS_FILE).read_text())
-        changed = differences(previous, described)
-        has_begun = any(path.name != SETTINGS_FILE for path in out.iterdir())
-        if changed and has_begun:
+    if content is not None:
+        described = {**described, "inputs": dict(content)}
+    with locked(out):
+        tidy(out)
+        if is_whole(out / REPLACEMENT):
+            move_in(out)
+        asked = _Asked(described, settings if declared is None else declared, places)
+        found = _claimed(out, asked, overwrite)
+        with state_stays(found.folder):
+            yield found
+
+
+@contextmanager
+def only_main(
+    holding: AbstractContextManager[RunFolder], out: Path, accelerator: Accelerator | None
+) -> Iterator[RunFolder]:
+    """Hold a folder on the main process; the others wait for it, and then know where it writes.
+
+    Args:
+        holding: What :func:`run_folder` returns; entered on the main process alone.
+        out: The run's folder.
+        accelerator: The processes; None is one alone.
+    """
+    if accelerator is None:
+        with holding as run:
+            yield run
+        return
+    with holding if accelerator.is_main_process else nullcontext() as found:
+        accelerator.wait_for_everyone()
+        new = out / REPLACEMENT
+        where = new if (new / SETTINGS_FILE).is_file() else out
+        yield found or RunFolder(out, where, RunState.UNFINISHED)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The settings that a run is to have."""
+
+    described: Any
+    declared: Any
+    places: tuple[str, ...]
+
+    def changed_from(self, previous: Any) -> list[str]:
+        return changes(previous, self.described, self.declared, self.places)
+
+    def write(self, folder: Path) -> None:
+        write_atomically(folder / SETTINGS_FILE, json.dumps(self.described, indent=1).encode())
+
+
+def _claimed(out: Path, asked: _Asked, overwrite: bool) -> RunFolder:
+    new = out / REPLACEMENT
+    if _has_begun(new) and not asked.changed_from(_read_settings(new)):
+        return RunFolder(out, new, RunState.UNFINISHED)
+    if overwrite and _has_begun(out):
+        shutil.rmtree(new, ignore_errors=True)
+        asked.write(new)
+        return RunFolder(out, new, RunState.NEW)
+    _require_unfinished(out)
+    if _has_begun(out):
+        changed = asked.changed_from(_read_settings(out))
+        if changed:
             raise ValueError(
                 f"{out} holds an unfinished run with other settings ({'; '.join(changed[:5])}): "
                 "give the same settings to resume it, --overwrite to start anew, or another --out"
             )
-        if has_begun:
-            return RunState.UNFINISHED
-    write_atomically(out / SETTINGS_FILE, json.dumps(described, indent=1).encode())
-    return RunState.NEW
+        return RunFolder(out, out, RunState.UNFINISHED)
+    asked.write(out)
+    return RunFolder(out, out, RunState.NEW)
 
 
-def finish_run_dir(out: Path) -> None:
-    """Mark a run as finished and drop its checkpoints."""
-    write_atomically(out / FINISHED_FILE, b"")
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+def _has_begun(folder: Path) -> bool:
+    if not (folder / SETTINGS_FILE).is_file():
+        return False
+    there = (path for path in folder.iterdir() if not is_ours_to_hide(path))
+    return any(path.name != SETTINGS_FILE for path in there)
 
 
-def differences(old: Any, new: Any, name: str = "") -> list[str]:
-    """Where two described configurations differ, as "name: old -> new"."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = list(dict.fromkeys([*old, *new]))
-        found = [
-            differences(old.get(key), new.get(key), f"{name}.{key}" if name else key)
-            for key in keys
-        ]
-        return [line for lines in found for line in lines]
-    return [] if old == new else [f"{name}: {old} -> {new}"]
+def _require_unfinished(out: Path) -> None:
+    if (out / FINISHED_FILE).is_file():
+        raise ValueError(f"{out} holds a finished run: choose another --out, or give --overwrite")
+
+
+def _read_settings(folder: Path) -> Any:
+    """The settings of a run; where the file is damaged, as the newest checkpoint has them.
+
+    Raises:
+        DamagedFileError: If there is no copy either.
+    """
+    copies = sorted(folder.glob(f"{CHECKPOINTS}/step_*/{SETTINGS_FILE}"), reverse=True)
+    found = []
+    for file in copies:
+        try:
+            found.append(read_sealed(file, needs_seal=True)["settings"])
+        except (DamagedFileError, KeyError):
+            continue
+    try:
+        own = read_sealed(folder / SETTINGS_FILE)
+    except DamagedFileError as error:
+        if not found:
+            raise DamagedFileError(f"{error}: give --overwrite to start anew") from error
+        own = None
+    if found and own != found[0]:
+        warnings.warn(
+            f"{folder / SETTINGS_FILE} is damaged: its copy in the newest checkpoint is taken.",
+            DamagedFileWarning,
+            stacklevel=2,
+        )
+        write_atomically(folder / SETTINGS_FILE, json.dumps(found[0], indent=1).encode())
+    return found[0] if found else own

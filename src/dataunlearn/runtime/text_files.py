@@ -69,6 +69,11 @@ def printable(text: str) -> str:
     )
 
 
+def as_page(text: str) -> bytes:
+    """A page as UTF-8; what no encoding has, such as parts of odd file names, is written out."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 def check_text(text: str, place: str) -> str:
     """The text, if it can be written down.
 

@@ -6,14 +6,18 @@ and saved, and can end the run there.
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Generator
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dataunlearn.runtime.interrupt import InterruptedRunError, interrupt_flag
+from dataunlearn.runtime.own_files import SETTINGS_FILE
 from dataunlearn.runtime.progress import progress_bar
+from dataunlearn.runtime.sealed import DamagedFileWarning, read_sealed, sealed
 from dataunlearn.training.checkpoint import Checkpoint, CheckpointStore
 from dataunlearn.training.config import Training
 from dataunlearn.training.step_log import StepLog
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Record = dict[str, Any]
+LOG_FILE = "log.jsonl"
 
 
 class Stepper(Protocol):
@@ -65,6 +70,8 @@ class Loop:
         description: Label of the progress bar.
         shown: Whether to draw it.
         log: One record per step, those before a resume included.
+        settings: A copy of the run's settings, which goes with every checkpoint.
+        unlogged: The record of a step whose body, in which it may be saved, has not ended.
     """
 
     config: Training
@@ -73,6 +80,8 @@ class Loop:
     description: str = "training"
     shown: bool = True
     log: StepLog = field(default_factory=lambda: StepLog(None))
+    settings: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+    unlogged: Record | None = field(default=None, init=False, repr=False)
 
     @property
     def is_main(self) -> bool:
@@ -85,12 +94,20 @@ class Loop:
         return None if self.run_dir is None else CheckpointStore(self.run_dir / "checkpoints")
 
     def resume(self, stepper: Stepper) -> None:
-        """Go on from the newest checkpoint, if there is one, and open the log."""
-        checkpoint = None if self.store is None else self.store.latest()
+        """Go on from the newest whole checkpoint, if there is one, and open the log.
+
+        What is damaged is put aside with a warning; the steps since are done again.
+        """
+        store = self.store
+        checkpoint = None if store is None else store.latest()
+        if store is not None and self.is_main:
+            _tell_damage(store.set_damaged_aside(), checkpoint)
         if checkpoint is not None:
             stepper.restore(checkpoint)
-        path = self.run_dir / "log.jsonl" if self.run_dir is not None and self.is_main else None
-        self.log = StepLog(path, stepper.steps_done)
+        path = self.run_dir / LOG_FILE if self.run_dir is not None and self.is_main else None
+        kept = None if checkpoint is None else checkpoint.texts.get(LOG_FILE)
+        self.log = StepLog(path, stepper.steps_done, kept)
+        self.settings = {} if self.run_dir is None else _copy_of_settings(self.run_dir)
 
     def steps(self, stepper: Stepper) -> Generator[Record]:
         """Do the steps that are left, and yield each one's record before it is logged.
@@ -112,9 +129,11 @@ class Loop:
                 record = stepper.step(stepper.steps_done)
                 stepper.steps_done += 1
                 advance(1, stepper.note(record))
+                self.unlogged = record
                 try:
                     yield record
                 finally:
+                    self.unlogged = None
                     self.log.append(record)
                 stepper.seconds = time.perf_counter() - began
                 due = stepper.steps_done % self.config.checkpoint_every_steps == 0
@@ -126,5 +145,21 @@ class Loop:
 
     def save(self, stepper: Stepper) -> None:
         """Write a checkpoint, if the run has a folder and this is the main process."""
-        if self.store is not None and self.is_main:
-            self.store.save(stepper.state())
+        if self.store is None or not self.is_main:
+            return
+        texts = {LOG_FILE: self.log.text(self.unlogged), **self.settings}
+        self.store.save(replace(stepper.state(), texts=texts))
+
+
+def _copy_of_settings(run_dir: Path) -> dict[str, str]:
+    if not (run_dir / SETTINGS_FILE).is_file():
+        return {}
+    copy = sealed({"settings": read_sealed(run_dir / SETTINGS_FILE)})
+    return {SETTINGS_FILE: json.dumps(copy)}
+
+
+def _tell_damage(damage: Sequence[str], checkpoint: Checkpoint | None) -> None:
+    if damage:
+        since = "the first step" if checkpoint is None else f"step {checkpoint.step}"
+        words = f"{damage[0]}. Going on from {since}, from where all is done again."
+        warnings.warn(words, DamagedFileWarning, stacklevel=3)

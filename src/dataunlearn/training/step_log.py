@@ -3,31 +3,68 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
-from dataunlearn.runtime.files import read_log, write_atomically
+from dataunlearn.runtime.disk import writing
+from dataunlearn.runtime.files import parse_log, read_log, write_atomically
+from dataunlearn.runtime.sealed import DamagedFileWarning
 
 
 class StepLog:
     """Appends a record per step to ``path``; None keeps the records in memory alone.
 
     A resumed run drops the records of steps that it will do again.
+
+    Args:
+        path: The log.
+        resume_step: Steps that are done.
+        kept: The log as the checkpoint has it that the run goes on from; where it is missing, or
+            None, the log itself is read.
     """
 
-    def __init__(self, path: Path | None, resume_step: int = 0) -> None:
+    def __init__(self, path: Path | None, resume_step: int = 0, kept: str | None = None) -> None:
         self.path = path
-        self.records = [record for record in self._read() if record["step"] <= resume_step]
+        there = _read(path)
+        known = there if kept is None else parse_log(kept.encode())[0]
+        self.records = [record for record in known if record["step"] <= resume_step]
         if path is not None:
-            lines = "".join(json.dumps(record) + "\n" for record in self.records)
-            write_atomically(path, lines.encode())
+            _tell_damage(path, self.records, there, resume_step)
+            write_atomically(path, self.text().encode())
 
-    def _read(self) -> list[dict[str, Any]]:
-        return read_log(self.path) if self.path is not None and self.path.is_file() else []
+    def text(self, unlogged: dict[str, Any] | None = None) -> str:
+        """All records, as the file holds them; with one that is still to be appended."""
+        records = self.records if unlogged is None else [*self.records, unlogged]
+        return "".join(json.dumps(record) + "\n" for record in records)
 
     def append(self, record: dict[str, Any]) -> None:
-        """Add one record and flush it."""
+        """Add one record and flush it.
+
+        Raises:
+            DiskFullError: If there is no room for it.
+        """
         self.records.append(record)
         if self.path is not None:
-            with self.path.open("a") as file:
-                file.write(json.dumps(record) + "\n")
+            line = json.dumps(record) + "\n"
+            with writing(self.path.name, self.path.parent, len(line)), self.path.open("a") as file:
+                file.write(line)
+
+
+def _read(path: Path | None) -> list[dict[str, Any]]:
+    if path is None or not path.is_file():
+        return []
+    return read_log(path)
+
+
+def _tell_damage(
+    path: Path, records: list[dict[str, Any]], there: list[dict[str, Any]], step: int
+) -> None:
+    """Warn if the log on disk is not what it should be up to the step that a run goes on from."""
+    if len(records) < step:
+        words = f"{path} is damaged: it lacks steps {len(records) + 1} to {step}."
+    elif there[: len(records)] != records:
+        words = f"{path} is damaged: its copy in the checkpoint is taken."
+    else:
+        return
+    warnings.warn(words, DamagedFileWarning, stacklevel=3)

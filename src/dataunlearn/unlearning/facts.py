@@ -18,7 +18,7 @@ from dataunlearn.data.pixels import to_uint8
 from dataunlearn.report.run_files import write_report
 from dataunlearn.runtime.files import file_hash, save_arrays, write_atomically
 from dataunlearn.runtime.machine import machine, peak_memory, versions
-from dataunlearn.runtime.run_folder import describe
+from dataunlearn.runtime.settings import describe
 from dataunlearn.unlearning.job import Job
 from dataunlearn.unlearning.judging import Judgement
 from dataunlearn.unlearning.measuring import Measurement

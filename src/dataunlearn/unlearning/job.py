@@ -24,7 +24,7 @@ from dataunlearn.models.parts import make_trainable
 from dataunlearn.models.pictures import open_for
 from dataunlearn.objectives import NaiveDeletion, Objective
 from dataunlearn.recognition.levels import Levels
-from dataunlearn.runtime.run_folder import describe
+from dataunlearn.runtime.settings import describe
 from dataunlearn.timesteps import TimestepPolicy, Uniform
 from dataunlearn.training.config import Training
 from dataunlearn.training.pairs import PairSampler, PromptPairSampler, shares_prompts

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dataunlearn.metrics.never_seen import OverLevel, losses_at_levels, over_level
 from dataunlearn.models import DiffusionModel
-from dataunlearn.runtime.run_folder import describe
+from dataunlearn.runtime.settings import describe
 from dataunlearn.unlearning.job import Job
 from dataunlearn.unlearning.measuring import (
     Measurement,

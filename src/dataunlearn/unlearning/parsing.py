@@ -115,9 +115,20 @@ def load_yaml(text: str) -> Any:
             parse_yaml(text, "this file or value")
         except ValueError as error:
             raise yaml.YAMLError(str(error)) from error
-    return _load(text)
+    return _with_names(_load(text))
 
 
+def _with_names(content: Any) -> Any:
+    """YAML takes a key `on` for the value true: no option is called by a truth value."""
+    if isinstance(content, dict):
+        return {
+            _TRUTHS.get(k, k) if isinstance(k, bool) else k: _with_names(v)
+            for k, v in content.items()
+        }
+    return [_with_names(item) for item in content] if isinstance(content, list) else content
+
+
+_TRUTHS = {True: "on", False: "off"}
 _MOST_TRUSTED = 100
 _load = get_loader("yaml")
 set_loader("yaml", load_yaml, (yaml.YAMLError,))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ from dataunlearn.data.prompt import Prompt
 from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.models.base import require_comparable
 from dataunlearn.runtime.checks import require
-from dataunlearn.runtime.run_folder import describe
+from dataunlearn.runtime.settings import describe
+from dataunlearn.runtime.text_files import decode_file, parse_json
 from dataunlearn.unlearning.config import Evaluation
 from dataunlearn.unlearning.measuring import measure
 
 LABEL = "a model that never saw it"
 NEEDED = ("regeneration", "regeneration_interval")
+SCORES = ("inception_score", "mean_confidence", "num_samples", "num_digits", "regeneration_copies")
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,12 +107,55 @@ def read_numbers(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: If the file is missing or lacks the regeneration shares.
     """
-    try:
-        numbers = json.loads(path.read_text())
-    except OSError as error:
-        raise ValueError(f"cannot read the reference's measurements: {error}") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    numbers = parse_json(decode_file(path), str(path))
     if not isinstance(numbers, dict) or any(key not in numbers for key in NEEDED):
         raise ValueError(f"{path} lacks {' or '.join(NEEDED)}: give a model folder instead")
+    check_numbers(numbers, path)
     return numbers
+
+
+def check_numbers(numbers: Mapping[str, Any], path: Path) -> None:
+    """Refuse measurements that no report could show.
+
+    Raises:
+        ValueError: With the entry that is not of the right form.
+    """
+    over = numbers.get("over_level") or {"timesteps": [], "mean": [], "intervals": []}
+    forms = {
+        "regeneration": _by_timestep(numbers["regeneration"], _is_share),
+        "regeneration_interval": _by_timestep(numbers["regeneration_interval"], _is_interval),
+        "over_level": isinstance(over, dict)
+        and all(isinstance(over.get(key, []), list) for key in ("timesteps", "mean", "intervals"))
+        and all(type(step) is int for step in over.get("timesteps", []))
+        and all(value is None or _is_number(value) for value in over.get("mean", []))
+        and all(_is_interval(pair) for pair in over.get("intervals", [])),
+    }
+    for key, value in numbers.items():
+        if key.endswith("_interval") and key not in forms:
+            forms[key] = value is None or _is_interval(value)
+        elif key in SCORES or key.endswith(("_frequency", "_share")):
+            forms[key] = value is None or _is_number(value)
+    wrong = [key for key, is_good in forms.items() if not is_good]
+    require(
+        not wrong,
+        f"{path}: {', '.join(wrong)} are not as a run's report.json holds them under `after`: "
+        "correct the file, or give a model folder instead",
+    )
+
+
+def _by_timestep(value: Any, is_good: Callable[[Any], bool]) -> bool:
+    return isinstance(value, dict) and all(
+        step.isdecimal() and step.isascii() and is_good(each) for step, each in value.items()
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_share(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 1
+
+
+def _is_interval(value: Any) -> bool:
+    return isinstance(value, list) and len(value) in (0, 2) and all(map(_is_number, value))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,19 @@ from dataunlearn.models.lora import merge_lora, save_lora
 from dataunlearn.models.saving import hash_weights
 from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.progress import Say
-from dataunlearn.runtime.run_folder import RunState, claim_run_dir, finish_run_dir
+from dataunlearn.runtime.run_folder import RunFolder
 from dataunlearn.training.importance_weights import collapse_warning
 from dataunlearn.training.phase import StepPart
 from dataunlearn.training.trainer import Callback, Trainer
-from dataunlearn.unlearning.config import without_run_place
 from dataunlearn.unlearning.facts import Course, RunFacts, Timing, write_facts
+from dataunlearn.unlearning.holding import held
 from dataunlearn.unlearning.job import Job
 from dataunlearn.unlearning.judging import judge_run, losses_now, losses_of_reference
 from dataunlearn.unlearning.measuring import Measurement, measure
 from dataunlearn.unlearning.preparing import looked_at, prepared
 from dataunlearn.unlearning.quick_look import require_memorised
 from dataunlearn.unlearning.stopping import budget_callback, stop_callback
+from dataunlearn.unlearning.tracking import tracked, tracker_callback
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,36 +60,6 @@ class UnlearnResult:
     def exit_code(self) -> int:
         """0 as if never seen and quality kept; 4 still known; 5 anything else."""
         return int(self.facts["verdict"]["exit_code"])
-
-
-@contextmanager
-def tracked(
-    accelerator: Accelerator | None, tracker: str | None, project: str = "dataunlearn"
-) -> Iterator[None]:
-    """Accelerate's trackers for the time of a run, if one is asked for."""
-    if accelerator is None or tracker is None:
-        yield
-        return
-    accelerator.init_trackers(project)
-    try:
-        yield
-    finally:
-        for each in accelerator.trackers:
-            each.finish()
-        accelerator.trackers.clear()
-
-
-def tracker_callback(accelerator: Accelerator) -> Callback:
-    """A callback that passes each step's numbers to accelerate's trackers."""
-
-    def track(trainer: Trainer, steps_done: int) -> bool:
-        numbers = {
-            k: v for k, v in trainer.record.items() if isinstance(v, (int, float)) and k != "step"
-        }
-        accelerator.log(numbers, step=steps_done)
-        return False
-
-    return track
 
 
 def run_job(
@@ -126,36 +96,73 @@ def run_job(
     timing = Timing()
     hash_before = hash_weights(job.model)
     job = looked_at(job, shown=shown)
-    before = reference = None
-    if accelerator is None or accelerator.is_main_process:
-        begin(job, out, overwrite, say)
-        before, losses = measured or _measured(job, "before", timing, shown), losses_now(job)
-        require(before.broken is None, f"{job.model.source} cannot be measured: {before.broken}")
-        reference = measure_reference(job, shown)
-    if accelerator is not None:
-        accelerator.wait_for_everyone()
-    trainer = make_trainer(job, out, accelerator, shown=shown)
-    with tracked(accelerator, job.config.tracker):
-        log = _trained(trainer, timing, say if before is not None else None)
-    if job.config.lora is not None:
-        finish_lora(job, out if before is not None else None)
-    if before is None:
-        return None
-    after = _measured(job, "after", timing, shown)
-    losses_both = losses, losses_now(job)
-    judgement = judge_run(job, (before, after), losses_both, losses_of_reference(job), reference)
-    hashes = hash_before, hash_weights(job.model)
-    course = Course(log, trainer.settled_after, trainer.went_back_to, trainer.phase.forgets)
-    facts = RunFacts(job, before, after, timing, *hashes, course, judgement, reference)
-    if out is not None:
-        save_model(job.model, out / "model", getattr(torch, job.config.save_dtype))
-        write_facts(facts, out)
-        finish_run_dir(out)
-    return UnlearnResult(job.model.pipeline, before, after, facts.content, log, out)
+    is_main = accelerator is None or accelerator.is_main_process
+    if is_main:
+        begin(job, say)
+    with held(job, out, say, accelerator, overwrite=overwrite, hash_before=hash_before) as place:
+        course = _Course(job, place, say if is_main else None, accelerator, timing, shown)
+        return course.run(hash_before, measured)
 
 
-def begin(job: Job, out: Path | None, overwrite: bool, say: Say) -> None:
-    """Make sure that there is something to forget, and take the run's folder.
+@dataclass(frozen=True, eq=False)
+class _Course:
+    """A run that has its folder.
+
+    Attributes:
+        job: What to do.
+        place: The folder; None keeps everything in memory.
+        say: Where lines for a person go; None on all processes but the main one.
+        accelerator: Processes and device.
+        timing: The clock.
+        shown: Whether to draw progress.
+    """
+
+    job: Job
+    place: RunFolder | None
+    say: Say | None
+    accelerator: Accelerator | None
+    timing: Timing
+    shown: bool
+
+    def run(self, hash_before: str, measured: Measurement | None) -> UnlearnResult | None:
+        job, timing, shown = self.job, self.timing, self.shown
+        folder = None if self.place is None else self.place.folder
+        before = reference = None
+        if self.say is not None:
+            before, losses = measured or _measured(job, "before", timing, shown), losses_now(job)
+            wrong = before.broken
+            require(wrong is None, f"{job.model.source} cannot be measured: {wrong}")
+            reference = measure_reference(job, shown)
+        if self.accelerator is not None:
+            self.accelerator.wait_for_everyone()
+        trainer = make_trainer(job, folder, self.accelerator, shown=shown)
+        with tracked(self.accelerator, job.config.tracker):
+            log = _trained(trainer, timing, self.say)
+        if job.config.lora is not None:
+            finish_lora(job, folder if before is not None else None)
+        if before is None:
+            return None
+        after = _measured(job, "after", timing, shown)
+        both = losses, losses_now(job)
+        judgement = judge_run(job, (before, after), both, losses_of_reference(job), reference)
+        hashes = hash_before, hash_weights(job.model)
+        course = Course(log, trainer.settled_after, trainer.went_back_to, trainer.phase.forgets)
+        facts = RunFacts(job, before, after, timing, *hashes, course, judgement, reference)
+        if self.place is not None:
+            self._keep(facts, self.place)
+        out = None if self.place is None else self.place.out
+        return UnlearnResult(job.model.pipeline, before, after, facts.content, log, out)
+
+    def _keep(self, facts: RunFacts, place: RunFolder) -> None:
+        """Write what the run has found, and end it."""
+        dtype = getattr(torch, self.job.config.save_dtype)
+        save_model(self.job.model, place.folder / "model", dtype)
+        write_facts(facts, place.folder)
+        place.finish()
+
+
+def begin(job: Job, say: Say) -> None:
+    """Say what was read, and make sure that there is something to forget.
 
     Raises:
         NotMemorisedError: If there is nothing to forget.
@@ -163,8 +170,6 @@ def begin(job: Job, out: Path | None, overwrite: bool, say: Say) -> None:
     for line in job.pictures:
         say(line)
     require_memorised(job, say)
-    if out is not None:
-        claim_for(job, out, overwrite, say)
 
 
 def finish_lora(job: Job, out: Path | None) -> None:
@@ -182,18 +187,6 @@ def say_what_happened(trainer: Trainer, say: Say) -> None:
         say(f"Settled after {trainer.settled_after} steps: from there on with a gentler pull.")
     elif trainer.settled_after is not None:
         say(f"Forgotten after {trainer.settled_after} steps; the rest went to the keep images.")
-
-
-def claim_for(job: Job, out: Path, overwrite: bool, say: Say) -> None:
-    """Take the run's folder, and say if it goes on with an unfinished run."""
-    settings = without_run_place(job.settings) | {
-        "forget_digests": sorted(
-            {job.split.forget.digest(i) for i in range(len(job.split.forget))}
-        ),
-        "num_train": job.split.num_train,
-    }
-    if claim_run_dir(out, settings, overwrite=overwrite) is RunState.UNFINISHED:
-        say(f"{out} holds an unfinished run with these settings: going on from there.")
 
 
 def make_trainer(

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from dataunlearn.data import ImageSet
+from dataunlearn.data.content import describe_images
 from dataunlearn.metrics.audit.audit import AuditedImage, audit_images, audit_inputs, check_audit
 from dataunlearn.metrics.audit.config import AuditSettings
 from dataunlearn.metrics.audit.page import render_audit
 from dataunlearn.models import DiffusionModel
-from dataunlearn.models.saving import hash_weights
+from dataunlearn.models.identity import describe_model
 from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.machine import machine, versions
-from dataunlearn.runtime.run_folder import claim_run_dir, describe, finish_run_dir
+from dataunlearn.runtime.run_folder import run_folder
+from dataunlearn.runtime.settings import describe
+from dataunlearn.runtime.text_files import as_page
 
 
 def run_audit(
@@ -38,19 +41,26 @@ def run_audit(
     check_audit(model, settings)
     facts = {
         "kind": "audit",
-        "model": {"path": model.source, "sha256": hash_weights(model)},
+        "model": describe_model(model),
         "images": len(images),
         "keep": None if keep is None else len(keep),
         "settings": describe(settings),
     }
-    claim_run_dir(out, facts, overwrite=overwrite)
-    inputs = audit_inputs(model, images, keep, settings, shown=shown)
-    inputs.cache = out
-    found = audit_images(model, images, keep=keep, settings=settings, inputs=inputs, shown=shown)
-    content = content_of(found, model, facts)
-    write_atomically(out / "audit.json", json.dumps(content, indent=1).encode())
-    write_atomically(out / "audit.html", render_audit(content, found).encode())
-    finish_run_dir(out)
+    read = {
+        "images": describe_images(images),
+        "keep": None if keep is None else describe_images(keep),
+    }
+    declared = {"settings": settings}
+    with run_folder(out, facts, overwrite=overwrite, declared=declared, content=read) as run:
+        inputs = audit_inputs(model, images, keep, settings, shown=shown)
+        inputs.cache = run.folder
+        found = audit_images(
+            model, images, keep=keep, settings=settings, inputs=inputs, shown=shown
+        )
+        content = content_of(found, model, facts)
+        write_atomically(run.folder / "audit.json", json.dumps(content, indent=1).encode())
+        write_atomically(run.folder / "audit.html", as_page(render_audit(content, found)))
+        run.finish()
     return found
 
 
