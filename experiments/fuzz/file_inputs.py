@@ -16,6 +16,9 @@ from spoil import spoil_bytes, spoil_json_text, spoil_text
 
 MODES = ("L", "RGB", "RGBA", "P", "1", "I;16", "F", "LA", "CMYK", "I")
 FORMATS = ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP", "PPM", "ICO")
+KINDS = ("float64", "int64", "bool", "complex64", "float16", "<U3")
+ODD_SHAPES = ((3, 2, PIXEL_SIDE, PIXEL_SIDE), (), (10**4, 1, 1))
+ODD_PARTS = (":y", "[0]", "[0:2]", "[9]", ":", "[-1]", ":x[a]")
 NAMES = (
     "a.png",
     "ü.png",
@@ -53,19 +56,17 @@ def pictures(sandbox: Sandbox, folder: Path, draw: random.Random) -> list[str]:
 
 def arrays(sandbox: Sandbox, folder: Path, draw: random.Random) -> list[str]:
     """Pictures in an ``.npy`` or ``.npz`` of an odd kind or shape, or damaged."""
-    kind = draw.choice(
-        ("uint8", "float32", "float64", "int64", "bool", "complex64", "float16", "<U3")
-    )
+    kind = draw.choice(("uint8",) * 6 + ("float32",) * 3 + KINDS)
     side = PIXEL_SIDE
-    shapes = ((3, side, side), (3, 1, side, side), (3, side, side, 1), (3, side), (0, side, side))
-    shape = draw.choice((*shapes, (3, side, side, 3), (3, 2, side, side), (), (10**4, 1, 1)))
+    usual = ((3, side, side), (3, 1, side, side), (3, side, side, 1))
+    shape = draw.choice((*usual * 3, (3, side), (0, side, side), (3, side, side, 3), *ODD_SHAPES))
     made = np.random.default_rng(draw.randrange(2**32))
-    values = (made.random(shape) * 255).astype(kind)
+    values = (made.random(shape) * (1 if kind == "float32" else 255)).astype(kind)
     if values.dtype.kind == "f" and values.size and draw.random() < 0.4:
         values.flat[0] = draw.choice((np.nan, np.inf, -np.inf, 1e30))
     stored, is_npz = io.BytesIO(), draw.random() < 0.6
     if is_npz:
-        name = draw.choice(("x", "images", "arr_0", "y", "captions", "a/b", "ü"))
+        name = draw.choice(("x",) * 4 + ("images", "arr_0", "y", "captions", "a/b", "ü"))
         labels = made.integers(-1, 3, draw.choice((2, 3, 4)))
         np.savez(stored, **{"y": labels, name: values} if draw.random() < 0.3 else {name: values})
     else:
@@ -77,7 +78,7 @@ def arrays(sandbox: Sandbox, folder: Path, draw: random.Random) -> list[str]:
     if draw.random() < 0.1:
         file, content = folder / "forget.zip", _zipped(content)
     file.write_bytes(content)
-    part = draw.choice(("",) * 6 + (":x", ":y", "[0]", "[0:2]", "[9]", ":", ":x[0]", "[-1]", "[a]"))
+    part = draw.choice(("",) * 9 + (":x", ":x[0]", *ODD_PARTS))
     return [*sandbox.unlearn(folder / "out"), f"--forget={file}{part}", "--dry_run=true"]
 
 

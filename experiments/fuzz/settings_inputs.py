@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox import Sandbox
-from spoil import ODD_TEXTS, ODD_VALUES, as_json, deep, spoil_json, spoil_text
+from spoil import ODD_NUMBERS, ODD_TEXTS, as_json, deep, spoil_json, spoil_text
 
 from dataunlearn.cli import main as cli
 
@@ -33,8 +33,9 @@ def command_line(sandbox: Sandbox, folder: Path, draw: random.Random) -> list[st
     """A verb with one or two settings that are odd."""
     verb = draw.choice(("unlearn",) * 4 + tuple(VERBS))
     arguments = VERBS[verb](sandbox, folder / "out")
-    values = ODD_VALUES if verb in ("unlearn", "train") else (*ODD_TEXTS[:40], *SMALL)
+    numbers = ODD_NUMBERS if verb in ("unlearn", "train") else SMALL
     for _ in range(draw.choice((1, 1, 2))):
+        values = numbers if draw.random() < 0.6 else ODD_TEXTS
         name, value = draw.choice(options_of(verb)), draw.choice(values)
         text = value if isinstance(value, str) else json.dumps(value)
         arguments += [f"--{name}={text}"] if draw.random() < 0.9 else [f"--{name}", text]

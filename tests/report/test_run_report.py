@@ -15,6 +15,7 @@ from dataunlearn.report.pareto import Point, pareto
 from dataunlearn.report.run_files import write_report
 from dataunlearn.report.training_plots import training_figures
 from dataunlearn.runtime import files
+from dataunlearn.runtime.sealed import sealed
 
 TIMESTEPS = (50, 500)
 
@@ -142,6 +143,14 @@ def test_malformed_input_is_named(tmp_path):
         write_report(tmp_path)
     (write_run(tmp_path) / "images.npz").write_bytes(b"not an archive")
     with pytest.raises(ValueError, match=r"images\.npz cannot be read"):
+        write_report(tmp_path)
+
+
+def test_a_number_that_was_changed_is_noticed(tmp_path):
+    file = write_run(tmp_path, sealed(fake_report())) / "report.json"
+    write_report(tmp_path)
+    file.write_text(file.read_text().replace("true", "false", 1))
+    with pytest.raises(ValueError, match=r"report\.json is damaged: its checksum is another"):
         write_report(tmp_path)
 
 

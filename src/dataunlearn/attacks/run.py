@@ -22,6 +22,7 @@ from dataunlearn.report.plots import AFTER, REFERENCE, Curve, relearning_curve
 from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.machine import machine, versions
 from dataunlearn.runtime.run_folder import run_folder
+from dataunlearn.runtime.sealed import sealed
 from dataunlearn.runtime.settings import describe
 
 NUMBERS_FILE, TABLE_FILE = "attack.json", "attack.md"
@@ -86,7 +87,7 @@ def run_attacks(
                 who: [result.as_json() for result in results] for who, results in scores.items()
             },
         }
-        write_atomically(run.folder / NUMBERS_FILE, json.dumps(content, indent=1).encode())
+        write_atomically(run.folder / NUMBERS_FILE, json.dumps(sealed(content), indent=1).encode())
         write_pages(found, scores, run.folder)
         run.finish()
     return content

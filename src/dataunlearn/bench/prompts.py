@@ -14,6 +14,7 @@ from dataunlearn.bench.config import Benchmark, Cell
 from dataunlearn.metrics.intervals import mean_interval, wilson
 from dataunlearn.prompts.config import PromptUnlearning
 from dataunlearn.runtime.files import read_log, write_atomically
+from dataunlearn.runtime.sealed import read_sealed
 from dataunlearn.unlearning.parsing import parse_settings
 
 MIB = 2**20
@@ -41,7 +42,7 @@ def check_prompt_settings(cell: Cell) -> None:
 def keep_results(benchmark: Benchmark, cell: Cell) -> None:
     """Turn a finished run's report into the files that the table is made from."""
     run = cell.folder / "run"
-    report = json.loads((run / "report.json").read_text())
+    report = read_sealed(run / "report.json")
     for folder, when in ((benchmark.out / "before", "before"), (cell.folder / "measured", "after")):
         content = {
             "machine": report["machine"],

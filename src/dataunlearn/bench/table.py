@@ -127,7 +127,7 @@ def run_costs(cell: Cell) -> dict[str, float]:
         costs: dict[str, float] = json.loads(kept.read_text())
         return costs
     log = read_log(run / "log.jsonl", whole=True)
-    report = json.loads((run / "report.json").read_text())
+    report = read_sealed(run / "report.json")
     return costs_of(log, report["peak_memory_bytes"])
 
 

@@ -39,6 +39,7 @@ from dataunlearn.prompts.training import make_job, prior_set, split_prompts, tra
 from dataunlearn.runtime.files import write_atomically
 from dataunlearn.runtime.own_files import CHECKPOINTS
 from dataunlearn.runtime.run_folder import RunFolder, check_run_dir, run_folder
+from dataunlearn.runtime.sealed import sealed
 from dataunlearn.runtime.settings import describe
 from dataunlearn.runtime.streams import YARDSTICK_STREAM
 from dataunlearn.unlearning.reference import open_reference
@@ -158,7 +159,7 @@ class _Course:
                 model = open_model(config, model.device)
             runs.append(unlearn_group(model, group, name, around))
         facts = collect(replace(config, out=place.out), prompts, runs, model)
-        write_atomically(config.out / FACTS_FILE, json.dumps(facts, indent=1).encode())
+        write_atomically(config.out / FACTS_FILE, json.dumps(sealed(facts), indent=1).encode())
         write_report(config, prompts, runs, facts)
         for name, _ in groups(named, config):
             shutil.rmtree(config.out / name / CHECKPOINTS, ignore_errors=True)
