@@ -61,6 +61,13 @@ def case(number: int, seed: int, sandbox: Sandbox, work: Path) -> tuple[str, lis
     return kind, arguments, run_case(arguments, folder, sandbox.root)
 
 
+def prepared(out: Path) -> Sandbox:
+    """What inputs are made from; ``~`` is a folder in it."""
+    sandbox = build(out / "given")
+    os.environ["HOME"] = str(sandbox.keep)
+    return sandbox
+
+
 def records(out: Path) -> list[dict[str, Any]]:
     """What earlier calls found."""
     log = out / LOG_FILE
@@ -69,7 +76,7 @@ def records(out: Path) -> list[dict[str, Any]]:
 
 def go_on(out: Path, seed: int, count: int) -> None:
     """Run the inputs that are missing, and note each."""
-    sandbox = build(out / "given")
+    sandbox = prepared(out)
     first = len(records(out))
     with (out / LOG_FILE).open("a") as log, progress_bar("inputs", count) as advance:
         for number in range(count):
@@ -113,7 +120,7 @@ def main() -> None:
     chosen.out.mkdir(parents=True, exist_ok=True)
     out = chosen.out.resolve()
     if chosen.only is not None:
-        kind, arguments, found = case(chosen.only, chosen.seed, build(out / "given"), out / "work")
+        kind, arguments, found = case(chosen.only, chosen.seed, prepared(out), out / "work")
         print(
             kind,
             arguments,

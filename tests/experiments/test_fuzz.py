@@ -27,8 +27,11 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_odd_inputs_are_accepted_or_refused(scripts: ModuleType, work: Path, part: int) -> None:
-    sandbox = scripts.build(work / "given")
+def test_odd_inputs_are_accepted_or_refused(
+    scripts: ModuleType, work: Path, part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(work))
+    sandbox = scripts.prepared(work)
     faults = []
     for number in range(part * INPUTS // PARTS, (part + 1) * INPUTS // PARTS):
         kind, arguments, found = scripts.case(number, SEED, sandbox, work / "work")

@@ -170,6 +170,10 @@ def test_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "0 of 3 images are memorised." in capsys.readouterr().err
     assert cli.run([*command, "--out", str(out), "--threshold", "0.001"]) == 1
     assert "holds a finished run" in " ".join(capsys.readouterr().err.split())
+    unknown = ["--keep", str(folder / "keep.npy"), "--embedder", "-1"]
+    assert cli.run([*command, "--out", str(folder / "none"), *unknown]) == 1
+    assert "no embedder '-1'" in capsys.readouterr().err
+    assert not (folder / "none").exists()  # noticed before anything is written
     keep = ["--keep", str(folder / "keep.npy"), "--embedder", "pixels", "--threshold", "1000"]
     assert cli.run([*command, "--out", str(out), "--overwrite", *keep]) == 3
     assert "3 of 3 images are memorised." in capsys.readouterr().err

@@ -131,7 +131,7 @@ def audit_images(
             nothing, so that no image can be said not to be memorised.
     """
     chosen = settings or AuditSettings()
-    check_audit(model, chosen)
+    check_audit(model, chosen, has_keep=keep is not None)
     if inputs is None:
         inputs = audit_inputs(model, images, keep, chosen, shown=shown)
     rows = distinct_indices(images)
@@ -160,12 +160,14 @@ def audit_images(
     return found
 
 
-def check_audit(model: DiffusionModel, settings: AuditSettings) -> None:
-    """Refuse noise levels that the model does not have.
+def check_audit(model: DiffusionModel, settings: AuditSettings, *, has_keep: bool) -> None:
+    """Refuse noise levels that the model does not have, and an embedder that cannot be opened.
 
     Raises:
         ValueError: If there are any.
     """
+    if has_keep and settings.num_neighbours:
+        embedder_for(model.image_shape, settings.embedder, device=model.device)
     model.process.check_timesteps(settings.timesteps, "timesteps")
     model.process.check_timesteps(settings.loss_timesteps, "loss_timesteps")
 

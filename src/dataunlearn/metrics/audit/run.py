@@ -38,7 +38,7 @@ def run_audit(
     Raises:
         ValueError: If ``out`` holds another run or a finished one, or an embedder is missing.
     """
-    check_audit(model, settings)
+    check_audit(model, settings, has_keep=keep is not None)
     facts = {
         "kind": "audit",
         "model": describe_model(model),
