@@ -4,9 +4,9 @@ From the root of the repository, as root, since it mounts small disks in memory:
 
     python experiments/fuzz/full_disks.py --out runs/disks
 
-For each verb that writes, the run is begun on ten disks, from one that holds next to nothing to one
-that is just too small for all of it. It must end with a message that names what did not fit, and
-with no half of a file under a final name; the same command, given room, must end as a run that
+For each verb that writes, the run is begun on some disks, from one that holds next to nothing to
+one that is just too small for all of it. It must end with a message that names what did not fit,
+and with no half of a file under a final name; the same command, given room, must end as a run that
 always had it.
 """
 
@@ -31,7 +31,6 @@ from sandbox import Sandbox, build
 
 from dataunlearn.runtime.progress import progress_bar
 
-SIZES = 10
 PAGE = 4096
 ROOM = 64 * 2**20
 NO_SPACE = "No space left"
@@ -82,8 +81,8 @@ def needed(place: Path) -> int:
     return (status.f_blocks - status.f_bfree) * status.f_frsize
 
 
-def of_verb(verb: str, sandbox: Sandbox) -> dict[str, Any]:
-    """A run with room, and then on ten disks that are too small for it."""
+def of_verb(verb: str, sandbox: Sandbox, count: int) -> dict[str, Any]:
+    """A run with room, and then on so many disks that are too small for it."""
     place = sandbox.root.parent / "disk"
     arguments, log = VERBS[verb](sandbox, place / "out"), place.with_suffix(".log")
     with small_disk(place, ROOM):
@@ -93,9 +92,9 @@ def of_verb(verb: str, sandbox: Sandbox) -> dict[str, Any]:
             raise SystemExit(f"{verb} ended with {process.exitcode}: see {log}")
         whole, size = ending(place / "out"), needed(place)
     found = []
-    with progress_bar(verb, SIZES) as advance:
-        for part in range(1, SIZES + 1):
-            small = max(PAGE, int(size * part / (SIZES + 1)) // PAGE * PAGE)
+    with progress_bar(verb, count) as advance:
+        for part in range(1, count + 1):
+            small = max(PAGE, int(size * part / (count + 1)) // PAGE * PAGE)
             found.append({"bytes": small, "wrong": on_disk(arguments, place, small, whole)})
             advance()
     return {"verb": verb, "needs_bytes": size, "disks": found}
@@ -105,6 +104,7 @@ def main() -> None:
     """Fill disks, and print a table of what became of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--verbs", default="unlearn,unlearn-prompts,evaluate,audit,train,bench")
+    parser.add_argument("--disks", type=int, default=10)
     parser.add_argument("--out", type=Path, default=Path("runs/disks"))
     chosen = parser.parse_args()
     out = chosen.out.resolve()
@@ -112,7 +112,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     sandbox, rows = build(out / "given"), []
     for verb in chosen.verbs.split(","):
-        rows.append(of_verb(verb, sandbox))
+        rows.append(of_verb(verb, sandbox, chosen.disks))
         (out / "disks.json").write_text(json.dumps(rows, indent=1))
     print("| verb | needs | disks | told and went on to the same end | not |")
     print("|---|---|---|---|---|")

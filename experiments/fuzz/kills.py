@@ -39,7 +39,8 @@ from dataunlearn.runtime.progress import progress_bar
 FORK = multiprocessing.get_context("fork")
 FINISHED = (0, 3, 4, 5)
 # What tells when and how fast a run was, which no two runs share.
-PASSING = ("seconds", "time", "machine", "versions", "began", "ended", "path", "before", "out")
+PASSING = ("time", "machine", "versions", "costs")
+PASSING_PARTS = ("seconds", "memory")
 Command = Callable[[Sandbox, Path], list[str]]
 
 
@@ -147,7 +148,10 @@ def ending(out: Path) -> dict[str, str]:
         content = file.read_bytes()
         if file.suffix in (".json", ".jsonl"):
             lines = content.decode().splitlines() if file.suffix == ".jsonl" else [content.decode()]
-            content = json.dumps([lasting(json.loads(line)) for line in lines]).encode()
+            values = [json.loads(line) for line in lines]
+            for each in values:
+                each.pop("sha256", None)  # of the file itself, with its seconds
+            content = json.dumps([lasting(each) for each in values]).encode()
         found[name] = hashlib.sha256(content).hexdigest()
     return found
 
@@ -156,12 +160,11 @@ NOT_COMPARED = ("finished", "settings.json", ".lock", ".holder.json", "costs.jso
 
 
 def lasting(value: Any) -> Any:
-    """A JSON value without what tells when and where it was written."""
+    """A JSON value without what tells when and how fast it was written."""
     if isinstance(value, dict):
-        kept = ((k, v) for k, v in value.items() if not any(word in k for word in PASSING))
-        return {
-            key: lasting(inner) for key, inner in kept if key not in ("costs", "sha256", "memory")
-        }
+        kept = (key for key in value if key not in PASSING)
+        kept = (key for key in kept if not any(part in key for part in PASSING_PARTS))
+        return {key: lasting(value[key]) for key in kept}
     return [lasting(inner) for inner in value] if isinstance(value, list) else value
 
 

@@ -62,10 +62,11 @@ def case(number: int, seed: int, sandbox: Sandbox, work: Path) -> tuple[str, lis
 
 
 def prepared(out: Path) -> Sandbox:
-    """What inputs are made from; ``~`` is a folder in it."""
-    sandbox = build(out / "given")
-    os.environ["HOME"] = str(sandbox.keep)
-    return sandbox
+    """What inputs are made from; ``~`` is an empty folder beside it."""
+    home = out / "home"
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ["HOME"] = str(home)
+    return build(out / "given")
 
 
 def records(out: Path) -> list[dict[str, Any]]:
