@@ -112,3 +112,15 @@ def test_a_key_that_yaml_takes_for_a_truth_value_keeps_its_name() -> None:
         "force": True,
         "names": [True],
     }
+
+
+@pytest.mark.parametrize("given", ["-0.5", "[1]", "lam"])
+@pytest.mark.parametrize("verb", ["unlearn", "bench"])
+def test_settings_of_a_class_have_names(
+    verb: str, given: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rule = f"combination: {{class_path: NormFix, init_args: {given}}}"
+    file = tmp_path / "settings.yaml"
+    file.write_text(rule if verb == "unlearn" else f"methods: {{a: {{{rule}}}}}")
+    said = message_of([verb, "--config", str(file), "--out", "o"], capsys)
+    assert "init_args takes settings by their names, not " in said

@@ -212,6 +212,14 @@ def test_dry_run_writes_nothing(
     assert not inputs["out"].exists()
 
 
+def test_a_dry_run_of_a_huge_batch_is_told_from_a_small_one(
+    inputs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    huge = ["--dry-run", "--batch-pairs", "1000000", "--objective", "NaiveDeletion"]
+    assert cli.run(command(inputs, *huge)) == 0
+    assert "1000000 rows forward and 1000000 backward a step" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

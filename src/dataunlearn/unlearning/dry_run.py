@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import astuple, replace
 
 from dataunlearn.data import ImageSet
 from dataunlearn.metrics.regeneration import quarter_timesteps
@@ -18,8 +19,11 @@ MIB = 2**20
 # Weights, two gradient buffers, the combined gradient and the optimizer's two moments, as float32.
 BYTES_PER_PARAMETER = 6 * 4
 BYTES_PER_COPIED_PARAMETER = 4
+BYTES_PER_VALUE = 4
 TRIED_PICTURES = 8
 TRIED_CALLS = 2
+TRIED_PAIRS = 128  # a step of more pairs is told from one of so many
+TENSORS_A_ROW = 8  # of a sample's size: clean and noisy pictures, noise, targets, answers
 
 
 def describe_plan(job: Job) -> str:
@@ -78,7 +82,17 @@ def _seconds_of_measuring(job: Job) -> float:
 
 
 def _try_first_step(job: Job) -> tuple[PassCounts, float, float]:
-    """Passes, seconds and bytes of one step's gradients, by taking them twice."""
+    """Passes, seconds and bytes of one step's gradients, by taking them twice for so many pairs."""
+    pairs = job.config.batch_pairs
+    tried = min(pairs, TRIED_PAIRS)
+    counts, seconds, memory = _try_step(replace(job, config=replace(job.config, batch_pairs=tried)))
+    times = pairs / tried
+    counts = PassCounts(*(round(count * times) for count in astuple(counts)))
+    held = (pairs - tried) * TENSORS_A_ROW * BYTES_PER_VALUE * job.originals[0].numel()
+    return counts, seconds * times, memory + held
+
+
+def _try_step(job: Job) -> tuple[PassCounts, float, float]:
     job = prepared(job, shown=False)
     model, forgetting = job.model, job.phases()[0]
     rows = forgetting.rows(model.process, 1)  # the first step asks the frozen model nothing

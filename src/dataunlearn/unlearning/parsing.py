@@ -115,7 +115,20 @@ def load_yaml(text: str) -> Any:
             parse_yaml(text, "this file or value")
         except ValueError as error:
             raise yaml.YAMLError(str(error)) from error
-    return _with_names(_load(text))
+    content = _with_names(_load(text))
+    _check_classes(content)
+    return content
+
+
+def _check_classes(content: Any) -> None:
+    """Refuse a class whose own settings have no names, on which the library stumbles."""
+    named = content.items() if isinstance(content, dict) else ()
+    for key, inner in named:
+        if key in ("init_args", "dict_kwargs") and not isinstance(inner, dict | type(None)):
+            raise yaml.YAMLError(f"{key} takes settings by their names, not {shown(inner)}")
+        _check_classes(inner)
+    for inner in content if isinstance(content, list) else ():
+        _check_classes(inner)
 
 
 def _with_names(content: Any) -> Any:
