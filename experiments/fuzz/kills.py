@@ -34,6 +34,7 @@ from sandbox import CAPTIONS, PICTURE_SIDE, Sandbox, build
 
 from dataunlearn.cli import main as cli
 from dataunlearn.runtime.files import left_behind
+from dataunlearn.runtime.own_files import FINISHED_FILE
 from dataunlearn.runtime.progress import progress_bar
 
 FORK = multiprocessing.get_context("fork")
@@ -180,7 +181,8 @@ def differences(
     if was_running:
         os.kill(process.pid, signal.SIGKILL)
     process.join()
-    if was_running or process.exitcode not in FINISHED:
+    is_whole = (out / FINISHED_FILE).is_file()  # it was killed after its last word
+    if not is_whole and (was_running or process.exitcode not in FINISHED):
         again = child(arguments, log)
         again.join()
         if again.exitcode not in FINISHED:
