@@ -26,7 +26,7 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from kills import FINISHED, VERBS, child, ending
+from kills import FINISHED, VERBS, child, differing, ending
 from sandbox import Sandbox, build
 
 from dataunlearn.runtime.progress import progress_bar
@@ -70,9 +70,7 @@ def on_disk(arguments: list[str], place: Path, size: int, whole: dict[str, str])
         if again.exitcode not in FINISHED:
             said = log.read_text(errors="replace").strip().splitlines()
             return f"going on ended with {again.exitcode}: {said[-1][:150]}"
-        found = ending(place / "out")
-    changed = sorted(name for name in {*found, *whole} if found.get(name) != whole.get(name))
-    return f"differs: {', '.join(changed[:4])}" if changed else ""
+        return differing(ending(place / "out"), whole)
 
 
 def needed(place: Path) -> int:

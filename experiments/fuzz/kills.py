@@ -85,22 +85,15 @@ def audit(sandbox: Sandbox, out: Path) -> list[str]:
 
 def train(sandbox: Sandbox, out: Path) -> list[str]:
     """Thirty steps of a base model, with a checkpoint after every other one."""
-    unet = json.loads((sandbox.pixel_model / "unet" / "config.json").read_text())
-    unet = {name: value for name, value in unet.items() if not name.startswith("_")}
-    return [
-        *("train", "--recipe", "mnist_tshirt_small", "--unet", json.dumps(unet), "--out", str(out)),
-        *("--images", str(sandbox.keep), "--planted", str(sandbox.forget)),
-        *("--training.steps", "30", "--training.batch_pairs", "4", "--sample_every_steps", "10"),
-        *("--training.warmup_steps", "2", "--training.decay_after", "0"),
-        *("--training.checkpoint_every_steps", "2", "--device", "cpu"),
-    ]
+    size = ("--training.steps", "30", "--training.batch_pairs", "4", "--sample_every_steps", "10")
+    size += ("--training.warmup_steps", "2", "--training.decay_after", "0")
+    return sandbox.train(out, *size, "--training.checkpoint_every_steps", "2")
 
 
 def bench(sandbox: Sandbox, out: Path) -> list[str]:
     """Two methods, each in a process of its own."""
-    inputs = {"model": sandbox.pixel_model, "forget": sandbox.forget, "keep": sandbox.keep}
-    base = {name: str(place) for name, place in inputs.items()} | {"device": "cpu"}
-    base |= {"steps": 12, "batch_pairs": 2, "checkpoint_every_steps": 2}
+    size = {"steps": 12, "batch_pairs": 2, "checkpoint_every_steps": 2}
+    base = {**sandbox.inputs, **size, "device": "cpu"}
     settings = {
         "base": {**base, "stop": {"every_steps": 0}},
         "methods": {"naive": {"objective": "NaiveDeletion"}, "NegGrad": {"objective": "NegGrad"}},
@@ -169,6 +162,12 @@ def lasting(value: Any) -> Any:
     return [lasting(inner) for inner in value] if isinstance(value, list) else value
 
 
+def differing(found: dict[str, str], whole: dict[str, str]) -> str:
+    """Which files are not as an undisturbed run left them; an empty text if none."""
+    changed = sorted(name for name in {*found, *whole} if found.get(name) != whole.get(name))
+    return f"differs: {', '.join(changed[:4])}" if changed else ""
+
+
 def differences(
     verb: str, sandbox: Sandbox, out: Path, whole: dict[str, str], moment: float
 ) -> str:
@@ -190,9 +189,7 @@ def differences(
     left = [path.name for path in out.rglob("*") if left_behind(path) is not None]
     if left:
         return f"left behind: {left[:3]}"
-    found = ending(out)
-    changed = sorted(name for name in {*found, *whole} if found.get(name) != whole.get(name))
-    return f"differs: {', '.join(changed[:4])}" if changed else ""
+    return differing(ending(out), whole)
 
 
 def of_verb(verb: str, sandbox: Sandbox, kills: int, seed: int) -> dict[str, Any]:

@@ -77,8 +77,9 @@ def run_case(arguments: Sequence[str], folder: Path, given: Path) -> Outcome:
         fault = f"memory: {_peak_mib() - memory:.0f} MiB more"
     if fault is None and snapshot(given) != kept:
         fault = "wrote into its inputs"
-    if fault is None and code in REFUSALS and snapshot(folder) != before:
-        fault = f"refused, but wrote {sorted(set(snapshot(folder)) ^ set(before))[:3]}"
+    after = snapshot(folder)
+    if fault is None and code in REFUSALS and after != before:
+        fault = f"refused, but wrote {sorted(set(after) ^ set(before))[:3]}"
     return Outcome(code, seconds, words, fault)
 
 
@@ -110,8 +111,9 @@ def _fault_of(code: int | None, words: str, seconds: float) -> str | None:
         return f"exit code {code}"
     if code in REFUSALS and "error:" not in words:
         return "refused without a reason"
-    if _CONTROL.search(words.replace("\r", "")):
-        return f"control character {_CONTROL.search(words.replace(chr(13), '')).group()!r} printed"
+    control = _CONTROL.search(words.replace("\r", ""))
+    if control is not None:
+        return f"control character {control.group()!r} printed"
     if code not in REFUSALS and _NOT_A_NUMBER.search(words):
         return "answered with a number that is none"
     if len(words) > MOST_WORDS and code in REFUSALS:

@@ -27,11 +27,6 @@ from dataunlearn.training.checkpoint import Checkpoint, CheckpointStore
 
 CAPTIONS = ("a red square", "a blue square", "a green circle", "a white circle")
 PIXEL_SIDE, PICTURE_SIDE = 8, 16
-UNET: dict[str, Any] = {
-    "layers_per_block": 1,
-    "norm_num_groups": 4,
-    "attention_head_dim": 4,
-}
 WIDTH = 16
 NO_MEASURING = (
     *("--evaluation.num_samples", "0", "--evaluation.regeneration_copies", "1"),
@@ -68,6 +63,22 @@ class Sandbox:
             *("--steps", "3", "--batch_pairs", "2", "--checkpoint_every_steps", "1", *NO_MEASURING),
             *more,
         ]
+
+    def train(self, out: Path, *more: str) -> list[str]:
+        """``train`` of the pixel model's network on its pictures."""
+        unet = json.loads((self.pixel_model / "unet" / "config.json").read_text())
+        unet = {name: value for name, value in unet.items() if not name.startswith("_")}
+        return [
+            *("train", "--recipe", "mnist_tshirt_small", "--unet", json.dumps(unet)),
+            *("--images", str(self.keep), "--planted", str(self.forget), "--out", str(out)),
+            *("--device", "cpu", *more),
+        ]
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The pixel model and its pictures, as settings of ``unlearn``."""
+        named = {"model": self.pixel_model, "forget": self.forget, "keep": self.keep}
+        return {name: str(place) for name, place in named.items()}
 
 
 def build(root: Path) -> Sandbox:
@@ -121,7 +132,9 @@ def _pictures(folder: Path, draw: Any, count: int, side: int, mode: str) -> None
 
 def _pixel_pipeline() -> DDPMPipeline:
     unet = UNet2DModel(
-        **UNET,
+        layers_per_block=1,
+        norm_num_groups=4,
+        attention_head_dim=4,
         sample_size=PIXEL_SIDE,
         in_channels=1,
         out_channels=1,

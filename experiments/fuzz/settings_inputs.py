@@ -46,8 +46,7 @@ def command_line(sandbox: Sandbox, folder: Path, draw: random.Random) -> list[st
 
 def config_file(sandbox: Sandbox, folder: Path, draw: random.Random) -> list[str]:
     """A config file of ``unlearn`` or ``bench`` with an odd entry or odd text."""
-    inputs = {"model": sandbox.pixel_model, "forget": sandbox.forget, "keep": sandbox.keep}
-    own = {name: str(place) for name, place in inputs.items()}
+    own = sandbox.inputs
     of_bench = draw.random() < 0.4
     settings: dict[str, Any] = {**own, **UNLEARNING}
     if of_bench:
@@ -134,15 +133,8 @@ def _measured(verb: str, sandbox: Sandbox, out: Path) -> list[str]:
 
 
 def _train(sandbox: Sandbox, out: Path) -> list[str]:
-    unet = json.loads((sandbox.pixel_model / "unet" / "config.json").read_text())
-    unet = {name: value for name, value in unet.items() if not name.startswith("_")}
-    size = ("--training.steps", "2", "--training.batch_pairs", "2", "--device", "cpu")
-    size += ("--training.warmup_steps", "1", "--planted_copies", "2")
-    return [
-        *("train", "--recipe", "mnist_tshirt_small", "--unet", json.dumps(unet), "--out", str(out)),
-        *("--images", str(sandbox.keep), "--planted", str(sandbox.forget)),
-        *size,
-    ]
+    size = ("--training.steps", "2", "--training.batch_pairs", "2", "--training.warmup_steps", "1")
+    return sandbox.train(out, *size, "--planted_copies", "2")
 
 
 VERBS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +18,9 @@ from dataunlearn.models import DiffusionModel
 from dataunlearn.models.base import require_comparable
 from dataunlearn.models.identity import describe_model
 from dataunlearn.report.plots import AFTER, REFERENCE, Curve, relearning_curve
-from dataunlearn.runtime.files import write_atomically
+from dataunlearn.runtime.files import write_atomically, write_sealed
 from dataunlearn.runtime.machine import machine, versions
 from dataunlearn.runtime.run_folder import run_folder
-from dataunlearn.runtime.sealed import sealed
 from dataunlearn.runtime.settings import describe
 
 NUMBERS_FILE, TABLE_FILE = "attack.json", "attack.md"
@@ -87,7 +85,7 @@ def run_attacks(
                 who: [result.as_json() for result in results] for who, results in scores.items()
             },
         }
-        write_atomically(run.folder / NUMBERS_FILE, json.dumps(sealed(content), indent=1).encode())
+        write_sealed(run.folder / NUMBERS_FILE, content)
         write_pages(found, scores, run.folder)
         run.finish()
     return content

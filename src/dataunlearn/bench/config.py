@@ -155,12 +155,10 @@ def baselines(benchmark: Benchmark) -> list[Baseline]:
             "reference": None,
             "reference_samples": None,
         }
-        own = ((NEVER, first), (NEVER_AGAIN, {"seed": seed + 1}))
+        places = [benchmark.out / slug(name) for name in (NEVER, NEVER_AGAIN)]
         found = [
-            Baseline(
-                name, benchmark.reference, benchmark.out / slug(name), settings, name == NEVER_AGAIN
-            )
-            for name, settings in own
+            Baseline(NEVER, benchmark.reference, places[0], first),
+            Baseline(NEVER_AGAIN, benchmark.reference, places[1], {"seed": seed + 1}, True),
         ]
     beside = [
         Baseline(name, model, benchmark.out / BESIDE_FOLDER / slug(name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,7 @@ def require_same_cell(benchmark: Benchmark, cell: Cell) -> None:
         return
     own = benchmark.methods[cell.method]
     free = {"out", "before", "device", "evaluation", *(n for n in SOURCES if n not in own)}
-    known, asked = json.loads(file.read_text()), describe(cell.settings)
-    known, asked = ({k: v for k, v in each.items() if k not in free} for each in (known, asked))
-    changed = differences(known, asked)
+    changed = _changes(file, describe(cell.settings), free)
     if changed:
         raise ValueError(
             f"method {cell.method}, seed {cell.seed} was run with other settings "
@@ -88,10 +87,7 @@ def require_same_attack(file: Path, settings: dict[str, Any]) -> None:
     Raises:
         ValueError: If they differ.
     """
-    free = {"model", "out", *SOURCES}
-    known, asked = json.loads(file.read_text()), settings
-    known, asked = ({k: v for k, v in each.items() if k not in free} for each in (known, asked))
-    changed = differences(known, asked)
+    changed = _changes(file, settings, {"out", *SOURCES})
     if changed:
         raise ValueError(
             f"{file.parent} was attacked with other settings ({'; '.join(changed[:5])}): give the "
@@ -102,3 +98,10 @@ def require_same_attack(file: Path, settings: dict[str, Any]) -> None:
 def settings_file(cell: Cell) -> Path:
     """Where a run's settings are kept, those that its own command reads."""
     return cell.folder / CONFIG_FILE
+
+
+def _changes(file: Path, asked: dict[str, Any], free: Set[str]) -> list[str]:
+    """In what the settings in a file differ from those asked for, but for some."""
+    known = json.loads(file.read_text())
+    known, asked = ({k: v for k, v in each.items() if k not in free} for each in (known, asked))
+    return differences(known, asked)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 import warnings
@@ -16,10 +15,10 @@ from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.result import Result
 from dataunlearn.models.finite import blank_samples
 from dataunlearn.models.identity import describe_model
-from dataunlearn.runtime.files import file_hash, write_atomically
+from dataunlearn.runtime.files import file_hash, write_atomically, write_sealed
 from dataunlearn.runtime.machine import machine, versions
 from dataunlearn.runtime.run_folder import RunFolder, run_folder
-from dataunlearn.runtime.sealed import DamagedFileError, DamagedFileWarning, read_sealed, sealed
+from dataunlearn.runtime.sealed import DamagedFileError, DamagedFileWarning, read_sealed
 from dataunlearn.runtime.settings import describe, differences
 
 RESULTS_FILE = "results.json"
@@ -91,8 +90,7 @@ def _measured(
 
 def write_results(content: dict[str, Any], folder: Path) -> None:
     """Write ``results.json``, with a checksum, and the table ``results.md``."""
-    numbers = json.dumps(sealed(content), indent=1)
-    write_atomically(folder / RESULTS_FILE, numbers.encode())
+    write_sealed(folder / RESULTS_FILE, content)
     write_atomically(folder / TABLE_FILE, table(content).encode())
 
 

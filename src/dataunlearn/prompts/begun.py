@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from dataunlearn.data import ImageSet
 from dataunlearn.data.content import describe_images
-from dataunlearn.runtime.files import write_atomically
+from dataunlearn.runtime.files import write_sealed
 from dataunlearn.runtime.own_files import CHECKPOINTS
-from dataunlearn.runtime.sealed import DamagedFileError, read_sealed, sealed
+from dataunlearn.runtime.sealed import DamagedFileError, read_sealed
 from dataunlearn.runtime.settings import differences
 
 INPUTS_FILE = "inputs.json"
@@ -35,4 +34,4 @@ def require_same(out: Path, weights: str, sets: Mapping[str, ImageSet | None]) -
                 f"{out} holds training that has begun with other pictures or another model "
                 f"({'; '.join(changed[:3])}): give another --out, or --overwrite to start anew"
             )
-    write_atomically(file, json.dumps(sealed(content), indent=1).encode())
+    write_sealed(file, content)

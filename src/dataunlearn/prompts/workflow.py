@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,10 +35,9 @@ from dataunlearn.prompts.report import write_report
 from dataunlearn.prompts.sample_cache import SampleCache
 from dataunlearn.prompts.samples import LabelledPrompt, label_prompts
 from dataunlearn.prompts.training import make_job, prior_set, split_prompts, train
-from dataunlearn.runtime.files import write_atomically
+from dataunlearn.runtime.files import write_sealed
 from dataunlearn.runtime.own_files import CHECKPOINTS
 from dataunlearn.runtime.run_folder import RunFolder, check_run_dir, run_folder
-from dataunlearn.runtime.sealed import sealed
 from dataunlearn.runtime.settings import describe
 from dataunlearn.runtime.streams import YARDSTICK_STREAM
 from dataunlearn.unlearning.reference import open_reference
@@ -159,7 +157,7 @@ class _Course:
                 model = open_model(config, model.device)
             runs.append(unlearn_group(model, group, name, around))
         facts = collect(replace(config, out=place.out), prompts, runs, model)
-        write_atomically(config.out / FACTS_FILE, json.dumps(sealed(facts), indent=1).encode())
+        write_sealed(config.out / FACTS_FILE, facts)
         write_report(config, prompts, runs, facts)
         for name, _ in groups(named, config):
             shutil.rmtree(config.out / name / CHECKPOINTS, ignore_errors=True)

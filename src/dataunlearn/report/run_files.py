@@ -17,7 +17,7 @@ from dataunlearn.report.grids import Images, check_images
 from dataunlearn.report.run_page import Run, render
 from dataunlearn.report.sides import OtherRun
 from dataunlearn.runtime.files import write_atomically
-from dataunlearn.runtime.sealed import unsealed
+from dataunlearn.runtime.sealed import opened
 from dataunlearn.runtime.text_files import as_page, decode_file
 
 _FILES = ("report.json", "images.npz", "log.jsonl")
@@ -106,9 +106,7 @@ def _at(report: dict[str, Any], keys: Sequence[str]) -> Any:
 
 
 def _read_report(path: Path) -> dict[str, Any]:
-    text = decode_file(path)
-    _parse_object(text, str(path))
-    report = unsealed(text, str(path))
+    report = opened(_parse_object(decode_file(path), str(path)), str(path))
     if report.get("schema") != _SCHEMA:
         raise ValueError(
             f"{path} has schema {report.get('schema')!r} and this version reads {_SCHEMA}; "

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataunlearn.runtime.disk import writing
-from dataunlearn.runtime.sealed import DamagedFileError
+from dataunlearn.runtime.sealed import DamagedFileError, sealed
 
 UNFINISHED = ".unfinished"
 _LEFT_BEHIND = re.compile(rf"\.(?P<name>.+?)-(?P<old>old-)?[a-z0-9_]{{8}}{re.escape(UNFINISHED)}")
@@ -54,6 +54,15 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.replace(name, path)
         finally:
             Path(name).unlink(missing_ok=True)
+
+
+def write_sealed(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON with its checksum, as ``read_sealed`` reads it, whole or not at all.
+
+    Raises:
+        DiskFullError: See :func:`write_atomically`.
+    """
+    write_atomically(path, json.dumps(sealed(content), indent=1).encode())
 
 
 @contextmanager

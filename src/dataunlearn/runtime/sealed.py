@@ -45,12 +45,21 @@ def unsealed(text: str, place: str, *, needs_seal: bool = False) -> dict[str, An
         raise DamagedFileError(f"{place} is damaged: it is no JSON") from error
     if not isinstance(content, dict):
         raise DamagedFileError(f"{place} is damaged: it holds no JSON object")
-    seal = content.pop(SEAL, None)
-    if seal is None and needs_seal:
+    return opened(content, place, needs_seal=needs_seal)
+
+
+def opened(content: dict[str, Any], place: str, *, needs_seal: bool = False) -> dict[str, Any]:
+    """A JSON object without its checksum, with which it is compared.
+
+    Raises:
+        DamagedFileError: If the checksum is another, or needed and missing.
+    """
+    plain = {key: value for key, value in content.items() if key != SEAL}
+    if content.get(SEAL) is None and needs_seal:
         raise DamagedFileError(f"{place} is damaged: it has no checksum")
-    if seal is not None and seal != _digest(content):
+    if content.get(SEAL) not in (None, _digest(plain)):
         raise DamagedFileError(f"{place} is damaged: its checksum is another")
-    return content
+    return plain
 
 
 def _read_text(path: Path) -> str:

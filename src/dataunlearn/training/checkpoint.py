@@ -7,7 +7,6 @@ unpickles and damage is noticed.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -22,8 +21,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dataunlearn.runtime.disk import writing
-from dataunlearn.runtime.files import file_hash, temporary_folder, to_disk, write_atomically
-from dataunlearn.runtime.sealed import DamagedFileError, read_sealed, sealed
+from dataunlearn.runtime.files import (
+    file_hash,
+    temporary_folder,
+    to_disk,
+    write_sealed,
+)
+from dataunlearn.runtime.sealed import DamagedFileError, read_sealed
 
 STATE_FILE, TENSORS_FILE = "state.json", "state.safetensors"
 _NAME = re.compile(r"step_\d{8,}")
@@ -142,7 +146,7 @@ def _write(checkpoint: Checkpoint, folder: Path) -> None:
         (folder / name).write_text(text, encoding="utf-8")
     hashes = {name: file_hash(folder / name) for name in (TENSORS_FILE, *checkpoint.texts)}
     state = {"step": checkpoint.step, "values": checkpoint.values, "files": hashes}
-    write_atomically(folder / STATE_FILE, json.dumps(sealed(state)).encode())
+    write_sealed(folder / STATE_FILE, state)
     to_disk(folder)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections import Counter
@@ -16,9 +15,8 @@ from numpy.typing import NDArray
 
 from dataunlearn.data.pixels import to_uint8
 from dataunlearn.report.run_files import write_report
-from dataunlearn.runtime.files import file_hash, save_arrays, write_atomically
+from dataunlearn.runtime.files import file_hash, save_arrays, write_sealed
 from dataunlearn.runtime.machine import machine, peak_memory, versions
-from dataunlearn.runtime.sealed import sealed
 from dataunlearn.runtime.settings import describe
 from dataunlearn.unlearning.job import Job
 from dataunlearn.unlearning.judging import Judgement
@@ -142,7 +140,7 @@ class RunFacts:
 def write_facts(facts: RunFacts, out: Path) -> None:
     """Write ``report.json``, ``images.npz`` and ``report.html``, each whole or not at all."""
     save_arrays(out / "images.npz", **facts.images())
-    write_atomically(out / "report.json", json.dumps(sealed(facts.content), indent=1).encode())
+    write_sealed(out / "report.json", facts.content)
     write_report(out)
 
 

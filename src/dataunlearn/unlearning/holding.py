@@ -69,7 +69,7 @@ def run_settings(job: Job) -> dict[str, Any]:
     """The settings that a run is known by, with what versions before knew of its inputs."""
     forget = job.split.forget
     return without_run_place(job.settings) | {
-        "forget_digests": sorted({forget.digest(index) for index in range(len(forget))}),
+        "forget_digests": sorted(set(forget.digests())),
         "num_train": job.split.num_train,
     }
 

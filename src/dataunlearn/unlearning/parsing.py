@@ -115,30 +115,24 @@ def load_yaml(text: str) -> Any:
             parse_yaml(text, "this file or value")
         except ValueError as error:
             raise yaml.YAMLError(str(error)) from error
-    content = _with_names(_load(text))
-    _check_classes(content)
-    return content
-
-
-def _check_classes(content: Any) -> None:
-    """Refuse a class whose own settings have no names, on which the library stumbles."""
-    named = content.items() if isinstance(content, dict) else ()
-    for key, inner in named:
-        if key in ("init_args", "dict_kwargs") and not isinstance(inner, dict | type(None)):
-            raise yaml.YAMLError(f"{key} takes settings by their names, not {shown(inner)}")
-        _check_classes(inner)
-    for inner in content if isinstance(content, list) else ():
-        _check_classes(inner)
+    return _with_names(_load(text))
 
 
 def _with_names(content: Any) -> Any:
-    """YAML takes a key `on` for the value true: no option is called by a truth value."""
-    if isinstance(content, dict):
-        return {
-            _TRUTHS.get(k, k) if isinstance(k, bool) else k: _with_names(v)
-            for k, v in content.items()
-        }
-    return [_with_names(item) for item in content] if isinstance(content, list) else content
+    """Content in which keys are names: YAML takes a key `on` for the value true.
+
+    A class whose own settings have none is refused: the library stumbles on it.
+    """
+    if isinstance(content, list):
+        return [_with_names(item) for item in content]
+    if not isinstance(content, dict):
+        return content
+    found = {}
+    for key, inner in content.items():
+        if key in ("init_args", "dict_kwargs") and not isinstance(inner, dict | type(None)):
+            raise yaml.YAMLError(f"{key} takes settings by their names, not {shown(inner)}")
+        found[_TRUTHS[key] if isinstance(key, bool) else key] = _with_names(inner)
+    return found
 
 
 _TRUTHS = {True: "on", False: "off"}

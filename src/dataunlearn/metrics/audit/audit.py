@@ -131,8 +131,8 @@ def audit_images(
             nothing, so that no image can be said not to be memorised.
     """
     chosen = settings or AuditSettings()
-    check_audit(model, chosen, has_keep=keep is not None)
     if inputs is None:
+        check_audit(model, chosen, has_keep=keep is not None)
         inputs = audit_inputs(model, images, keep, chosen, shown=shown)
     rows = distinct_indices(images)
     originals = images.batch(torch.tensor(rows))
