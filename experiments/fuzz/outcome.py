@@ -24,6 +24,7 @@ REFUSALS = (1, 2)
 ANSWERS = (0, *REFUSALS, 3, 4, 5)
 MOST_WORDS = 6000  # of an answer: more hides what it says
 _NOT_A_NUMBER = re.compile(r"(?<![\w./'\"-])(nan|inf)(?![\w./'\"-])")
+_BEGUN = re.compile(r"^error: step \d+:", re.MULTILINE)  # it was accepted, and broke on the way
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -78,7 +79,7 @@ def run_case(arguments: Sequence[str], folder: Path, given: Path) -> Outcome:
     if fault is None and snapshot(given) != kept:
         fault = "wrote into its inputs"
     after = snapshot(folder)
-    if fault is None and code in REFUSALS and after != before:
+    if fault is None and code in REFUSALS and after != before and not _BEGUN.search(words):
         fault = f"refused, but wrote {sorted(set(after) ^ set(before))[:3]}"
     return Outcome(code, seconds, words, fault)
 

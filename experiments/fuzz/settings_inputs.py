@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,8 @@ def _yaml(settings: dict[str, Any], draw: random.Random) -> bytes:
     if way == 3:
         return as_json({**settings, draw.choice(list(settings)): deep(draw)})
     for _ in range(draw.choice((1, 1, 3))):
-        settings = spoil_json(settings, draw)
+        with suppress(RecursionError):  # an entry as deep as that is odd enough
+            settings = spoil_json(settings, draw)
         if not isinstance(settings, dict):
             break
     return as_json(settings)

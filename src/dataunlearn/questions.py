@@ -7,8 +7,9 @@ the noise that it is asked for stays the same noise, turned.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -45,7 +46,7 @@ class View:
         flat = samples.flatten(1)[:, self.order.to(samples.device)]
         return (flat * self.sign.to(flat)).reshape(samples.shape)
 
-    @property
+    @cached_property
     def inverse(self) -> View:
         """The view that undoes this one, exactly."""
         back = torch.empty_like(self.order)
@@ -113,19 +114,20 @@ class Question:
 
     def seen(self, samples: Tensor) -> Tensor:
         """Each row's sample ``(R, *shape)`` through its view."""
-        return self._through(samples, self.views)
+        return self._through(samples, lambda view: view)
 
     def turned_back(self, predictions: Tensor) -> Tensor:
         """Predictions ``(R, *shape)`` for what was seen, as predictions for the rows' inputs."""
-        return self._through(predictions, [view.inverse for view in self.views])
+        return self._through(predictions, lambda view: view.inverse)
 
-    def _through(self, samples: Tensor, views: Sequence[View]) -> Tensor:
+    def _through(self, samples: Tensor, as_used: Callable[[View], View]) -> Tensor:
         if self.view is None:
             return samples
         shown = samples.clone()
-        for number, view in enumerate(views):
-            rows = self.view == number
-            shown[rows] = view(samples[rows])
+        for number in self.view.unique().tolist():
+            if number >= 0:
+                rows = (self.view == number).nonzero().flatten().to(samples.device)
+                shown[rows] = as_used(self.views[number])(samples[rows])
         return shown
 
 

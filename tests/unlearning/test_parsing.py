@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
 
 from dataunlearn.cli import main as cli
-from dataunlearn.objectives import OBJECTIVES
-from dataunlearn.unlearning.parsing import load_yaml, plain_types
+from dataunlearn.objectives import OBJECTIVES, SISS, Objective
+from dataunlearn.unlearning.parsing import load_yaml, parse_unlearning, plain_types
 
 NEEDED = ["--model", "m", "--forget", "f", "--keep", "k", "--out", "o"]
 
@@ -124,3 +125,19 @@ def test_settings_of_a_class_have_names(
     file.write_text(rule if verb == "unlearn" else f"methods: {{a: {{{rule}}}}}")
     said = message_of([verb, "--config", str(file), "--out", "o"], capsys)
     assert "init_args takes settings by their names, not " in said
+
+
+@dataclass(frozen=True)
+class OwnObjective(SISS):
+    """A researcher's own, in a module that knows none of the names that SISS is typed with."""
+
+    rounds: int = 3
+
+
+@pytest.mark.parametrize("kind", [*OBJECTIVES.values(), OwnObjective])
+def test_every_field_of_an_objective_has_its_type_checked(kind: type[Objective]) -> None:
+    path = f"{kind.__module__}.{kind.__qualname__}"
+    for field in fields(kind):  # type: ignore[arg-type]
+        chosen = {"class_path": path, "init_args": {field.name: ["odd"]}}
+        with pytest.raises(ValueError, match=field.name):
+            parse_unlearning({"model": "m", "forget": "f", "keep": "k", "objective": chosen})

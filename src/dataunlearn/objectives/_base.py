@@ -13,12 +13,13 @@ from dataunlearn.combine import Combination, Direction
 from dataunlearn.conditioning import Cond, join_conds, same_conds
 from dataunlearn.objectives._checks import Conditioning
 from dataunlearn.objectives._context import Context
+from dataunlearn.objectives._typed import TypedFields
 from dataunlearn.process import ForwardProcess
 from dataunlearn.rows import Pair, Rows, Term, stack_terms
 from dataunlearn.timesteps import Above, TimestepPolicy
 
 
-class Objective(ABC):
+class Objective(TypedFields, ABC):
     """Turns clean pairs into rows to regress on; never sees the model.
 
     Implementations are frozen dataclasses whose fields are the method's hyper-parameters.
