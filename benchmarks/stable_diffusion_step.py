@@ -1,13 +1,14 @@
-"""What a SISS step costs on the denoiser of Stable Diffusion 1.4, against a plain fine-tuning step.
+"""What a step costs on the denoiser of Stable Diffusion 1.4, against a plain fine-tuning step.
 
     python benchmarks/stable_diffusion_step.py                         # wants a GPU of 40 GB
     python benchmarks/stable_diffusion_step.py --channels 32 64 64 64 --size 16 --device cpu
 
 The published architecture with random weights, 16 pairs of latents at the last timestep, AdamW. In
-each of the ways to run it, a plain step and SISS steps take turns. At full size latents lie so far
-apart that each row carries one side; "two-sided" is the dearest case, pairs so close that all carry
-both. Prints a Markdown table: median seconds, against the plain step of the same way and of the
-first way, peak memory.
+each of the ways a plain step, SISS steps and counterfactual ones take turns. At full size
+latents lie so far apart that each row carries one side; "two-sided" is the dearest case, pairs so
+close that all carry both. A counterfactual step has half as many forget rows besides, and asks a
+frozen copy about all of them; "known targets" is the same without asking. Prints a Markdown table:
+median seconds, against the plain step of the same way and of the first way, peak memory.
 """
 
 from __future__ import annotations
@@ -16,22 +17,26 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 
-from dataunlearn.combine import NormFix
+from dataunlearn.combine import BalancedDescent, Combination, Fixed, NormFix
 from dataunlearn.conditioning import TextCond
 from dataunlearn.models.stable_diffusion import StableDiffusionDenoiser
 from dataunlearn.objectives import SISS
+from dataunlearn.objectives._base import plain, two_pass
 from dataunlearn.process import ForwardProcess
-from dataunlearn.rows import Pair, Rows
+from dataunlearn.questions import Question
+from dataunlearn.rows import Pair, Rows, Term
 from dataunlearn.runtime.machine import machine, peak_memory
 from dataunlearn.training.config import Precision
 from dataunlearn.training.engine import GradientEngine
+from dataunlearn.views import plain_views
 
 MIB = 2**20
 PROMPT_SHAPE = (77, 768)
@@ -44,13 +49,24 @@ class Way:
     name: str
     precision: Precision
     micro_batch_rows: int
-    checkpointing: bool
+    checkpointing: bool = False
+    channels_last: bool = False
+    compiled: bool = False
 
 
-WAYS = (
-    Way("bfloat16", "bfloat16", 16, False),
-    Way("float32, checkpointing, a row at a time", "float32", 1, True),
-)
+WAYS = {
+    "bf16": Way("bfloat16", "bfloat16", 32),
+    "last": Way("bfloat16, channels last", "bfloat16", 32, channels_last=True),
+    "compiled": Way(
+        "bfloat16, channels last, compiled blocks",
+        "bfloat16",
+        32,
+        channels_last=True,
+        compiled=True,
+    ),
+    "float32": Way("float32, checkpointing, a row at a time", "float32", 1, checkpointing=True),
+}
+BLOCKS = ["BasicTransformerBlock", "ResnetBlock2D"]
 
 
 def make_denoiser(channels: Sequence[int], size: int, device: torch.device) -> nn.Module:
@@ -76,14 +92,40 @@ def make_rows(size: int, num_pairs: int, process: ForwardProcess, distance: floa
     return SISS(lam=0.5)(process, pair, draw)
 
 
-def siss_step(
-    denoiser: nn.Module, way: Way, optimizer: torch.optim.Optimizer, rows: Rows
+def counterfactual_rows(size: int, num_pairs: int, process: ForwardProcess, *, asks: bool) -> Rows:
+    """Keep rows held to predictions, and half as many forget rows that ask through a view."""
+    draw = torch.Generator().manual_seed(2)
+    keep, forget, noise = (torch.randn(num_pairs, 4, size, size, generator=draw) for _ in range(3))
+    prompt = TextCond({"prompt": torch.randn(num_pairs, *PROMPT_SHAPE, generator=draw)})
+    t, count = torch.full((num_pairs,), 500), num_pairs // 2
+    pair = Pair(keep, forget, t, noise, prompt, prompt)
+    inputs = process.add_noise(forget[:count], noise[:count], t[:count])
+    question = None
+    if asks:
+        views, everyone = plain_views((4, size, size)), torch.ones(count, dtype=torch.bool)
+        view, past = torch.zeros(count, dtype=torch.int64), torch.full((count,), 0.4)
+        question = Question(everyone, None, list(views.values()), view, past)
+    target = process.target(inputs, forget[:count], t[:count])
+    rows = two_pass(
+        pair, plain(process, keep, pair), (inputs, Term(target, torch.ones(count), question))
+    )
+    return replace(rows, keep=rows.keep.asking()) if asks else rows
+
+
+def engine_step(
+    denoiser: nn.Module,
+    way: Way,
+    optimizer: torch.optim.Optimizer,
+    rows: Rows,
+    rule: Combination,
+    frozen: nn.Module | None = None,
 ) -> tuple[int, int]:
     """One step through the engine; the rows run forward and backward."""
     params = list(denoiser.parameters())
     engine = GradientEngine(micro_batch_rows=way.micro_batch_rows, precision=way.precision)
-    gradients = engine(denoiser, rows)
-    gradients.write(params, *NormFix(ratio=0.1)(gradients.gramian()))
+    gradients = engine(denoiser, rows, 0, frozen, rule.factors)
+    known = rule.factors if gradients.in_one_pass else None
+    gradients.write(params, *(known or rule(gradients.gramian())))
     torch.nn.utils.clip_grad_norm_(params, 1.0)
     optimizer.step()
     return gradients.counts.forward_rows, gradients.counts.backward_rows
@@ -125,11 +167,21 @@ def measure(
     device = next(denoiser.parameters()).device
     switch = "enable" if way.checkpointing else "disable"
     getattr(denoiser.unet, f"{switch}_gradient_checkpointing")()
+    if way.channels_last:
+        denoiser.to(memory_format=torch.channels_last)
+    if way.compiled:
+        for module in denoiser.modules():
+            if type(module).__name__ in BLOCKS:
+                module.compile()
+    frozen = deepcopy(denoiser).requires_grad_(False)
     optimizer = torch.optim.AdamW(denoiser.parameters(), lr=1e-5)
-    far = all_rows["SISS"]
-    steps = {"plain": partial(plain_step, denoiser, way, optimizer, far)}
+    own = (denoiser, way, optimizer)
+    steps = {"plain": partial(plain_step, *own, all_rows["SISS"])}
     for name, rows in all_rows.items():
-        steps[name] = partial(siss_step, denoiser, way, optimizer, rows)
+        rule = NormFix(ratio=0.1) if name.startswith("SISS") else BalancedDescent()
+        steps[name] = partial(engine_step, *own, rows, rule, frozen)
+    summed = all_rows["Counterfactual, known targets"]
+    steps["the same in one pass"] = partial(engine_step, *own, summed, Fixed(1, 1), None)
     found: dict[str, list[tuple[float, int, int]]] = {name: [] for name in steps}
     for number in range(rounds + 1):
         for name, step in steps.items():
@@ -162,6 +214,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--size", type=int, default=64, help="height and width of a latent")
     parser.add_argument("--channels", type=int, nargs=4, default=[320, 640, 1280, 1280])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--device", default="cuda")
     return parser.parse_args()
 
@@ -178,6 +231,8 @@ def main() -> None:
         name: make_rows(given.size, given.pairs, process, distance)
         for name, distance in (("SISS", 1.4), ("SISS, two-sided", 0.01))
     }
+    for name, asks in (("Counterfactual", True), ("Counterfactual, known targets", False)):
+        all_rows[name] = counterfactual_rows(given.size, given.pairs, process, asks=asks)
     size = sum(param.numel() for param in denoiser.parameters())
     print(
         f"{machine(device)}, torch {torch.__version__}, {size:,} parameters, {given.pairs} pairs\n"
@@ -185,7 +240,7 @@ def main() -> None:
     print("| way | step | s | against plain | against plain in bfloat16 | MiB | rows backward |")
     print("|---" * 7 + "|")
     first = None
-    for way in WAYS:
+    for way in (WAYS[name] for name in given.ways):
         found = measure(way, denoiser, all_rows, given.rounds)
         first = first or statistics.median(seconds for seconds, _, _ in found["plain"])
         print_lines(way, found, first)

@@ -70,12 +70,16 @@ class Question:
         views: The views that rows choose from.
         view: Which one each row is seen through, ``(R,)`` int64 on the CPU, -1 for none; None where
             no row has any.
+        overshoot: How far past the answer each row's target lies, ``(R,)`` float32 on the CPU, as a
+            share of the way to it from what the frozen model says of the row itself; None for the
+            answers themselves.
     """
 
     asked: Tensor
     cond: Cond | None = None
     views: Sequence[View] = ()
     view: Tensor | None = None
+    overshoot: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other.
@@ -86,6 +90,8 @@ class Question:
         """
         if self.cond is not None and len(self.cond) != len(self.asked):
             raise ValueError(f"{len(self.asked)} rows ask under {len(self.cond)} conditionings")
+        if self.overshoot is not None and self.overshoot.shape != self.asked.shape:
+            raise ValueError(f"{len(self.asked)} rows overshoot {len(self.overshoot)} times")
         if self.view is None or not len(self.view):
             return
         if self.view.shape != self.asked.shape or int(self.view.max()) >= len(self.views):
@@ -96,6 +102,13 @@ class Question:
     def __len__(self) -> int:
         return len(self.asked)
 
+    @property
+    def overshooting(self) -> Tensor:
+        """Which rows ask and overshoot, ``(R,)`` bool; the frozen model is asked twice for each."""
+        if self.overshoot is None:
+            return torch.zeros_like(self.asked)
+        return self.asked & (self.overshoot != 0)
+
     def take(self, indices: Tensor) -> Question:
         """The question of the rows at ``indices``."""
         return Question(
@@ -103,6 +116,7 @@ class Question:
             None if self.cond is None else self.cond[indices],
             self.views,
             None if self.view is None else self.view[indices],
+            None if self.overshoot is None else self.overshoot[indices],
         )
 
     def to(self, device: torch.device) -> Question:
@@ -124,10 +138,9 @@ class Question:
         if self.view is None:
             return samples
         shown = samples.clone()
-        for number in self.view.unique().tolist():
-            if number >= 0:
-                rows = (self.view == number).nonzero().flatten().to(samples.device)
-                shown[rows] = as_used(self.views[number])(samples[rows])
+        for number in set(self.view.tolist()) - {-1}:
+            rows = (self.view == number).nonzero().flatten().to(samples.device)
+            shown[rows] = as_used(self.views[number])(samples[rows])
         return shown
 
 
@@ -167,6 +180,7 @@ def join_questions(
         cond,
         [view for part in parts for view in part.views],
         _joined_view(parts),
+        _joined_overshoot(parts),
     )
 
 
@@ -182,3 +196,14 @@ def _joined_view(parts: Sequence[Question]) -> Tensor | None:
         found.append(torch.where(view < 0, view, view + earlier))
         earlier += len(part.views)
     return torch.cat(found)
+
+
+def _joined_overshoot(parts: Sequence[Question]) -> Tensor | None:
+    """How far past its answer each row of two parts aims."""
+    if all(part.overshoot is None for part in parts):
+        return None
+    nothing = [torch.zeros(len(part)) for part in parts]
+    given = (part.overshoot for part in parts)
+    return torch.cat(
+        [none if own is None else own for own, none in zip(given, nothing, strict=True)]
+    )

@@ -104,6 +104,23 @@ class TestRows:
         unasked = for_two_images(process)(process, replace(pair, forget_index=index), stream())
         assert unasked.forget.question.cond is None
 
+    @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "flow_prediction"])
+    def test_targets_lie_past_the_answers_by_the_share_of_noise(
+        self, prediction, make_process, make_pair
+    ):
+        process, pair = make_process(prediction), make_pair(8)
+        objective = prepared(Counterfactual(overshoot=0.5), process, pair.forget)
+        rows = objective(process, pair, stream())
+        found = rows.forget.question.overshoot
+        assert found[:8].tolist() == [0.0] * 8
+        ones, zeros = torch.ones(1, 1, 1, 1, dtype=torch.float64), torch.zeros(1, 1, 1, 1)
+        for share, t in zip(found[8:].tolist(), rows.t[8:], strict=True):
+            noise = process.add_noise(zeros.double(), ones, t[None]).item() ** 2
+            signal = process.add_noise(ones, zeros.double(), t[None]).item() ** 2
+            assert share == pytest.approx(0.5 * noise / (noise + signal))
+        plain = prepared(Counterfactual(overshoot=0), process, pair.forget)
+        assert plain(process, pair, stream()).forget.question.overshoot is None
+
     def test_it_must_be_prepared_and_know_the_images(self, make_process, make_pair):
         process, pair = make_process(), make_pair(4, (1, 1, 1))
         with pytest.raises(ValueError, match="prepare"):
@@ -113,7 +130,14 @@ class TestRows:
 
     @pytest.mark.parametrize(
         "wrong",
-        [{"forget_share": 0}, {"forget_share": 1.1}, {"arrived_weight": -1}, {"arrived_weight": 2}],
+        [
+            {"forget_share": 0},
+            {"forget_share": 1.1},
+            {"arrived_weight": -1},
+            {"arrived_weight": 2},
+            {"overshoot": -0.1},
+            {"overshoot": 1.1},
+        ],
     )
     def test_shares_out_of_range_are_errors(self, wrong):
         with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -289,7 +313,10 @@ def mixture(process, planted=True):
 
 
 def of_mixture(process):
-    """Counterfactual, prepared by looking at the mixture; pairs of its base and the picture."""
+    """Counterfactual, prepared by looking at the mixture; pairs of its base and the picture.
+
+    With targets at the answers themselves: there is no keep side here that pulls back.
+    """
     model = mixture(process).requires_grad_(False)
     which = torch.randint(8, (64,), generator=stream(13))
     keep = base_means()[which] + BROAD * torch.randn(64, *SHAPE, generator=stream(14))
@@ -297,7 +324,7 @@ def of_mixture(process):
     witness = Witness(model, process, num_draws=4)
     levels = measure_levels(witness, forget, Pictures(keep), (50, 100, 150, 200), latent=False)
     context = context_by_hand(process, forget, levels, (50, 200))
-    return Counterfactual(forget_share=1.0).prepare(context), levels, keep
+    return Counterfactual(forget_share=1.0, overshoot=0.0).prepare(context), levels, keep
 
 
 def planted_pairs(make_pair, keep, count=32, seed=0):

@@ -40,6 +40,7 @@ def asking_rows(sides=SIDES, classes=0, seed=0):
             None if cond is None or own else (cond + 1) % classes,
             views,
             torch.randint(-1, len(views), (count,), generator=generator),
+            None if own else torch.tensor([0.5, 0.0, 0.1]).repeat(count)[:count],
         )
 
     keep, forget = replace(rows.keep, question=question(True)), rows.forget

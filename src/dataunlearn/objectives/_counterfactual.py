@@ -35,13 +35,21 @@ class Counterfactual(Objective):
     (:mod:`dataunlearn.recognition`); rows are weighed by it, so that noise levels at which nothing
     is recognised are left alone. The method is this project's own: docs/methods.md.
 
+    The keep side, held to a model that knows the image, pulls back what is left of it, so that
+    training on the answers themselves ends short of them. The target lies past the answer by
+    ``overshoot`` times the noise's share of the row's variance, as a share of the way from what the
+    frozen model says of the row itself.
+
     Args:
         forget_share: Forget rows in a step, as a share of its keep rows.
         arrived_weight: What counts of an image's rows once it has arrived at its level, as a share.
+        overshoot: How far past the answers the targets lie where nearly all is noise; 0 for the
+            answers themselves.
     """
 
     forget_share: float = 0.5
     arrived_weight: float = 0.5
+    overshoot: float = 0.4
 
     default_combination: ClassVar[Combination] = BalancedDescent(ratio=0.5)
     keep_direction: ClassVar[Direction] = Direction.DESCENDED
@@ -56,6 +64,8 @@ class Counterfactual(Objective):
             raise ValueError(f"forget_share must lie in (0, 1], not {self.forget_share}")
         if not 0 <= self.arrived_weight <= 1:
             raise ValueError(f"arrived_weight must lie in [0, 1], not {self.arrived_weight}")
+        if not 0 <= self.overshoot <= 1:
+            raise ValueError(f"overshoot must lie in [0, 1], not {self.overshoot}")
 
     @property
     def arrives(self) -> bool:
@@ -68,7 +78,8 @@ class Counterfactual(Objective):
         other = context.forget.other if levels.asks_other else None
         strength = torch.ones(len(levels.chosen), dtype=torch.float64)
         tables = Tables(levels, context.timesteps, other, strength)
-        return _PreparedCounterfactual(self.forget_share, self.arrived_weight, tables)
+        own = (self.forget_share, self.arrived_weight, self.overshoot)
+        return _PreparedCounterfactual(*own, tables)
 
     def __call__(self, process: ForwardProcess, pair: Pair, generator: torch.Generator) -> Rows:
         """Nothing: the views are not known yet.
@@ -135,6 +146,7 @@ class _PreparedCounterfactual(Counterfactual):
     Args:
         forget_share: As there.
         arrived_weight: As there.
+        overshoot: As there.
         tables: What is known of its forget images.
     """
 
@@ -164,7 +176,17 @@ class _PreparedCounterfactual(Counterfactual):
             None if self.tables.other is None else self.tables.other[image],
             list(self.tables.levels.views.values()),
             self.tables.views_of(image, draws[1]),
+            self.overshoot * noise_share(process, t) if self.overshoot else None,
         )
         target = process.target(inputs, clean, t)
         forget = Term(target, weight * (len(pair) / count), question)
         return two_pass(pair, plain(process, pair.keep, pair), (inputs, forget), t)
+
+
+def noise_share(process: ForwardProcess, t: Tensor) -> Tensor:
+    """The noise's share of a noisy sample's variance at timesteps ``t (B,)``, float32.
+
+    That of samples whose own variance is 1: sigma² / (gamma² + sigma²).
+    """
+    noise = process.sigma(t).square()
+    return (noise / (noise + process.gamma(t).square())).float()

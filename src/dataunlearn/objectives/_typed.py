@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from inspect import get_annotations
 from typing import Any, get_type_hints
 
 
@@ -19,5 +20,5 @@ class TypedFields:
         super().__init_subclass__(**arguments)
         with suppress(NameError):
             types = get_type_hints(cls)
-            own = cls.__dict__.get("__annotations__", {})
+            own = get_annotations(cls)
             cls.__annotations__ = {name: types[name] for name in own}

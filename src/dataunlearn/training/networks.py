@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from dataunlearn.process import expand_to
 from dataunlearn.questions import Question
 from dataunlearn.rows import Rows, Term
 
@@ -51,7 +52,15 @@ class Networks:
         """Predictions ``(R, *shape)`` float32 for rows that all ask."""
         cond = rows.cond if question.cond is None else question.cond
         found: Tensor = frozen(question.seen(rows.inputs), rows.t, cond).float()
-        return question.turned_back(found)
+        answer = question.turned_back(found)
+        past = question.overshooting.nonzero().flatten()
+        if question.overshoot is None or not len(past):
+            return answer
+        here = rows.take(past)
+        own = frozen(here.inputs, here.t, here.cond).float()
+        past = past.to(answer.device)
+        share = expand_to(1 + question.overshoot.to(answer), answer)[past]
+        return answer.index_copy(0, past, torch.lerp(own, answer[past], share))
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +78,9 @@ class Side:
 
 
 def num_asking(rows: Rows) -> int:
-    """How many rows the frozen model is asked about; a side without weight asks nothing."""
+    """How many rows the frozen model runs on; a side without weight asks nothing."""
     return sum(
-        int(term.question.asked.sum())
+        int(term.question.asked.sum() + term.question.overshooting.sum())
         for term in (rows.keep, rows.forget)
         if term.question is not None and bool((term.weight != 0).any())
     )
