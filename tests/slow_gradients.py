@@ -37,10 +37,7 @@ def slow_target(term, rows, row, frozen):
     answer = back.reshape(rows.inputs.shape[1:])
     if question.overshoot is None:
         return answer
-    cond = None if rows.cond is None else rows.cond[row : row + 1]
-    with torch.no_grad():
-        own = frozen(rows.inputs[row : row + 1].double(), rows.t[row : row + 1], cond)[0]
-    return answer + float(question.overshoot[row]) * (answer - own)
+    return answer + float(question.overshoot[row]) * (answer - term.target[row].double())
 
 
 def slow_gradients(denoiser, rows, frozen=None):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dataunlearn.conditioning import Cond, join_conds
+from dataunlearn.process import expand_to
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +72,7 @@ class Question:
         view: Which one each row is seen through, ``(R,)`` int64 on the CPU, -1 for none; None where
             no row has any.
         overshoot: How far past the answer each row's target lies, ``(R,)`` float32 on the CPU, as a
-            share of the way to it from what the frozen model says of the row itself; None for the
-            answers themselves.
+            share of the way to it from the row's own target; None for the answers themselves.
     """
 
     asked: Tensor
@@ -102,13 +102,6 @@ class Question:
     def __len__(self) -> int:
         return len(self.asked)
 
-    @property
-    def overshooting(self) -> Tensor:
-        """Which rows ask and overshoot, ``(R,)`` bool; the frozen model is asked twice for each."""
-        if self.overshoot is None:
-            return torch.zeros_like(self.asked)
-        return self.asked & (self.overshoot != 0)
-
     def take(self, indices: Tensor) -> Question:
         """The question of the rows at ``indices``."""
         return Question(
@@ -133,6 +126,13 @@ class Question:
     def turned_back(self, predictions: Tensor) -> Tensor:
         """Predictions ``(R, *shape)`` for what was seen, as predictions for the rows' inputs."""
         return self._through(predictions, lambda view: view.inverse)
+
+    def past(self, answers: Tensor, targets: Tensor) -> Tensor:
+        """Where rows ``(R, *shape)`` that had these targets are to go, given the answers."""
+        if self.overshoot is None:
+            return answers
+        share = self.overshoot.to(answers)
+        return torch.lerp(targets.to(answers), answers, expand_to(1 + share, answers))
 
     def _through(self, samples: Tensor, as_used: Callable[[View], View]) -> Tensor:
         if self.view is None:

@@ -314,7 +314,7 @@ def test_demo_on_a_handful_of_steps(tmp_path: Path) -> None:
         "class": "Counterfactual",
         "forget_share": 0.5,
         "arrived_weight": 0.5,
-        "overshoot": 0.4,
+        "overshoot": 0.6,
     }
     beside = json.loads((out / "siss" / "report.json").read_text())
     assert beside["settings"]["objective"]["class"] == "SISS"

@@ -36,9 +36,9 @@ class Counterfactual(Objective):
     is recognised are left alone. The method is this project's own: docs/methods.md.
 
     The keep side, held to a model that knows the image, pulls back what is left of it, so that
-    training on the answers themselves ends short of them. The target lies past the answer by
-    ``overshoot`` times the noise's share of the row's variance, as a share of the way from what the
-    frozen model says of the row itself.
+    training on the answers themselves ends short of them. So a row's target lies past the answer, by
+    ``overshoot`` times the noise's share of the row's variance, on the line from the true noise,
+    which is what a model predicts that knows the image by heart.
 
     Args:
         forget_share: Forget rows in a step, as a share of its keep rows.
@@ -49,7 +49,7 @@ class Counterfactual(Objective):
 
     forget_share: float = 0.5
     arrived_weight: float = 0.5
-    overshoot: float = 0.4
+    overshoot: float = 0.6
 
     default_combination: ClassVar[Combination] = BalancedDescent(ratio=0.5)
     keep_direction: ClassVar[Direction] = Direction.DESCENDED

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from dataunlearn.process import expand_to
 from dataunlearn.questions import Question
 from dataunlearn.rows import Rows, Term
 
@@ -41,26 +40,20 @@ class Networks:
                 "or give the engine one"
             )
         if bool(question.asked.all()):
-            return replace(term, target=self._answer(self.frozen, question, rows))
+            answer = self._answer(self.frozen, question, rows)
+            return replace(term, target=question.past(answer, term.target))
         chosen = question.asked.nonzero().flatten()
         answer = self._answer(self.frozen, question.take(chosen), rows.take(chosen))
-        target = term.target.float().index_copy(0, chosen.to(answer.device), answer)
-        return replace(term, target=target)
+        chosen = chosen.to(answer.device)
+        found = question.take(chosen.cpu()).past(answer, term.target[chosen])
+        return replace(term, target=term.target.float().index_copy(0, chosen, found))
 
     @staticmethod
     def _answer(frozen: nn.Module, question: Question, rows: Rows) -> Tensor:
         """Predictions ``(R, *shape)`` float32 for rows that all ask."""
         cond = rows.cond if question.cond is None else question.cond
         found: Tensor = frozen(question.seen(rows.inputs), rows.t, cond).float()
-        answer = question.turned_back(found)
-        past = question.overshooting.nonzero().flatten()
-        if question.overshoot is None or not len(past):
-            return answer
-        here = rows.take(past)
-        own = frozen(here.inputs, here.t, here.cond).float()
-        past = past.to(answer.device)
-        share = expand_to(1 + question.overshoot.to(answer), answer)[past]
-        return answer.index_copy(0, past, torch.lerp(own, answer[past], share))
+        return question.turned_back(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +71,9 @@ class Side:
 
 
 def num_asking(rows: Rows) -> int:
-    """How many rows the frozen model runs on; a side without weight asks nothing."""
+    """How many rows the frozen model is asked about; a side without weight asks nothing."""
     return sum(
-        int(term.question.asked.sum() + term.question.overshooting.sum())
+        int(term.question.asked.sum())
         for term in (rows.keep, rows.forget)
         if term.question is not None and bool((term.weight != 0).any())
     )

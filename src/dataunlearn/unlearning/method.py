@@ -85,7 +85,7 @@ class StopRule:
     regeneration_below: float | None = None
     timestep: int | None = None
     copies: int = 16
-    settle_by: float = 0.5
+    settle_by: float = 0.75
 
     def __post_init__(self) -> None:
         """Check ranges."""
