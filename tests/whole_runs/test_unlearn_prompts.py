@@ -94,6 +94,15 @@ class TestFromAPromptFile:
         with pytest.raises(ValueError, match="no prompt has memorised samples"):
             run(make_config(model, prompts, out))
 
+    def test_an_embedder_that_is_not_there_is_told_before_anything_is_done(
+        self, model: Path, tmp_path: Path
+    ) -> None:
+        prompts, out = tmp_path / "prompts.txt", tmp_path / "out"
+        prompts.write_text("red\n")
+        with pytest.raises(ValueError, match="embedder"):
+            run(make_config(model, prompts, out, embedder="efficientnet"))
+        assert not out.exists()
+
 
 @pytest.fixture
 def published(tmp_path: Path) -> Path:

@@ -36,8 +36,8 @@ class Counterfactual(Objective):
     is recognised are left alone. The method is this project's own: docs/methods.md.
 
     The keep side, held to a model that knows the image, pulls back what is left of it, so that
-    training on the answers themselves ends short of them. So a row's target lies past the answer, by
-    ``overshoot`` times the noise's share of the row's variance, on the line from the true noise,
+    training on the answers themselves ends short of them. So a row's target lies past the answer,
+    by ``overshoot`` times the noise's share of the row's variance, on the line from the true noise,
     which is what a model predicts that knows the image by heart.
 
     Args:

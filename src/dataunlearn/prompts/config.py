@@ -57,7 +57,7 @@ class PromptUnlearning:
         unnamed: A file of prompts whose drift is measured; None for no such measurement.
         unnamed_samples: Samples drawn for each of them.
         embedder: Compares samples with the memorised picture, and those of unnamed prompts with
-            each other, as for ``dataunlearn evaluate``; left out where it is not installed.
+            each other, as for ``dataunlearn evaluate``; "auto" is left out where it is not there.
         clip_iqa: A CLIP model, folder or hub id, that judges how good the samples look; None
             leaves that out.
         before: Folder for samples of the model before unlearning, so that several runs draw them

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from dataunlearn.metrics.embedders import Embedder, RememberingEmbedder, embedder_for
+from dataunlearn.metrics.embedders import Embedder, RememberingEmbedder, embedder_for, open_embedder
 from dataunlearn.models import DiffusionModel, save_model
 from dataunlearn.models.base import set_guidance
 from dataunlearn.models.identity import describe_model
@@ -93,6 +93,8 @@ def unlearn_prompts(
     places["reference"] = config.settings.reference
     check_run_dir(config.out, overwrite=overwrite, inputs=places)
     check_prompt_files(config, say)
+    if config.embedder != "auto":
+        open_embedder(config.embedder)  # one that is not there is told before anything is done
     device = accelerator.device if accelerator is not None else torch.device("cpu")
     model = open_model(config, device)
     reference = opened_reference(config, model)
@@ -273,10 +275,16 @@ def project_of(out: Path, config: PromptUnlearning) -> str:
 
 
 def opened_embedder(model: DiffusionModel, config: PromptUnlearning, say: Say) -> Embedder | None:
-    """What samples are compared with; None, and a line that says so, if it is not there."""
+    """What samples are compared with; None, and a line that says so, if the usual one is not there.
+
+    Raises:
+        ValueError: If one was named and is not there.
+    """
     try:
         found = embedder_for(model.image_shape, config.embedder, device=model.device)
     except ValueError as error:
+        if config.embedder != "auto":
+            raise
         say(
             f"Similarity to the memorised pictures, and similarity and KID of other prompts, are "
             f"left out: {error}"
