@@ -168,8 +168,10 @@ def measure(
     switch = "enable" if way.checkpointing else "disable"
     getattr(denoiser.unet, f"{switch}_gradient_checkpointing")()
     if way.channels_last:
-        denoiser.to(memory_format=torch.channels_last)
+        denoiser.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if way.compiled:
+        torch._dynamo.config.recompile_limit = 64  # a block of each shape, in two modes
+        torch._functorch.config.donated_buffer = False  # rows of both sides run backward twice
         for module in denoiser.modules():
             if type(module).__name__ in BLOCKS:
                 module.compile()
