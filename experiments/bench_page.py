@@ -76,13 +76,25 @@ def together(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]
     """A row with the runs of both; costs stay those of the first, since machines differ.
 
     A measure that only one side has stays as it is: its `num_runs` is then below the row's `runs`.
+    Runs that are there already, as all their numbers tell, are no further seeds.
     """
+    if are_among(other, one):
+        return {**one, "measures": other["measures"] | one["measures"]}
     measures = {}
     for name in {**one["measures"], **other["measures"]}:
         sides = [side["measures"][name] for side in (one, other) if name in side["measures"]]
         runs = [run for side in sides for run in runs_of(side)]
         measures[name] = vars(combine(runs, name)) if len(sides) > 1 else sides[0]
     return {**one, "runs": one["runs"] + other["runs"], "measures": measures}
+
+
+def are_among(some: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    """Whether the runs of a row are among another's: all that both measured has the same values."""
+    both = some["measures"].keys() & known["measures"].keys()
+    values = ([runs_of(row["measures"][name]) for row in (some, known)] for name in both)
+    return bool(both) and all(
+        {run["value"] for run in own} <= {run["value"] for run in others} for own, others in values
+    )
 
 
 def runs_of(estimate: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -44,6 +44,16 @@ def test_a_measure_that_one_run_lacks_stays_and_is_marked(bench_page: ModuleType
     assert list(merged["measures"]) == ["kid", "nll_keep"]
 
 
+def test_the_same_runs_given_again_are_no_further_seeds(bench_page: ModuleType) -> None:
+    first, second = row(kid=(1.0, (0.5, 1.5))), row(kid=(3.0, (2.5, 3.5)))
+    both = bench_page.together(first, second)
+    again = bench_page.together(both, row(kid=(3.0, (2.5, 3.5)), broken=(0.1, (0.0, 0.2))))
+    assert again["runs"] == 2
+    assert again["measures"]["kid"] == both["measures"]["kid"]
+    assert again["measures"]["broken"]["values"] == [0.1]
+    assert bench_page.together(first, row(kid=(1.0, (0.5, 1.5))))["runs"] == 1
+
+
 def test_the_plot_has_the_rows_with_both_measures(bench_page: ModuleType) -> None:
     rows = [row(kid=(1.0, (0.5, 1.5))), row(kid=(2.0, (1.5, 2.5)), broken=(0.1, (0.0, 0.2)))]
     assert [point.x for point in bench_page.pareto_points(rows, "kid", "broken")] == [2.0]
