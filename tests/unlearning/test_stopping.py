@@ -160,16 +160,7 @@ def test_at_its_level_it_must_not_be_restored_either(monkeypatch: pytest.MonkeyP
     restored = {2: 4 / 16, 4: 3 / 16, 6: 2 / 16, 12: 3 / 16, 18: 6 / 16}
     trainer, seen = run_to_levels(ratios, monkeypatch, 20, rule, restored)
     assert trainer.calls == [("settle", 6), ("forget again", 18), ("settle", 20)]
-    assert [arrived for [arrived] in seen] == [
-        False,
-        False,
-        *[True] * 3,
-        False,
-        True,
-        True,
-        False,
-        True,
-    ]
+    assert [arrived for [arrived] in seen] == [*[False] * 2, *[True] * 3, *[False] * 4, True]
     strict = replace(rule, regeneration_below=0.0)
     trainer, _ = run_to_levels(ratios, monkeypatch, 12, strict, {4: 0.1, 6: 0.1, 8: 0.1})
     assert trainer.calls == [("settle", 10)]
