@@ -214,7 +214,7 @@ def test_methods_with_an_aim_take_steps_by_the_number_of_images(
     config = Unlearning("m", "f", "k", Path("o"), strength=strength)
     assert config.training(1_500_000, num_images=8).steps == steps
     assert config.training(1_500_000, num_images=8).warmup_steps == steps // 10
-    assert config.training(1_500_000, num_images=8).decay_after == steps // 2
+    assert config.training(1_500_000, num_images=8).decay_after == round(0.75 * steps)
     ends = dataclasses.replace(config, stop=StopRule(then="end"))
     assert ends.training(1_500_000).decay_after == 0
     assert config.training(1_500_000).steps == DIALS[strength].aimed_steps[0]
