@@ -182,6 +182,12 @@ class TestUpdate:
         first, second = (flat([p.grad for p in t.params]) for t in (whole, pieces))
         torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-6)
 
+    def test_micro_batches_may_be_as_large_as_they_like(self, make_trainer: MakeTrainer) -> None:
+        whole, vast = (
+            make_trainer(config=replace(CONFIG, micro_batch_rows=rows)) for rows in (64, 10**30)
+        )
+        assert whole.step(0)["loss_keep"] == vast.step(0)["loss_keep"]
+
     def test_parts_add_up(self, make_trainer: MakeTrainer) -> None:
         """A part given twice at half its factor is the part itself."""
         one, two = make_trainer(), make_trainer()

@@ -64,7 +64,7 @@ def micro_batches(
     for kind in (has_keep | has_forget,) if mixed else kinds:
         own = kind.nonzero().flatten()[rank::num_processes]
         if len(own):
-            yield from torch.split(own, size)
+            yield from torch.split(own, min(size, len(own)))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
