@@ -7,7 +7,7 @@ the noise that it is asked for stays the same noise, turned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -121,11 +121,11 @@ class Question:
 
     def seen(self, samples: Tensor) -> Tensor:
         """Each row's sample ``(R, *shape)`` through its view."""
-        return self._through(samples, lambda view: view)
+        return self._through(samples, self.views)
 
     def turned_back(self, predictions: Tensor) -> Tensor:
         """Predictions ``(R, *shape)`` for what was seen, as predictions for the rows' inputs."""
-        return self._through(predictions, lambda view: view.inverse)
+        return self._through(predictions, [view.inverse for view in self.views])
 
     def past(self, answers: Tensor, targets: Tensor) -> Tensor:
         """Where rows ``(R, *shape)`` that had these targets are to go, given the answers."""
@@ -134,13 +134,13 @@ class Question:
         share = self.overshoot.to(answers)
         return torch.lerp(targets.to(answers), answers, expand_to(1 + share, answers))
 
-    def _through(self, samples: Tensor, as_used: Callable[[View], View]) -> Tensor:
+    def _through(self, samples: Tensor, views: Sequence[View]) -> Tensor:
         if self.view is None:
             return samples
         shown = samples.clone()
         for number in set(self.view.tolist()) - {-1}:
             rows = (self.view == number).nonzero().flatten().to(samples.device)
-            shown[rows] = as_used(self.views[number])(samples[rows])
+            shown[rows] = views[number](samples[rows])
         return shown
 
 
@@ -202,8 +202,4 @@ def _joined_overshoot(parts: Sequence[Question]) -> Tensor | None:
     """How far past its answer each row of two parts aims."""
     if all(part.overshoot is None for part in parts):
         return None
-    nothing = [torch.zeros(len(part)) for part in parts]
-    given = (part.overshoot for part in parts)
-    return torch.cat(
-        [none if own is None else own for own, none in zip(given, nothing, strict=True)]
-    )
+    return torch.cat([torch.zeros(len(p)) if p.overshoot is None else p.overshoot for p in parts])

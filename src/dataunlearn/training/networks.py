@@ -40,20 +40,19 @@ class Networks:
                 "or give the engine one"
             )
         if bool(question.asked.all()):
-            answer = self._answer(self.frozen, question, rows)
-            return replace(term, target=question.past(answer, term.target))
+            return replace(term, target=self._answer(self.frozen, question, rows, term.target))
         chosen = question.asked.nonzero().flatten()
-        answer = self._answer(self.frozen, question.take(chosen), rows.take(chosen))
-        chosen = chosen.to(answer.device)
-        found = question.take(chosen.cpu()).past(answer, term.target[chosen])
-        return replace(term, target=term.target.float().index_copy(0, chosen, found))
+        own = term.target[chosen.to(term.target.device)]
+        answer = self._answer(self.frozen, question.take(chosen), rows.take(chosen), own)
+        target = term.target.float().index_copy(0, chosen.to(answer.device), answer)
+        return replace(term, target=target)
 
     @staticmethod
-    def _answer(frozen: nn.Module, question: Question, rows: Rows) -> Tensor:
-        """Predictions ``(R, *shape)`` float32 for rows that all ask."""
+    def _answer(frozen: nn.Module, question: Question, rows: Rows, targets: Tensor) -> Tensor:
+        """What replaces the targets ``(R, *shape)`` of rows that all ask, float32."""
         cond = rows.cond if question.cond is None else question.cond
         found: Tensor = frozen(question.seen(rows.inputs), rows.t, cond).float()
-        return question.turned_back(found)
+        return question.past(question.turned_back(found), targets)
 
 
 @dataclass(frozen=True, eq=False)
