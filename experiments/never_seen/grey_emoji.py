@@ -1,6 +1,6 @@
 """Twelve emoji as grey pictures of 28 pixels on black: of a kind that no digit is.
 
-    python experiments/never_seen/grey_emoji.py runs/grey/grey_emoji.npz
+    python experiments/never_seen/grey_emoji.py data/grey_emoji.npz
 
 The planted emoji of ``data/emoji32.npz``, as luminance, turned over so that the ground is black as
 that of MNIST's digits, and resized. The README of ``data`` has their source and licence.
