@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dataunlearn.recognition.choosing import choose_views, median_distance
+from dataunlearn.recognition.choosing import AS_IT_IS, choose_views, median_distance
 from dataunlearn.recognition.witness import Pictures, Witness
 from dataunlearn.views import turns_and_flips
 
@@ -161,3 +161,34 @@ def test_where_none_is_affordable_the_cheapest_are_taken(make_process):
     names, unfamiliar = chosen_names(good_at_bright((0, 1)), forget, keep, make_process())
     assert unfamiliar == [False, False]
     assert all(len(own) == 2 for own in names)
+
+
+def recognises(clean, process, *, off):
+    """A model that answers 0 about all pictures but one; about that one it is off by a tenth under
+    its prompt and by ``off`` without."""
+
+    def ask(noisy, t, cond):
+        scale, sigma = (s(t).reshape(-1, 1, 1, 1).float() for s in (process.gamma, process.sigma))
+        noise = (noisy - scale * clean) / sigma
+        known = (noise.flatten(1).abs().amax(1) < 6).reshape(-1, 1, 1, 1)
+        error = torch.where(cond.bool(), 0.1, off).reshape(-1, 1, 1, 1)
+        return torch.where(known & (error < 1), noise + error, torch.zeros_like(noise))
+
+    return ask
+
+
+@pytest.mark.parametrize(("off", "as_it_is"), [(0.3, False), (1.0, True), (0.11, False)])
+def test_as_it_is_only_where_nothing_but_the_prompt_is_known(off, as_it_is, make_process):
+    """Without its prompt it is lost on as little as .09 of what is lost on others, or all of it."""
+    process = make_process()
+    clean = 100 * torch.randn(1, *GREY, generator=generator(4))
+
+    def with_prompts(clean):
+        ones = torch.ones(len(clean), dtype=torch.int64)
+        return Pictures(clean, ones, torch.zeros_like(ones))
+
+    ask = recognises(clean, process, off=off)
+    keep = with_prompts(100 * random_pictures(30, GREY, 1).clean)
+    names, unfamiliar = chosen_names(ask, with_prompts(clean), keep, process)
+    assert unfamiliar == [True]
+    assert (names == [[AS_IT_IS]]) == as_it_is

@@ -35,8 +35,10 @@ MOST_COST = 2.0
 MOST_VIEWS = 4
 FALLBACK_VIEWS = 2
 COST_SHARES = (0.2, 0.3, 0.4)
-# A prompt is what an image is known by if the model loses this much more without it.
+# A prompt is what an image is known by if the model loses this much more without it, and then
+# loses at least this share of what it loses through views that it does not recognise.
 LEAST_WITHOUT_PROMPT = 1.5
+LEAST_OF_UNFAMILIAR = 0.5
 PROMPT_SHARES = (0.4, 0.6, 0.8)
 AS_IT_IS = "as it is, without the prompt"
 PROMPT_DRAWS = 4
@@ -55,16 +57,15 @@ def choose_views(
     permutations and their products with turns and flips in the same way, where samples are pixels.
     Where still none is, the two farthest affordable ones, and the image counts as familiar.
 
-    A model that takes prompts is asked without any. Where that alone makes it lose enough more on
-    every image, pictures are shown as they are: the prompt was what it knew them by.
+    A model that takes prompts is asked without any. An image is shown as it is where the prompt was
+    all that it was known by: where the model loses enough more without it, and about as much as
+    through views that it does not recognise.
 
     Returns:
         The views that some image was given, for each image their positions, and whether they are
         unfamiliar ``(K,)``.
     """
     shape = _shape(forget)
-    if forget.other is not None and bool((gone := without_prompt(witness, forget)).all()):
-        return {AS_IT_IS: as_it_is(shape)}, ((0,),) * len(forget), gone
     scale = median_distance(forget, keep)
     turns = turns_and_flips(shape)
     costs = view_costs(witness, keep, turns)
@@ -78,10 +79,13 @@ def choose_views(
         found = [
             pick or _pick(offered, costs, row) for pick, row in zip(found, further, strict=True)
         ]
+    if forget.other is not None:
+        found = _by_prompt_alone(witness, forget, found, offered, costs)
+        offered |= {AS_IT_IS: as_it_is(shape)}
     unfamiliar = torch.tensor([pick is not None for pick in found])
     last = distances(forget, offered, scale)
     picks = [
-        _farthest(offered, costs, row) if pick is None else pick
+        _farthest(costs, row) if pick is None else pick
         for pick, row in zip(found, last, strict=True)
     ]
     used = [name for name in offered if any(name in pick for pick in picks)]
@@ -89,13 +93,33 @@ def choose_views(
     return {name: offered[name] for name in used}, positions, unfamiliar
 
 
-def without_prompt(witness: Witness, forget: Pictures) -> Tensor:
-    """Whether the model loses enough more on each image without its prompt, ``(K,)`` bool."""
+def _by_prompt_alone(
+    witness: Witness,
+    forget: Pictures,
+    picks: list[list[str] | None],
+    views: Views,
+    costs: Mapping[str, float],
+) -> list[list[str] | None]:
+    """The picks, with images that nothing but their prompt is known by shown as they are.
+
+    An image that has no unfamiliar view is, too, if the model loses enough more without its prompt.
+    """
     timesteps = witness.process.timesteps_at(PROMPT_SHARES)
-    several = replace(witness, num_draws=max(PROMPT_DRAWS, witness.num_draws))
-    own = several.mean_losses(forget, timesteps).mean(2)
-    other = several.mean_losses(replace(forget, cond=forget.other), timesteps).mean(2)
-    return (other / own).log().mean(1).exp() >= LEAST_WITHOUT_PROMPT
+    witness = replace(witness, num_draws=max(PROMPT_DRAWS, witness.num_draws))
+    asked = replace(forget, cond=forget.other)
+    prompted, plain = (witness.mean_losses(p, timesteps).mean(2) for p in (forget, asked))
+    gone = (plain / prompted).log().mean(1).exp() >= LEAST_WITHOUT_PROMPT
+    found = list(picks)
+    for row in gone.nonzero().flatten().tolist():
+        seen = [
+            witness.mean_losses(asked.take(slice(row, row + 1)), timesteps, views[name]).mean(2)
+            / costs[name]
+            for name in picks[row] or ()
+        ]
+        share = (plain[row] / torch.cat(seen).mean(0)).log().mean().exp() if seen else 1.0
+        if share >= LEAST_OF_UNFAMILIAR:
+            found[row] = [AS_IT_IS]
+    return found
 
 
 def _shape(pictures: Pictures) -> Shape:
@@ -120,10 +144,10 @@ def _pick(views: Views, costs: Mapping[str, float], away: Mapping[str, float]) -
     return sorted((n for n in far if away[n] >= bound), key=costs.__getitem__)[:MOST_VIEWS]
 
 
-def _farthest(views: Views, costs: Mapping[str, float], away: Mapping[str, float]) -> list[str]:
+def _farthest(costs: Mapping[str, float], away: Mapping[str, float]) -> list[str]:
     """Names of the farthest affordable views; of the cheapest ones where none is affordable."""
-    affordable = [name for name in views if costs[name] <= MOST_COST]
-    affordable = affordable or sorted(views, key=costs.__getitem__)[:FALLBACK_VIEWS]
+    affordable = [name for name in costs if costs[name] <= MOST_COST]
+    affordable = affordable or sorted(costs, key=costs.__getitem__)[:FALLBACK_VIEWS]
     return sorted(affordable, key=lambda name: -away[name])[:FALLBACK_VIEWS]
 
 
