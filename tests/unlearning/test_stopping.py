@@ -16,6 +16,7 @@ from dataunlearn.recognition.levels import Levels
 from dataunlearn.recognition.witness import Pictures
 from dataunlearn.timesteps import Above, Uniform
 from dataunlearn.unlearning import stopping
+from dataunlearn.unlearning.control import Control
 from dataunlearn.unlearning.method import Method, QualityBudget, StopRule
 from toy_levels import levels_by_hand
 
@@ -56,6 +57,7 @@ def job_with(rule: StopRule, *, stops_at_level: bool) -> Any:
         originals=None,
         threshold=1.0,
         cond=None,
+        levels=None,
     )
 
 
@@ -83,6 +85,36 @@ def test_settles_once_forgotten_and_then_looks_less_often(monkeypatch: pytest.Mo
     assert trainer.calls == [("settle", 4)]
     assert looks == [2, 4, 6, 12]
     assert trainer.record == {"restored": 0.0}  # of the last look
+
+
+@pytest.mark.parametrize(("never", "settles"), [(None, 8), (0.2, 8), (0.5, 4), (0.9, 2)])
+def test_what_was_never_seen_and_comes_back_as_often_does_not_count(
+    never: float | None, settles: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control = None if never is None else Control(never, torch.tensor([never]))
+    monkeypatch.setattr(stopping, "tries_at_unseen", lambda *_: control)
+    trainer, _ = run({2: 0.75, 4: 0.5, 6: 0.25}, monkeypatch, 8, StopRule(every_steps=2))
+    assert trainer.calls == [("settle", settles)]
+
+
+@pytest.mark.parametrize(("never", "settles"), [(None, 6), (0.4, 6), (0.5, 4)])
+def test_at_the_level_it_does_not_count_either(
+    never: float | None, settles: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the second image, which comes back in all its tries, only with a control of its own."""
+    by_image = torch.tensor([0.0, 2.0 * (never or 0)]).clamp(max=1)
+    control = None if never is None else Control(never, by_image)
+    monkeypatch.setattr(stopping, "tries_at_unseen", lambda *_: control)
+    monkeypatch.setattr(stopping, "shares_of_each", lambda *_: torch.tensor([0.0, 1.0]))
+    trainer, seen = run_to_levels(
+        {2: [0.1, 0.1], 4: [1.0, 1.0], 6: [1.0, 1.0]},
+        monkeypatch,
+        6,
+        StopRule(every_steps=2),
+        {4: 0.5},
+    )
+    assert trainer.calls == [("settle", settles)]
+    assert seen[1] == [True, never == 0.5]
 
 
 def test_forgets_again_what_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +279,7 @@ def test_the_ratio_is_a_geometric_mean_over_recognised_noise_levels(
     The first image: (1/4 * 1/9)^(1/2) = 1/6; the second: 1/4 alone; the third is recognised
     nowhere: 1; the fourth everywhere: (1/3600)^(1/3).
     """
-    known = [[0.9, 0.3, 0.29], [0.5, 0.2, 0.0], [0.29, 0.1, 0.0], [0.4, 0.4, 0.4]]
+    known = [[0.9, 0.31, 0.29], [0.5, 0.2, 0.0], [0.29, 0.1, 0.0], [0.4, 0.4, 0.4]]
     job, levels = level_job(make_model, make_images, 4, known)
     factor = torch.tensor([4.0, 9.0, 100.0], dtype=torch.float64).reshape(1, 3, 1)
     levels = replace(levels, level=factor * levels.level, before=factor * levels.before)

@@ -92,6 +92,22 @@ def test_what_a_model_that_never_saw_it_restores_is_no_memory(
 
 
 @pytest.mark.parametrize(
+    ("share", "expected"),
+    [(0.5, Memory.NEVER_SEEN), (0.65, Memory.CANNOT_TELL), (1.0, Memory.STILL_KNOWN)],
+)
+def test_what_comes_back_as_often_though_never_seen_is_no_memory(
+    share: float, expected: Memory
+) -> None:
+    """A reference that was measured at a noise level counts before the model's own control."""
+    found = reproduction(after({500: share, 999: 0.0}), 500, None, {500: 0.6})
+    assert found.memory is expected
+    assert "as it never saw it, turned, recoloured or without its prompt, in 60%" in found.words
+    own = reproduction(after({500: share, 999: 0.0}), 500, {500: 0.0}, {500: 0.6})
+    assert own.memory is Memory.STILL_KNOWN
+    assert "60%" not in own.words
+
+
+@pytest.mark.parametrize(
     ("rows", "expected"),
     [
         ([(1.0, 0.9, 1.1), (1.3, 1.0, 1.7)], Memory.NEVER_SEEN),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,9 @@ from torch import Tensor
 
 from dataunlearn.metrics.never_seen import OverLevel, losses_at_levels, over_level
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.sampling import Drawing
 from dataunlearn.runtime.settings import describe
+from dataunlearn.unlearning.control import control
 from dataunlearn.unlearning.job import Job
 from dataunlearn.unlearning.measuring import (
     Measurement,
@@ -30,6 +32,7 @@ from dataunlearn.unlearning.quality import (
 )
 from dataunlearn.unlearning.sample_quality import SampleChange, sample_change
 from dataunlearn.unlearning.verdict import (
+    FORGOTTEN_BELOW,
     MemoryFinding,
     Verdict,
     against_level,
@@ -146,12 +149,38 @@ def judge_run(
     over = {side: over_level(levels, found.forget) for side, found in sides.items()}
     restored = (reference_numbers or {}).get("regeneration", {})
     shares = {int(timestep): share for timestep, share in restored.items()}
-    memory = [reproduction(after, job.model.process.num_train_timesteps // 2, shares)]
+    middle = job.model.process.num_train_timesteps // 2
+    memory = [reproduction(after, middle, shares, control_shares(job, after, middle, shares))]
     if reference is None:
         memory.append(against_level(over["after"], (~levels.unfamiliar).tolist()))
     else:
         memory.append(against_reference(over_level(levels, losses[1].forget, reference.forget)))
     return _judged(job, memory, over, (before, after), losses)
+
+
+def control_shares(
+    job: Job, after: Measurement, middle: int, known: Collection[int] = ()
+) -> dict[int, float]:
+    """How often the job's model restores the pictures as it never saw them, by timestep.
+
+    Where it restores the pictures themselves: at noise levels from ``middle`` on, without the
+    ``known`` ones.
+    """
+    settings, found = job.config.evaluation, {}
+    for tried in after.regenerations:
+        above = tried.timestep >= middle and tried.share > FORGOTTEN_BELOW
+        if not above or tried.timestep in known or after.broken is not None:
+            continue
+        drawing = Drawing(
+            settings.seed,
+            settings.regeneration_steps,
+            settings.batch_size,
+            checked=False,
+        )
+        never = control(job, job.model, tried.timestep, settings.regeneration_copies, drawing)
+        if never is not None:
+            found[tried.timestep] = never.share
+    return found
 
 
 def _judged(

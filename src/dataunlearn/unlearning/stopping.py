@@ -18,6 +18,7 @@ from dataunlearn.recognition.levels import LEAST_RECOGNITION
 from dataunlearn.runtime.seeding import mix_seed, random_stream
 from dataunlearn.runtime.streams import BUDGET_STREAM
 from dataunlearn.training.trainer import Callback, Trainer
+from dataunlearn.unlearning.control import Control, control
 from dataunlearn.unlearning.job import Job
 from dataunlearn.unlearning.method import QualityBudget, StopRule
 
@@ -42,31 +43,52 @@ def restored_callback(job: Job) -> Callback:
 
 
 def gone_look(job: Job) -> Callback:
-    """A look whether hardly a try restores the forget images, as the job's stop rule has it."""
+    """A look whether hardly a try restores the forget images, as the job's stop rule has it.
+
+    What the model restores as often of pictures that it never saw does not count.
+    """
+    rule = job.config.stop
+    never = tries_at_unseen(job)
+    below = max(rule.regeneration_below or 0.0, never.share if never else 0.0)
 
     def gone(trainer: Trainer, steps_done: int) -> bool:
-        found = tries_to_restore(job, trainer.model, steps_done, job.config.stop.copies)
+        found = tries_to_restore(job, trainer.model, steps_done, rule.copies)
         trainer.record["restored"] = found.share
-        return found.share <= (job.config.stop.regeneration_below or 0.0)
+        return found.share <= below
 
     return gone
 
 
 def tries_to_restore(job: Job, model: DiffusionModel, steps_done: int, copies: int) -> Regeneration:
     """Tries to restore the forget images after so many steps, each look with noise of its own."""
-    timestep = job.config.stop.timestep
+    timestep, drawing = how_tried(job, steps_done)
     return regenerate(
-        model,
-        job.originals,
-        job.model.process.num_train_timesteps * 45 // 100 if timestep is None else timestep,
-        copies=copies,
-        threshold=job.threshold,
-        drawing=Drawing(
-            seed=mix_seed(job.config.seed, steps_done),
-            num_steps=job.config.evaluation.regeneration_steps,
-            cond=job.cond,
-        ),
+        model, job.originals, timestep, copies=copies, threshold=job.threshold, drawing=drawing
     )
+
+
+def tries_at_unseen(job: Job, tries_of_each: int = 1) -> Control | None:
+    """Such tries by the untrained model at pictures that it never saw.
+
+    None where there are no such pictures, or nothing is looked at.
+    """
+    rule = job.config.stop
+    if job.levels is None or rule.every_steps == 0:
+        return None
+    copies = max(rule.copies, tries_of_each * len(job.originals))
+    timestep, drawing = how_tried(job, 0)
+    return control(job, job.model, timestep, copies, drawing)
+
+
+def how_tried(job: Job, steps_done: int) -> tuple[int, Drawing]:
+    """The noise level that forget images are restored from at a look, and how."""
+    timestep, steps = job.config.stop.timestep, job.model.process.num_train_timesteps
+    drawing = Drawing(
+        seed=mix_seed(job.config.seed, steps_done),
+        num_steps=job.config.evaluation.regeneration_steps,
+        cond=job.cond,
+    )
+    return steps * 45 // 100 if timestep is None else timestep, drawing
 
 
 def level_callback(job: Job) -> Callback:
@@ -76,10 +98,14 @@ def level_callback(job: Job) -> Callback:
     compared with its level at the noise levels where it was recognised, with the noise that the
     level was measured with. An image has arrived if it is at its level and is not restored. While
     the model settles, what comes back must be more than an accident of some tries: forgetting
-    again costs the other pictures what they have recovered.
+    again costs the other pictures what they have recovered. Nor does count what the model restores
+    as often of pictures that it never saw.
     """
     rule = job.config.stop
     below = RESTORED_AT_LEVEL if rule.regeneration_below is None else rule.regeneration_below
+    below_each, never = torch.tensor(RESTORED_AT_LEVEL), tries_at_unseen(job, TRIES_OF_EACH)
+    if never is not None:
+        below, below_each = max(below, never.share), never.by_image.clamp(min=below_each)
 
     def forgotten(trainer: Trainer, steps_done: int) -> bool:
         ratio = level_ratios(job, trainer.model)  # (K,)
@@ -94,7 +120,7 @@ def level_callback(job: Job) -> Callback:
             trainer.record["restored"] = found.share
             is_restored = (found.interval[0] if done else found.share) > below
             shares = shares_of_each(found.distances < job.threshold, len(ratio))
-            arrived &= shares <= RESTORED_AT_LEVEL
+            arrived &= shares <= below_each
         trainer.arrived = arrived.tolist()
         trainer.record |= {"of_level": mean, "arrived": sum(trainer.arrived)}
         return near and not is_restored

@@ -131,24 +131,32 @@ QUALITY_WORDS = {
 }
 
 
+SHOWN_ANEW = "the same picture as it never saw it, turned, recoloured or without its prompt,"
+
+
 def reproduction(
-    after: Measurement, middle: int, reference: Mapping[int, float] | None = None
+    after: Measurement,
+    middle: int,
+    reference: Mapping[int, float] | None = None,
+    control: Mapping[int, float] | None = None,
 ) -> MemoryFinding:
     """What samples and regenerations say: whether the images come back as copies.
 
     Still known if from half of the noise or more certainly more than 5 % of the tries come back,
-    and than of a model that never saw them, or if a sample is a copy; not known if no more do. Of
-    a model whose pictures are not finite, or blank, it cannot be told.
+    and than of what never was seen, or if a sample is a copy; not known if no more do. Of a model
+    whose pictures are not finite, or blank, it cannot be told.
 
     Args:
         after: The measurement.
         middle: Half of the noise levels.
         reference: Which share a model that never saw the images restores, by timestep, where that
             was measured.
+        control: Which share the model itself restores of the pictures as it never saw them,
+            likewise; the reference's counts before it.
     """
     if after.broken is not None:
         return MemoryFinding(Memory.CANNOT_TELL, after.broken)
-    given = reference or {}
+    given = {**(control or {}), **(reference or {})}
     upper = [r for r in after.regenerations if r.timestep >= middle] or after.regenerations
     limits = [max(FORGOTTEN_BELOW, given.get(r.timestep, 0.0)) for r in upper]
     copies, few = int(after.copies.sum()), False
@@ -159,7 +167,9 @@ def reproduction(
         words = "all of the tries" if worst.share == 1 else words
         said = [f"from half of the noise or more the model restores it in {words}"]
         if given.get(worst.timestep, 0.0) > FORGOTTEN_BELOW:
-            said[0] += f", a model that never saw it in {given[worst.timestep]:.0%}"
+            by_reference = worst.timestep in (reference or {})
+            what = "a model that never saw it" if by_reference else SHOWN_ANEW
+            said[0] += f", {what} in {given[worst.timestep]:.0%}"
         few = any(r.share > limit for r, limit in zip(upper, limits, strict=True))
     known = any(r.interval[0] > limit for r, limit in zip(upper, limits, strict=True))
     if len(after.samples):
