@@ -107,11 +107,8 @@ def test_only_what_comes_back_itself_is_compared(job: Job, known: int) -> None:
     assert (never[lowest] > 0.9) is (known == 6)
 
 
-def test_looks_count_against_the_same_tries(job: Job) -> None:
-    """As many tries as a look has, at its noise level; none where nothing is looked at."""
+def test_looks_count_against_tries_with_the_model_as_it_is_then(job: Job) -> None:
     job.model.denoiser = Recites(job.originals, job.model.process)
-    tried = tries_at_unseen(job, 3)
+    tried = tries_at_unseen(job, job.model, 10, 6)
     assert tried is not None
     assert tried.share == 0
-    stop = replace(job.config.stop, every_steps=0)
-    assert tries_at_unseen(replace(job, config=replace(job.config, stop=stop))) is None

@@ -48,13 +48,14 @@ def gone_look(job: Job) -> Callback:
     What the model restores as often of pictures that it never saw does not count.
     """
     rule = job.config.stop
-    never = tries_at_unseen(job)
-    below = max(rule.regeneration_below or 0.0, never.share if never else 0.0)
 
     def gone(trainer: Trainer, steps_done: int) -> bool:
         found = tries_to_restore(job, trainer.model, steps_done, rule.copies)
         trainer.record["restored"] = found.share
-        return found.share <= below
+        if found.share <= (rule.regeneration_below or 0.0):
+            return True
+        never = tries_at_unseen(job, trainer.model, steps_done, rule.copies)
+        return never is not None and found.share <= never.share
 
     return gone
 
@@ -67,17 +68,12 @@ def tries_to_restore(job: Job, model: DiffusionModel, steps_done: int, copies: i
     )
 
 
-def tries_at_unseen(job: Job, tries_of_each: int = 1) -> Control | None:
-    """Such tries by the untrained model at pictures that it never saw.
-
-    None where there are no such pictures, or nothing is looked at.
-    """
-    rule = job.config.stop
-    if job.levels is None or rule.every_steps == 0:
-        return None
-    copies = max(rule.copies, tries_of_each * len(job.originals))
-    timestep, drawing = how_tried(job, 0)
-    return control(job, job.model, timestep, copies, drawing)
+def tries_at_unseen(
+    job: Job, model: DiffusionModel, steps_done: int, copies: int
+) -> Control | None:
+    """The same tries at pictures that the model never saw; None where there are none."""
+    timestep, drawing = how_tried(job, steps_done)
+    return control(job, model, timestep, copies, drawing)
 
 
 def how_tried(job: Job, steps_done: int) -> tuple[int, Drawing]:
@@ -103,9 +99,6 @@ def level_callback(job: Job) -> Callback:
     """
     rule = job.config.stop
     below = RESTORED_AT_LEVEL if rule.regeneration_below is None else rule.regeneration_below
-    below_each, never = torch.tensor(RESTORED_AT_LEVEL), tries_at_unseen(job, TRIES_OF_EACH)
-    if never is not None:
-        below, below_each = max(below, never.share), never.by_image.clamp(min=below_each)
 
     def forgotten(trainer: Trainer, steps_done: int) -> bool:
         ratio = level_ratios(job, trainer.model)  # (K,)
@@ -118,9 +111,15 @@ def level_callback(job: Job) -> Callback:
             copies = max(rule.copies, TRIES_OF_EACH * min(len(ratio), MOST_ORIGINALS))
             found = tries_to_restore(job, trainer.model, steps_done, copies)
             trainer.record["restored"] = found.share
-            is_restored = (found.interval[0] if done else found.share) > below
+            restored = found.interval[0] if done else found.share
             shares = shares_of_each(found.distances < job.threshold, len(ratio))
-            arrived &= shares <= below_each
+            each, is_restored = shares <= RESTORED_AT_LEVEL, restored > below
+            if is_restored:
+                never = tries_at_unseen(job, trainer.model, steps_done, copies)
+                if never is not None:
+                    each |= shares <= never.by_image
+                    is_restored = restored > never.share
+            arrived &= each
         trainer.arrived = arrived.tolist()
         trainer.record |= {"of_level": mean, "arrived": sum(trainer.arrived)}
         return near and not is_restored
