@@ -30,6 +30,8 @@ LOOK_DRAWS = 2
 NEAR_SHARE = 2 / 3
 # Share of tries that may be restored by a model that is at the level, and fewest tries of each.
 RESTORED_AT_LEVEL, TRIES_OF_EACH = 1 / 8, 3
+# Where more pictures come back that a model never saw, one that comes back need not be known.
+MOST_RESTORED_UNSEEN = 0.5
 
 
 def stop_callback(job: Job) -> Callback:
@@ -45,7 +47,8 @@ def restored_callback(job: Job) -> Callback:
 def gone_look(job: Job) -> Callback:
     """A look whether hardly a try restores the forget images, as the job's stop rule has it.
 
-    What the model restores as often of pictures that it never saw does not count.
+    What the model restores as often of pictures that it never saw does not count; where it restores
+    most of those, coming back tells nothing.
     """
     rule = job.config.stop
 
@@ -55,7 +58,7 @@ def gone_look(job: Job) -> Callback:
         if found.share <= (rule.regeneration_below or 0.0):
             return True
         never = tries_at_unseen(job, trainer.model, steps_done, rule.copies)
-        return never is not None and found.share <= never.share
+        return never is not None and found.share <= never.share <= MOST_RESTORED_UNSEEN
 
     return gone
 
