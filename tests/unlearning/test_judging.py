@@ -6,7 +6,8 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from dataunlearn.unlearning.job import Job, prepare_with
 from dataunlearn.unlearning.judging import (
     Judgement,
     Losses,
+    drawn_as_before,
     judge_run,
     losses_now,
     losses_of_reference,
@@ -166,3 +168,21 @@ def test_numbers_for_the_report(job: Job) -> None:
     assert quality["keep_loss"]["num_pictures"] == 20
     assert quality["digits"] is None and "0 samples" in quality["samples"]
     assert json.loads(json.dumps([numbers, quality]))
+
+
+@pytest.mark.parametrize(("moved", "expected"), [(0.0, 4), (0.1, 4), (0.3, 3), (1.0, 0)])
+def test_samples_as_near_as_those_before(job: Job, moved: float, expected: int) -> None:
+    """Copies before lie 0, 0.1, 0.2 and 0.9 of a way off: three quarters of them within 0.375."""
+    captioned = cast(Job, SimpleNamespace(prompts=["x"], originals=job.originals))
+    way = torch.ones_like(job.originals)
+
+    def drawn(steps: list[float], copies: list[bool]) -> Measurement:
+        samples = torch.cat([job.originals + step * way for step in steps])
+        return Measurement(samples, [], torch.tensor(copies), {})
+
+    before = drawn([0, 0.1, 0.2, 0.9, 0.05], [True] * 4 + [False])
+    after = drawn([moved, moved + 0.01, moved + 0.02, moved + 0.08], [False] * 4)
+    assert drawn_as_before(captioned, before, after) == expected
+    assert drawn_as_before(job, before, after) is None  # takes no prompts
+    nothing = drawn([0, 0.1], [False] * 2)
+    assert drawn_as_before(captioned, nothing, after) == 0

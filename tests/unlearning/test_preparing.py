@@ -127,3 +127,41 @@ def test_the_objective_is_prepared_for_the_runs_noise_levels(
     found = job.config.objective.prepare(context)
     assert isinstance(found, _PreparedCounterfactual)
     assert found.tables is not None and found.tables.bounds == (0, 999)
+
+
+class Captioned(list[str | None]):
+    """A set of pictures, by their captions."""
+
+    def caption(self, index: int) -> str | None:
+        return self[index]
+
+
+def job_of_captions(own: list[str], keep: list[str | None], num_samples: int) -> Any:
+    evaluation = SimpleNamespace(num_samples=num_samples, seed=0)
+    return SimpleNamespace(
+        prompts=own,
+        config=SimpleNamespace(evaluation=evaluation),
+        split=SimpleNamespace(keep=Captioned(keep)),
+    )
+
+
+def test_other_prompts_are_those_of_keep_pictures_alone() -> None:
+    keep: list[str | None] = ["a", "b", None, "forget", "b", "c"]
+    found = preparing.other_prompts(job_of_captions(["forget"], keep, 10))
+    assert sorted(map(str, found)) == ["a", "b", "c"]
+    assert preparing.other_prompts(job_of_captions(["forget"], keep, 10)) == found
+
+
+@pytest.mark.parametrize(
+    ("own", "keep", "count"),
+    [([], ["a", "b"], 8), (["a"], ["a", None], 8), (["x"], ["a", "b"], 0)],
+)
+def test_there_may_be_no_other_prompts(own: list[str], keep: list[str | None], count: int) -> None:
+    assert preparing.other_prompts(job_of_captions(own, keep, count)) == []
+
+
+def test_no_more_other_prompts_than_samples_drawn_from_all_pictures() -> None:
+    keep: list[str | None] = [str(index) for index in range(1000)]
+    found = preparing.other_prompts(job_of_captions(["x"], keep, 20))
+    assert len(set(found)) == 20
+    assert max(int(str(text)) for text in found) > 500

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -120,6 +121,27 @@ def test_broken_samples_are_lost(make_images: Any, by_pixels: None) -> None:
     )
     assert isinstance(found, SampleChange)
     assert found.kid_rise > found.interval[0] > sample_quality.MOST_KID_RISE
+    assert found.finding.quality is Quality.LOST
+
+
+def test_samples_for_other_prompts_are_judged_where_there_are_any(
+    make_images: Any, by_pixels: None
+) -> None:
+    """All samples for the images' own prompts may be copies before, and change for good."""
+    own, others = pictures(80, 0), pictures(70, 1)
+    before = replace(measured(own, copies=80), others=others)
+    same = replace(measured(-own), others=others)
+    found = sample_change(make_job(make_images), before, same)
+    assert isinstance(found, SampleChange)
+    assert (found.kid_rise, found.num_samples) == (0, 70)
+    broken = replace(measured(own), others=torch.ones_like(others))
+    found = sample_change(make_job(make_images), before, broken)
+    assert isinstance(found, SampleChange)
+    assert found.finding.quality is Quality.LOST
+    blank = replace(measured(own), others=others * math.nan)
+    assert blank.broken == "70 of the 70 samples for other prompts are not finite"
+    found = sample_change(make_job(make_images), before, blank)
+    assert isinstance(found, SampleChange)
     assert found.finding.quality is Quality.LOST
 
 

@@ -18,6 +18,7 @@ from dataunlearn.unlearning.verdict import (
     LEVEL_BAND,
     Memory,
     MemoryFinding,
+    NoMemory,
     Verdict,
     against_level,
     against_reference,
@@ -86,9 +87,28 @@ def test_copies_say_whether_it_is_still_known(
 def test_what_a_model_that_never_saw_it_restores_is_no_memory(
     share: float, expected: Memory
 ) -> None:
-    found = reproduction(after({500: share, 999: 0.0}), 500, {500: 0.12, 750: 0.0})
+    found = reproduction(after({500: share, 999: 0.0}), 500, NoMemory({500: 0.12, 750: 0.0}))
     assert found.memory is expected
     assert "a model that never saw it in 12%" in found.words
+
+
+@pytest.mark.parametrize(
+    ("copies", "as_before", "expected", "words"),
+    [
+        (0, 0, Memory.NEVER_SEEN, "0 of 100 fresh samples for its prompt are copies"),
+        (4, 0, Memory.NEVER_SEEN, "4 of 100 fresh samples for its prompt are copies, none as near"),
+        (9, 0, Memory.CANNOT_TELL, "too few samples to tell"),
+        (20, 0, Memory.STILL_KNOWN, "20 of 100"),
+        (4, 1, Memory.STILL_KNOWN, "copies, 1 as near as before"),
+    ],
+)
+def test_what_is_asked_for_by_name_may_resemble_it(
+    copies: int, as_before: int, expected: Memory, words: str
+) -> None:
+    drawn = after({500: 0.0}, [True] * copies + [False] * (100 - copies))
+    found = reproduction(drawn, 500, NoMemory(as_before=as_before))
+    assert found.memory is expected
+    assert words in found.words
 
 
 @pytest.mark.parametrize(
@@ -99,10 +119,10 @@ def test_what_comes_back_as_often_though_never_seen_is_no_memory(
     share: float, expected: Memory
 ) -> None:
     """A reference that was measured at a noise level counts before the model's own control."""
-    found = reproduction(after({500: share, 999: 0.0}), 500, None, {500: 0.6})
+    found = reproduction(after({500: share, 999: 0.0}), 500, NoMemory(control={500: 0.6}))
     assert found.memory is expected
     assert "as it never saw it, turned, recoloured or without its prompt, in 60%" in found.words
-    own = reproduction(after({500: share, 999: 0.0}), 500, {500: 0.0}, {500: 0.6})
+    own = reproduction(after({500: share, 999: 0.0}), 500, NoMemory({500: 0.0}, {500: 0.6}))
     assert own.memory is Memory.STILL_KNOWN
     assert "60%" not in own.words
 

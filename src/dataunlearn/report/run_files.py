@@ -24,7 +24,7 @@ _FILES = ("report.json", "images.npz", "log.jsonl")
 _SCHEMA = 1
 _REQUIRED_KEYS = ("verdict", "forget", "method", "before", "after")
 _REQUIRED_IMAGES = ("forget",)
-_IMAGE_NAMES = re.compile(r"forget|(before|after)_(samples|regeneration_\d+)")
+_IMAGE_NAMES = re.compile(r"forget|(before|after)_(samples|others|regeneration_\d+)")
 # What runs must share to stand beside each other.
 _SAME = {
     "other forget images": ("forget", "digests"),

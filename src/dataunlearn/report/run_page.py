@@ -43,8 +43,9 @@ class Run:
 
     Attributes:
         report: Verdict, settings and measurements, as in ``report.json``.
-        images: Name to uint8 ``(N, H, W, C)``: ``forget``, ``before_samples``, ``after_samples``
-            and, per timestep t, ``before_regeneration_t`` and ``after_regeneration_t``.
+        images: Name to uint8 ``(N, H, W, C)``: ``forget``, ``before_samples``, ``after_samples``,
+            of some models ``before_others`` and ``after_others`` (for other prompts), and, per
+            timestep t, ``before_regeneration_t`` and ``after_regeneration_t``.
         log: One record per training step.
         others: Runs that removed the same images otherwise, shown beside it.
     """
@@ -100,6 +101,7 @@ def render(run: Run) -> str:
         forget_pictures=_forget_pictures(run.images["forget"]),
         samples=[_grid(run, f"{side}_samples", num_shown) for side in ("before", "after")],
         num_shown=min(num_shown, len(run.images.get("after_samples", ()))),
+        for_others=[_grid(run, f"{side}_others", num_shown) for side in ("before", "after")],
         starts=_starts(run),
         timesteps=sorted({t for side in ("before", "after") for t in shares(report[side])}),
         plots=_figures(run),

@@ -131,6 +131,8 @@ class RunFacts:
         shown = {"forget": to_uint8(self.job.originals)}
         for when, found in (("before", self.before), ("after", self.after)):
             shown[f"{when}_samples"] = to_uint8(found.samples[:NUM_SHOWN_SAMPLES])
+            if len(found.others):
+                shown[f"{when}_others"] = to_uint8(found.others[:NUM_SHOWN_SAMPLES])
             for regeneration in found.regenerations:
                 images = regeneration.images[:NUM_SHOWN_REGENERATIONS]
                 shown[f"{when}_regeneration_{regeneration.timestep}"] = to_uint8(images)

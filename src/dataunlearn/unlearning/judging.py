@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from dataunlearn.metrics.never_seen import OverLevel, losses_at_levels, over_level
+from dataunlearn.metrics.pixel_distance import pixel_distances
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.sampling import Drawing
 from dataunlearn.runtime.settings import describe
@@ -34,6 +35,7 @@ from dataunlearn.unlearning.sample_quality import SampleChange, sample_change
 from dataunlearn.unlearning.verdict import (
     FORGOTTEN_BELOW,
     MemoryFinding,
+    NoMemory,
     Verdict,
     against_level,
     against_reference,
@@ -45,6 +47,8 @@ from dataunlearn.unlearning.verdict import (
 # be certain: in pairs from the same noise they give the ratio to 2.5 % and the share to 2 points.
 MOST_SCORE_LOSS = 0.05
 MOST_BROKEN_INCREASE = 0.04
+# Which share of the copies before a sample must be as near as to count as one of them.
+AS_NEAR = 0.75
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,12 +154,32 @@ def judge_run(
     restored = (reference_numbers or {}).get("regeneration", {})
     shares = {int(timestep): share for timestep, share in restored.items()}
     middle = job.model.process.num_train_timesteps // 2
-    memory = [reproduction(after, middle, shares, control_shares(job, after, middle, shares))]
+    usual = NoMemory(
+        shares, control_shares(job, after, middle, shares), drawn_as_before(job, before, after)
+    )
+    memory = [reproduction(after, middle, usual)]
     if reference is None:
         memory.append(against_level(over["after"], (~levels.unfamiliar).tolist()))
     else:
         memory.append(against_reference(over_level(levels, losses[1].forget, reference.forget)))
     return _judged(job, memory, over, (before, after), losses)
+
+
+def drawn_as_before(job: Job, before: Measurement, after: Measurement) -> int | None:
+    """How many samples for the images' own prompts are as near to an image as those before.
+
+    As near as three quarters of the copies before. None of a model that takes no prompts.
+    """
+    if not job.prompts or after.broken is not None:
+        return None
+    if not bool(before.copies.any()) or not len(after.samples):
+        return 0
+    copies = before.samples[before.copies]
+    then, now = (
+        pixel_distances(samples, job.originals).min(dim=1).values
+        for samples in (copies, after.samples)
+    )
+    return int((now <= then.quantile(AS_NEAR)).sum())
 
 
 def control_shares(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,11 +37,13 @@ class Measurement:
     """One model's measurements.
 
     Attributes:
-        samples: ``(N, C, H, W)`` in [-1, 1]; picture i depends on (seed, i) alone.
+        samples: ``(N, C, H, W)`` in [-1, 1]; picture i depends on (seed, i) alone. Of a model that
+            takes prompts they are asked for those of the forget images.
         regenerations: One per timestep.
         copies: Which samples are copies, ``(N,)`` bool.
         numbers: The numbers for the report, JSON values.
         digits: Digit quality, where it was asked for and all samples are finite.
+        others: As many samples for prompts of pictures to keep; none where there are no such.
     """
 
     samples: Tensor
@@ -49,11 +51,12 @@ class Measurement:
     copies: Tensor
     numbers: dict[str, Any]
     digits: DigitQuality | None = None
+    others: Tensor = field(default_factory=lambda: torch.zeros(0))
 
     @property
     def broken(self) -> str | None:
         """In words, that the model draws nothing that could be judged; None if it does."""
-        drawn = {"samples": self.samples}
+        drawn = {"samples": self.samples, "samples for other prompts": self.others}
         drawn |= {f"pictures restored from t={r.timestep}": r.images for r in self.regenerations}
         for name, pictures in drawn.items():
             wrong = int((~finite_rows(pictures)).sum()) if len(pictures) else 0
@@ -64,7 +67,23 @@ class Measurement:
     @property
     def blank(self) -> str | None:
         """In words, that its samples show nothing, or that they are broken; None if they do."""
-        return self.broken or blank_samples(self.samples)
+        return self.broken or blank_samples(self.others if len(self.others) else self.samples)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What samples of a text-to-image model are asked for.
+
+    Attributes:
+        own: Prompts of the forget images, in turn; the empty one without any.
+        others: What as many further samples are asked for, in turn; without any, none are drawn.
+    """
+
+    own: Sequence[Prompt] = ()
+    others: Sequence[Prompt] = ()
+
+
+ASKED_NOTHING = Asked()
 
 
 def measure(
@@ -74,7 +93,7 @@ def measure(
     settings: Evaluation,
     *,
     cond: Cond | None = None,
-    prompts: Sequence[Prompt] = (),
+    asked: Asked = ASKED_NOTHING,
     label: str = "measuring",
     shown: bool = True,
 ) -> Measurement:
@@ -89,18 +108,20 @@ def measure(
         threshold: Pixel distance below which an image counts as a copy.
         settings: How much to measure.
         cond: Class labels or prompts of the originals, or None.
-        prompts: What samples of a text-to-image model are asked for, in turn.
+        asked: What samples of a text-to-image model are asked for.
         label: Label of the progress bar.
         shown: Whether to draw it.
     """
     timesteps = settings.regeneration_timesteps or quarter_timesteps(model.process)
-    total = settings.num_samples + settings.regeneration_copies * len(timesteps)
+    num_others = settings.num_samples if asked.others else 0
+    total = settings.num_samples + num_others + settings.regeneration_copies * len(timesteps)
     with progress_bar(label, total, shown=shown) as advance:
         drawing = Drawing(
             settings.seed, settings.sampling_steps, settings.batch_size, checked=False
         )
-        own = replace(drawing, prompts=prompts, progress=advance)
+        own = replace(drawing, prompts=asked.own, progress=advance)
         samples = generate(model, settings.num_samples, own)
+        others = generate(model, num_others, replace(own, prompts=asked.others))
         trying = replace(drawing, num_steps=settings.regeneration_steps, cond=cond)
         regenerations = []
         for timestep in timesteps:
@@ -114,7 +135,8 @@ def measure(
             )
             regenerations.append(found)
             advance(settings.regeneration_copies)
-    return judge(samples, regenerations, originals, threshold, settings)
+    judged = judge(samples, regenerations, originals, threshold, settings)
+    return replace(judged, others=others)
 
 
 def judge(

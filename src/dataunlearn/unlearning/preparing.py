@@ -8,9 +8,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from dataunlearn.data.prompt import Prompt
 from dataunlearn.metrics.never_seen import different_pictures, levels_of
 from dataunlearn.objectives import Context
 from dataunlearn.recognition.levels import Levels
+from dataunlearn.runtime.seeding import random_stream
 from dataunlearn.unlearning.job import Job
 
 NEIGHBOUR_BATCH = 500
@@ -48,6 +50,24 @@ def context_of(job: Job, *, shown: bool = True) -> Context:
         levels,
         partial(nearest_keep, job),
     )
+
+
+def other_prompts(job: Job) -> list[Prompt]:
+    """Prompts of pictures to keep, drawn at random, that no forget image has; at most one a sample.
+
+    None where the model takes no prompts, or all pictures share theirs.
+    """
+    own, settings, keep = set(job.prompts), job.config.evaluation, job.split.keep
+    if not own:
+        return []
+    found: dict[Prompt, None] = {}
+    for row in torch.randperm(len(keep), generator=random_stream(settings.seed)).tolist():
+        if len(found) >= settings.num_samples:
+            break
+        caption = keep.caption(row)
+        if caption is not None and caption not in own:
+            found[caption] = None
+    return list(found)
 
 
 def nearest_keep(job: Job, count: int) -> Tensor:

@@ -18,7 +18,7 @@ from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.settings import describe
 from dataunlearn.runtime.text_files import decode_file, parse_json
 from dataunlearn.unlearning.config import Evaluation
-from dataunlearn.unlearning.measuring import measure
+from dataunlearn.unlearning.measuring import Asked, measure
 
 LABEL = "a model that never saw it"
 NEEDED = ("regeneration", "regeneration_interval")
@@ -69,7 +69,7 @@ class Reference:
             threshold,
             settings,
             cond=cond,
-            prompts=prompts,
+            asked=Asked(prompts),
             label="measuring the reference",
             shown=shown,
         )

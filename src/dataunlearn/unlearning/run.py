@@ -24,8 +24,8 @@ from dataunlearn.unlearning.facts import Course, RunFacts, Timing, write_facts
 from dataunlearn.unlearning.holding import held
 from dataunlearn.unlearning.job import Job
 from dataunlearn.unlearning.judging import judge_run, losses_now, losses_of_reference
-from dataunlearn.unlearning.measuring import Measurement, measure
-from dataunlearn.unlearning.preparing import looked_at, prepared
+from dataunlearn.unlearning.measuring import Asked, Measurement, measure
+from dataunlearn.unlearning.preparing import looked_at, other_prompts, prepared
 from dataunlearn.unlearning.quick_look import require_memorised
 from dataunlearn.unlearning.stopping import budget_callback, stop_callback
 from dataunlearn.unlearning.tracking import tracked, tracker_callback
@@ -263,7 +263,7 @@ def _measured(job: Job, when: str, timing: Timing, shown: bool) -> Measurement:
         job.threshold,
         job.config.evaluation,
         cond=job.cond,
-        prompts=job.prompts,
+        asked=Asked(job.prompts, other_prompts(job)),
         label=f"measuring {when}",
         shown=shown,
     )

@@ -57,14 +57,16 @@ class SampleChange:
 def sample_change(job: Job, before: Measurement, after: Measurement) -> SampleChange | str:
     """Compare the samples of two measurements; where that cannot be done, why.
 
-    Samples that are copies in either are left out of both.
+    Samples for other prompts where there are any; else samples that are copies in either are left
+    out of both.
     """
-    if not bool(torch.isfinite(after.samples).all()):
+    if not bool(torch.isfinite(after.samples).all() & torch.isfinite(after.others).all()):
         return SampleChange("none", math.nan, (math.nan, math.nan), math.nan, len(after.samples))
     both = ~(before.copies | after.copies)
-    old, new = before.samples[both], after.samples[both]
+    old, new, left_out = before.samples[both], after.samples[both], int((~both).sum())
+    if len(after.others):
+        old, new, left_out = before.others, after.others, 0
     if len(old) < LEAST_SAMPLES:
-        left_out = int((~both).sum())
         count = f"{len(old)} samples" + (f" beside {left_out} copies" if left_out else "")
         return (
             f"{count} say nothing about quality: at least {LEAST_SAMPLES} are needed "

@@ -9,12 +9,13 @@ Without a model that never saw the images, memory is judged by their level
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 import torch
 
+from dataunlearn.metrics.intervals import wilson
 from dataunlearn.metrics.never_seen import OverLevel
 from dataunlearn.runtime.exit_codes import NOT_AS_IF_NEVER_SEEN, NOT_FORGOTTEN
 from dataunlearn.unlearning.measuring import Measurement
@@ -134,12 +135,29 @@ QUALITY_WORDS = {
 SHOWN_ANEW = "the same picture as it never saw it, turned, recoloured or without its prompt,"
 
 
-def reproduction(
-    after: Measurement,
-    middle: int,
-    reference: Mapping[int, float] | None = None,
-    control: Mapping[int, float] | None = None,
-) -> MemoryFinding:
+@dataclass(frozen=True)
+class NoMemory:
+    """What a model does that is no sign that it knows the images.
+
+    Attributes:
+        reference: Which share a model that never saw the images restores, by timestep, where that
+            was measured.
+        control: Which share the model itself restores of the pictures as it never saw them,
+            likewise; the reference's counts before it.
+        as_before: Of samples for the images' own prompts, how many are as near to an image as those
+            before were; None for samples that were not asked for them. What is asked for by name
+            may resemble the image, so that only a share of copies says something, or such a sample.
+    """
+
+    reference: Mapping[int, float] = field(default_factory=dict)
+    control: Mapping[int, float] = field(default_factory=dict)
+    as_before: int | None = None
+
+
+NOTHING_KNOWN = NoMemory()
+
+
+def reproduction(after: Measurement, middle: int, usual: NoMemory = NOTHING_KNOWN) -> MemoryFinding:
     """What samples and regenerations say: whether the images come back as copies.
 
     Still known if from half of the noise or more certainly more than 5 % of the tries come back,
@@ -149,40 +167,62 @@ def reproduction(
     Args:
         after: The measurement.
         middle: Half of the noise levels.
-        reference: Which share a model that never saw the images restores, by timestep, where that
-            was measured.
-        control: Which share the model itself restores of the pictures as it never saw them,
-            likewise; the reference's counts before it.
+        usual: What is no sign of memory.
     """
     if after.broken is not None:
         return MemoryFinding(Memory.CANNOT_TELL, after.broken)
-    given = {**(control or {}), **(reference or {})}
-    upper = [r for r in after.regenerations if r.timestep >= middle] or after.regenerations
-    limits = [max(FORGOTTEN_BELOW, given.get(r.timestep, 0.0)) for r in upper]
-    copies, few = int(after.copies.sum()), False
-    said = []
-    if upper:
-        worst = max(upper, key=lambda r: r.share)
-        words = f"up to {worst.share:.0%} of the tries" if worst.share else "none of the tries"
-        words = "all of the tries" if worst.share == 1 else words
-        said = [f"from half of the noise or more the model restores it in {words}"]
-        if given.get(worst.timestep, 0.0) > FORGOTTEN_BELOW:
-            by_reference = worst.timestep in (reference or {})
-            what = "a model that never saw it" if by_reference else SHOWN_ANEW
-            said[0] += f", {what} in {given[worst.timestep]:.0%}"
-        few = any(r.share > limit for r, limit in zip(upper, limits, strict=True))
-    known = any(r.interval[0] > limit for r, limit in zip(upper, limits, strict=True))
-    if len(after.samples):
-        said.append(f"{copies} of {len(after.samples)} fresh samples are copies")
-    if not said:
+    found = [*_restored(after, middle, usual), *_drawn(after, usual.as_before)]
+    if not found:
         return MemoryFinding(Memory.CANNOT_TELL, "nothing was drawn that could be a copy")
-    if known or copies > 0:
-        return MemoryFinding(Memory.STILL_KNOWN, ", and ".join(said))
+    words = ", and ".join(finding.words for finding in found)
+    memories = {finding.memory for finding in found}
+    if Memory.STILL_KNOWN in memories:
+        return MemoryFinding(Memory.STILL_KNOWN, words)
     if after.blank is not None:
         return MemoryFinding(Memory.CANNOT_TELL, f"{after.blank}, so nothing is a copy")
-    if few:
-        said[0] += ", too few tries to tell (--evaluation.regeneration_copies)"
-    return MemoryFinding(Memory.CANNOT_TELL if few else Memory.NEVER_SEEN, ", and ".join(said))
+    few = Memory.CANNOT_TELL in memories
+    return MemoryFinding(Memory.CANNOT_TELL if few else Memory.NEVER_SEEN, words)
+
+
+def _restored(after: Measurement, middle: int, usual: NoMemory) -> list[MemoryFinding]:
+    """What tries to restore the images say; nothing without any."""
+    given = {**usual.control, **usual.reference}
+    upper = [r for r in after.regenerations if r.timestep >= middle] or after.regenerations
+    if not upper:
+        return []
+    limits = [max(FORGOTTEN_BELOW, given.get(r.timestep, 0.0)) for r in upper]
+    worst = max(upper, key=lambda r: r.share)
+    words = f"up to {worst.share:.0%} of the tries" if worst.share else "none of the tries"
+    words = "all of the tries" if worst.share == 1 else words
+    said = f"from half of the noise or more the model restores it in {words}"
+    if given.get(worst.timestep, 0.0) > FORGOTTEN_BELOW:
+        by_reference = worst.timestep in usual.reference
+        what = "a model that never saw it" if by_reference else SHOWN_ANEW
+        said += f", {what} in {given[worst.timestep]:.0%}"
+    if any(r.interval[0] > limit for r, limit in zip(upper, limits, strict=True)):
+        return [MemoryFinding(Memory.STILL_KNOWN, said)]
+    if any(r.share > limit for r, limit in zip(upper, limits, strict=True)):
+        said += ", too few tries to tell (--evaluation.regeneration_copies)"
+        return [MemoryFinding(Memory.CANNOT_TELL, said)]
+    return [MemoryFinding(Memory.NEVER_SEEN, said)]
+
+
+def _drawn(after: Measurement, as_before: int | None) -> list[MemoryFinding]:
+    """What samples say; nothing without any."""
+    count, copies = len(after.samples), int(after.copies.sum())
+    if not count:
+        return []
+    if as_before is None:
+        memory = Memory.STILL_KNOWN if copies else Memory.NEVER_SEEN
+        return [MemoryFinding(memory, f"{copies} of {count} fresh samples are copies")]
+    said = f"{copies} of {count} fresh samples for its prompt are copies"
+    said += f", {as_before or 'none'} as near as before" if copies else ""
+    if as_before or wilson(copies, count)[0] > FORGOTTEN_BELOW:
+        return [MemoryFinding(Memory.STILL_KNOWN, said)]
+    if copies > FORGOTTEN_BELOW * count:
+        said += ", too few samples to tell (--evaluation.num_samples)"
+        return [MemoryFinding(Memory.CANNOT_TELL, said)]
+    return [MemoryFinding(Memory.NEVER_SEEN, said)]
 
 
 def against_level(found: OverLevel, familiar: Sequence[bool]) -> MemoryFinding:
