@@ -79,9 +79,12 @@ def test_the_interval_covers_the_mean_of_many() -> None:
 
 
 def test_another_model_can_be_the_yardstick() -> None:
-    levels = by_hand([[0.9, 0.9, 0.9]])
-    found = over_level(levels, levels.level * 5, levels.level * 10)
-    torch.testing.assert_close(found.mean, over_level(levels, levels.level).mean / 2)
+    """Then noise levels count where that model loses more than the one before."""
+    levels = by_hand([[0.9, 0.2, 0.0]])
+    found = over_level(replace(levels, level=levels.level * 10), levels.level * 5)
+    everywhere = over_level(by_hand([[0.9, 0.9, 0.9]]), levels.level)
+    assert found.timesteps == everywhere.timesteps
+    torch.testing.assert_close(found.mean, everywhere.mean / 2)
 
 
 def test_what_is_not_finite_has_no_interval() -> None:

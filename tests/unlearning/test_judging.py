@@ -170,6 +170,18 @@ def test_numbers_for_the_report(job: Job) -> None:
     assert json.loads(json.dumps([numbers, quality]))
 
 
+def test_what_a_reference_does_not_know_counts_where_views_say_nothing(job: Job) -> None:
+    """A kind of picture that only the forget set holds: its views are as well known as it is."""
+    levels = job.levels
+    assert levels is not None
+    job = replace(job, levels=replace(levels, level=levels.before))
+    alone = judged(job, between(job, 0.05))
+    assert alone.verdict.memory_findings[1].memory is Memory.NEVER_SEEN
+    found = judged(job, between(job, 0.05), Losses(levels.before * 10))
+    assert found.verdict.memory_findings[1].memory is Memory.STILL_KNOWN
+    assert "0.1 to 0.1 times" in found.verdict.memory_findings[1].words
+
+
 @pytest.mark.parametrize(("moved", "expected"), [(0.0, 4), (0.1, 4), (0.3, 3), (1.0, 0)])
 def test_samples_as_near_as_those_before(job: Job, moved: float, expected: int) -> None:
     """Copies before lie 0, 0.1, 0.2 and 0.9 of a way off: three quarters of them within 0.375."""

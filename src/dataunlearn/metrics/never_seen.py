@@ -147,16 +147,16 @@ def losses_at_levels(model: DiffusionModel, images: ImageSet, levels: Levels, se
     return witness.mean_losses(pictures, levels.timesteps)
 
 
-def over_level(levels: Levels, losses: Tensor, yardstick: Tensor | None = None) -> OverLevel:
-    """Compare losses with levels, or with another model's losses.
+def over_level(levels: Levels, losses: Tensor) -> OverLevel:
+    """Compare losses with levels, at the noise levels where the model before recognised the images.
 
     Args:
-        levels: The images' levels, from the model before.
+        levels: The images' levels, from the model before; or with what another model loses in place
+            of the level.
         losses: What a model loses on them, ``(K, T, J)``, with the levels' timesteps and noise.
-        yardstick: What they are compared with in place of the levels, ``(K, T, J)``.
     """
     columns = (levels.recognition.mean(0) >= LEAST_RECOGNITION).nonzero().flatten()
-    level = (levels.level if yardstick is None else yardstick).mean(2, keepdim=True)
+    level = levels.level.mean(2, keepdim=True)
     logs = (losses / level).log()[:, columns]  # (K, T, J)
     flat = logs.transpose(1, 2).flatten(0, 1).numpy()  # (K J, T)
     bounds = [

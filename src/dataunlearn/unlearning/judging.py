@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -147,9 +147,10 @@ def judge_run(
     levels = job.levels
     assert levels is not None
     before, after = measured
-    sides = {"before": losses[0], "after": losses[1]}
+    sides, by_reference = {"before": losses[0], "after": losses[1]}, None
     if reference is not None:
         sides["reference"] = reference
+        by_reference = replace(levels, level=reference.forget)
     over = {side: over_level(levels, found.forget) for side, found in sides.items()}
     restored = (reference_numbers or {}).get("regeneration", {})
     shares = {int(timestep): share for timestep, share in restored.items()}
@@ -158,10 +159,10 @@ def judge_run(
         shares, control_shares(job, after, middle, shares), drawn_as_before(job, before, after)
     )
     memory = [reproduction(after, middle, usual)]
-    if reference is None:
+    if by_reference is None:
         memory.append(against_level(over["after"], (~levels.unfamiliar).tolist()))
     else:
-        memory.append(against_reference(over_level(levels, losses[1].forget, reference.forget)))
+        memory.append(against_reference(over_level(by_reference, losses[1].forget)))
     return _judged(job, memory, over, (before, after), losses)
 
 
