@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,16 +35,25 @@ class LatentCoder:
 
     @classmethod
     def of(cls, vae: Any) -> LatentCoder:
-        """The coder that a VAE's own config describes."""
+        """The coder that a VAE's own config describes.
+
+        Raises:
+            ValueError: If a number in it is none that latents can be scaled by.
+        """
         config = vae.config
         scale, shift = config.scaling_factor, config.get("shift_factor") or 0.0
         require(
-            isinstance(scale, (int, float)) and math.isfinite(scale) and scale > 0,
+            _is_number(scale) and scale > 0,
             f"the vae's config has scaling_factor {scale}: it must be a number above 0",
+        )
+        require(
+            _is_number(shift), f"the vae's config has shift_factor {shift}: it must be a number"
         )
         scale = float(scale)
         mean, std = config.get("latents_mean"), config.get("latents_std")
         if mean is not None and std is not None:
+            for name, given in (("latents_mean", mean), ("latents_std", std)):
+                _require_numbers(name, given, config.latent_channels)
             scale = scale / torch.tensor(std).reshape(1, -1, 1, 1)
             shift = torch.tensor(mean).reshape(1, -1, 1, 1)
         return cls(vae.eval().requires_grad_(False), scale, shift)
@@ -83,6 +91,26 @@ class LatentCoder:
             decoded = self.vae.decode(plain.to(where.device, where.dtype), return_dict=False)[0]
             found.append(decoded.float().to(latents.device))
         return torch.cat(found).clamp(-1, 1) if found else latents
+
+
+MOST = 1e30  # for a number of a config; infinite ones and those that are none are not below
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value of a config is a number, and one of this size."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and abs(value) <= MOST
+
+
+def _require_numbers(name: str, given: Any, channels: int) -> None:
+    """A config's numbers for each channel of a latent; of standard deviations none is 0."""
+    least = "above 0 " if name == "latents_std" else ""
+    require(
+        isinstance(given, (list, tuple))
+        and len(given) == channels
+        and all(_is_number(value) and (not least or value > 0) for value in given),
+        f"the vae's config has {name} {given}: it must hold {channels} numbers {least}".rstrip(),
+    )
 
 
 Encode = Callable[[Sequence[str]], TextCond]
