@@ -176,7 +176,10 @@ class TestConfigs:
                 config("vae/config.json", scaling_factor=None),
                 "scaling_factor null: it takes a number",
             ),
-            (config("vae/config.json", shift_factor=[0.1]), r"shift_factor \[0.1\]: it must be"),
+            (
+                config("vae/config.json", shift_factor=[0.1]),
+                r"shift_factor \[0.1\]: it takes a number",
+            ),
             (config("vae/config.json", shift_factor=10**400), "shift_factor 1000.*: it must be"),
             (config("vae/config.json", scaling_factor=True), "scaling_factor .*number"),
             (
@@ -191,6 +194,7 @@ class TestConfigs:
                 config("vae/config.json", latents_mean={"a": 0}, latents_std=[1] * 4),
                 "latents_mean .*: it must hold 4 numbers$",
             ),
+            (config("unet/config.json", freq_shift=[0]), r"freq_shift \[0\]: it takes a number"),
             (config("unet/config.json", freq_shift="x"), 'freq_shift "x": it takes a number'),
             (config("unet/config.json", sample_size=10**6), "sample_size 1000000: .*up to 16384"),
             (config("unet/config.json", layers_per_block=10**9), "more than 1000"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dataunlearn.cli import main as cli
+from dataunlearn.metrics.catalogue import MEASURES
 from dataunlearn.objectives import OBJECTIVES, SISS, Objective
 from dataunlearn.unlearning.parsing import load_yaml, parse_unlearning, plain_types
 
@@ -141,3 +142,16 @@ def test_every_field_of_an_objective_has_its_type_checked(kind: type[Objective])
         chosen = {"class_path": path, "init_args": {field.name: ["odd"]}}
         with pytest.raises(ValueError, match=field.name):
             parse_unlearning({"model": "m", "forget": "f", "keep": "k", "objective": chosen})
+
+
+@pytest.mark.parametrize("name", sorted(MEASURES))
+def test_every_field_of_a_measure_has_its_type_checked(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--model", "m", "--out", "o", "--forget", "f", "--keep", "k", "--metrics", name]
+    for field in fields(MEASURES[name]):  # type: ignore[arg-type]
+        if "str" in str(field.type):
+            continue  # any text is one
+        odd = f"--{name}.{field.name}={{odd: [1]}}"
+        said = message_of(["evaluate", *given, odd], capsys)
+        assert f"error: --{name}.{field.name} takes " in said

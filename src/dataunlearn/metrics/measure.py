@@ -1,6 +1,7 @@
 """The protocol of measures: inputs in, results out."""
 
-from __future__ import annotations
+# Annotations are types here, not texts: the command line's parser looks inherited ones up in the
+# subclass's module, and checks no setting of a class where a name is not known there.
 
 import math
 from abc import ABC, abstractmethod
