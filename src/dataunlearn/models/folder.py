@@ -212,9 +212,10 @@ def _require_numbers(kind: Any, config: Mapping[str, Any], folder: Path) -> None
         counts = isinstance(usual, (int, float)) and not isinstance(usual, bool)
         one = isinstance(usual, float) or parameter.annotation is float
         plain = parameter.annotation in (int, float, int | None, float | None)
+        counts |= plain
         listed = plain and isinstance(value, (list, tuple)) and name != "sample_size"
         require(
-            not ((counts or plain) and isinstance(value, (str, dict, bool)))
+            not (counts and isinstance(value, (str, dict, bool)))
             and not listed
             and not (one and name in config and not _is_number(value)),
             f"{folder}/config.json has {name} {json.dumps(value)}: it takes a number",

@@ -110,9 +110,20 @@ def control(
         threshold=job.threshold,
         drawing=replace(drawing, cond=None if found.cond is None else found.cond[some]),
     )
-    restored = (tried.distances < job.threshold).double()
     owners = found.owner[some]
-    owner = owners[torch.arange(len(restored)) % len(owners)]
-    sums = torch.zeros(2, len(job.levels.chosen), dtype=torch.float64)
-    sums.index_add_(1, owner, torch.stack([restored, torch.ones_like(restored)]))
-    return Control(tried.share, sums[0] / sums[1].clamp(min=1))
+    owner = owners[torch.arange(len(tried.distances)) % len(owners)]
+    restored = tried.distances < job.threshold
+    return Control(tried.share, share_of_each(restored, owner, len(job.levels.chosen)))
+
+
+def share_of_each(restored: Tensor, owner: Tensor, num_images: int) -> Tensor:
+    """The share of its own tries that restores each image ``(K,)``; 0 of those without any.
+
+    Args:
+        restored: Whether each try does, ``(N,)`` bool.
+        owner: Which image each is of, ``(N,)``.
+        num_images: K.
+    """
+    counts = torch.zeros(2, num_images, dtype=torch.float64)
+    counts.index_add_(1, owner, torch.stack([restored, torch.ones_like(restored)]).double())
+    return counts[0] / counts[1].clamp(min=1)

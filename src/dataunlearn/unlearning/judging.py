@@ -147,10 +147,9 @@ def judge_run(
     levels = job.levels
     assert levels is not None
     before, after = measured
-    sides, by_reference = {"before": losses[0], "after": losses[1]}, None
+    sides = {"before": losses[0], "after": losses[1]}
     if reference is not None:
         sides["reference"] = reference
-        by_reference = replace(levels, level=reference.forget)
     over = {side: over_level(levels, found.forget) for side, found in sides.items()}
     restored = (reference_numbers or {}).get("regeneration", {})
     shares = {int(timestep): share for timestep, share in restored.items()}
@@ -159,9 +158,10 @@ def judge_run(
         shares, control_shares(job, after, middle, shares), drawn_as_before(job, before, after)
     )
     memory = [reproduction(after, middle, usual)]
-    if by_reference is None:
+    if reference is None:
         memory.append(against_level(over["after"], (~levels.unfamiliar).tolist()))
     else:
+        by_reference = replace(levels, level=reference.forget)
         memory.append(against_reference(over_level(by_reference, losses[1].forget)))
     return _judged(job, memory, over, (before, after), losses)
 
@@ -191,17 +191,16 @@ def control_shares(
     Where it restores the pictures themselves: at noise levels from ``middle`` on, without the
     ``known`` ones.
     """
+    if after.broken is not None:
+        return {}
     settings, found = job.config.evaluation, {}
+    drawing = Drawing(
+        settings.seed, settings.regeneration_steps, settings.batch_size, checked=False
+    )
     for tried in after.regenerations:
         above = tried.timestep >= middle and tried.share > FORGOTTEN_BELOW
-        if not above or tried.timestep in known or after.broken is not None:
+        if not above or tried.timestep in known:
             continue
-        drawing = Drawing(
-            settings.seed,
-            settings.regeneration_steps,
-            settings.batch_size,
-            checked=False,
-        )
         never = control(job, job.model, tried.timestep, settings.regeneration_copies, drawing)
         if never is not None:
             found[tried.timestep] = never.share

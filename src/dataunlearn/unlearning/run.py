@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ class _Course:
         folder = None if self.place is None else self.place.folder
         before = reference = None
         if self.say is not None:
-            before, losses = measured or _measured(job, "before", timing, shown), losses_now(job)
+            before, losses = measured or self._measured("before"), losses_now(job)
             wrong = before.broken
             require(wrong is None, f"{job.model.source} cannot be measured: {wrong}")
             reference = measure_reference(job, shown)
@@ -142,7 +143,7 @@ class _Course:
             finish_lora(job, folder if before is not None else None)
         if before is None:
             return None
-        after = _measured(job, "after", timing, shown)
+        after = self._measured("after")
         both = losses, losses_now(job)
         judgement = judge_run(job, (before, after), both, losses_of_reference(job), reference)
         hashes = hash_before, hash_weights(job.model)
@@ -152,6 +153,27 @@ class _Course:
             self._keep(facts, self.place)
         out = None if self.place is None else self.place.out
         return UnlearnResult(job.model.pipeline, before, after, facts.content, log, out)
+
+    @cached_property
+    def _asked(self) -> Asked:
+        """What samples before and after are asked for."""
+        return Asked(self.job.prompts, other_prompts(self.job))
+
+    def _measured(self, when: str) -> Measurement:
+        job, started = self.job, time.perf_counter()
+        job.model.denoiser.eval()
+        found = measure(
+            job.model,
+            job.originals,
+            job.threshold,
+            job.config.evaluation,
+            cond=job.cond,
+            asked=self._asked,
+            label=f"measuring {when}",
+            shown=self.shown,
+        )
+        self.timing.measure_seconds += time.perf_counter() - started
+        return found
 
     def _keep(self, facts: RunFacts, place: RunFolder) -> None:
         """Write what the run has found, and end it."""
@@ -252,20 +274,3 @@ def _trained(trainer: Trainer, timing: Timing, say: Say | None) -> list[dict[str
     if say is not None:
         say_what_happened(trainer, say)
     return log
-
-
-def _measured(job: Job, when: str, timing: Timing, shown: bool) -> Measurement:
-    started = time.perf_counter()
-    job.model.denoiser.eval()
-    found = measure(
-        job.model,
-        job.originals,
-        job.threshold,
-        job.config.evaluation,
-        cond=job.cond,
-        asked=Asked(job.prompts, other_prompts(job)),
-        label=f"measuring {when}",
-        shown=shown,
-    )
-    timing.measure_seconds += time.perf_counter() - started
-    return found

@@ -18,7 +18,7 @@ from dataunlearn.recognition.levels import LEAST_RECOGNITION
 from dataunlearn.runtime.seeding import mix_seed, random_stream
 from dataunlearn.runtime.streams import BUDGET_STREAM
 from dataunlearn.training.trainer import Callback, Trainer
-from dataunlearn.unlearning.control import Control, control
+from dataunlearn.unlearning.control import Control, control, share_of_each
 from dataunlearn.unlearning.job import Job
 from dataunlearn.unlearning.method import QualityBudget, StopRule
 
@@ -138,10 +138,8 @@ def shares_of_each(restored: Tensor, num_images: int) -> Tensor:
         restored: Whether each try does, ``(N,)`` bool, dealt out evenly to the first images.
         num_images: K.
     """
-    which = torch.arange(len(restored)) % min(num_images, MOST_ORIGINALS)
-    counts = torch.zeros(2, num_images, dtype=torch.float64)
-    counts.index_add_(1, which, torch.stack([restored, torch.ones_like(restored)]).double())
-    return counts[0] / counts[1].clamp(min=1)
+    owner = torch.arange(len(restored)) % min(num_images, MOST_ORIGINALS)
+    return share_of_each(restored, owner, num_images)
 
 
 def level_ratios(job: Job, model: DiffusionModel) -> Tensor:
