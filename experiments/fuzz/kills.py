@@ -33,6 +33,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from sandbox import CAPTIONS, PICTURE_SIDE, Sandbox, build
 
 from dataunlearn.cli import main as cli
+from dataunlearn.prompts.published_layout import write_labels, write_prompts
 from dataunlearn.runtime.files import left_behind
 from dataunlearn.runtime.own_files import FINISHED_FILE
 from dataunlearn.runtime.progress import progress_bar
@@ -52,17 +53,33 @@ def unlearn(sandbox: Sandbox, out: Path) -> list[str]:
 
 
 def unlearn_prompts(sandbox: Sandbox, out: Path) -> list[str]:
-    """Two prompts of the tiny text-to-image model."""
-    file = sandbox.root.parent / "prompts.json"
-    image = str(sandbox.captioned / "0.png")
-    file.write_text(json.dumps([{"prompt": words, "image": image} for words in CAPTIONS[:2]]))
+    """Two prompts of the tiny text-to-image model, whose samples are labelled already."""
+    labelled = labelled_prompts(sandbox)
     steps = {"steps": 6, "batch_pairs": 2, "checkpoint_every_steps": 1}
     size = ("--images_per_prompt", "8", "--sampling_steps", "2", "--image_size", str(PICTURE_SIDE))
     more = ("--optimise", "never", "--min_keep", "1", "--fresh_samples", "4")
     return [
-        *("unlearn-prompts", "--model", str(sandbox.text_model), "--prompts", str(file)),
+        *("unlearn-prompts", "--model", str(sandbox.text_model), "--prompts", str(labelled)),
         *("--out", str(out), "--device", "cpu", "--unlearning", json.dumps(steps), *size, *more),
     ]
+
+
+def labelled_prompts(sandbox: Sandbox) -> Path:
+    """Four samples of each of two prompts, half of them called memorised: a model that learnt
+    nothing draws none that would be found so.
+    """
+    root = sandbox.root.parent / "prompts"
+    names = [path.name for path in sorted(sandbox.captioned.glob("*.png"))]
+    for folder in ("000", "001"):
+        shutil.copytree(
+            sandbox.captioned,
+            root / folder / "images",
+            ignore=shutil.ignore_patterns("*.jsonl"),
+            dirs_exist_ok=True,
+        )
+        write_labels(root / folder, {name: int(at < 2) for at, name in enumerate(names)})
+    write_prompts(root, {"000": CAPTIONS[0], "001": CAPTIONS[1]}, {})
+    return root
 
 
 def evaluate(sandbox: Sandbox, out: Path) -> list[str]:

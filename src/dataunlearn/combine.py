@@ -45,6 +45,11 @@ class Combination(ABC):
         """The two weights, where they do not depend on the gradients; None where they do."""
         return None
 
+    @property
+    def sees_lengths_alone(self) -> bool:
+        """Whether the weights depend on the gradients' lengths, and not on their inner product."""
+        return False
+
     @abstractmethod
     def __call__(self, gramian: Gramian) -> tuple[float, float]:
         """The weights (u_keep, u_forget) of the two gradients; u_forget is 0 where ff is 0."""
@@ -94,6 +99,11 @@ class NormFix(Combination):
         """The forget gradient is ascended."""
         return (Direction.ASCENDED,)
 
+    @property
+    def sees_lengths_alone(self) -> bool:
+        """True."""
+        return True
+
     def __call__(self, gramian: Gramian) -> tuple[float, float]:
         """(1, -c / sqrt(ff))."""
         if gramian.ff == 0:
@@ -128,6 +138,11 @@ class BalancedDescent(Combination):
     def forget_directions(self) -> tuple[Direction, ...]:
         """The forget gradient is descended."""
         return (Direction.DESCENDED,)
+
+    @property
+    def sees_lengths_alone(self) -> bool:
+        """True."""
+        return True
 
     def eased(self, share: float) -> BalancedDescent:
         """A share of the ratio."""
@@ -284,6 +299,14 @@ class Superfactor(Combination):
         """The forget gradient is ascended."""
         return (Direction.ASCENDED,)
 
+    @property
+    def factors(self) -> tuple[float, float] | None:
+        """The two factors, once n and k are filled in."""
+        if self.num_train is None or self.num_forget is None:
+            return None
+        rest = self.num_train - self.num_forget
+        return self.num_train / rest, -(1 + self.s) * self.num_forget / rest
+
     def with_counts(self, num_train: int, num_forget: int) -> Superfactor:
         """The rule with n and k filled in, where they were not given by hand."""
         if self.num_train is not None:
@@ -292,8 +315,7 @@ class Superfactor(Combination):
 
     def __call__(self, gramian: Gramian) -> tuple[float, float]:
         """(n/(n-k), -(1+s) k/(n-k))."""
-        if self.num_train is None or self.num_forget is None:
+        factors = self.factors
+        if factors is None:
             raise ValueError("Superfactor needs n and k: call with_counts(num_train, num_forget)")
-        rest = self.num_train - self.num_forget
-        forget = -(1 + self.s) * self.num_forget / rest
-        return self.num_train / rest, forget if gramian.ff > 0 else 0.0
+        return factors[0], factors[1] if gramian.ff > 0 else 0.0

@@ -65,10 +65,13 @@ class Phase:
     Attributes:
         parts: Where the rows come from.
         combination: How the two gradients are weighed.
+        norms_every_steps: Steps from one measurement of their lengths to the next, where the rule
+            looks at nothing else; in between they are estimated. 1 measures in every step.
     """
 
     parts: Sequence[StepPart]
     combination: Combination
+    norms_every_steps: int = 1
 
     def __post_init__(self) -> None:
         """Refuse a rule that does not fit an objective; one side may come from some parts alone."""

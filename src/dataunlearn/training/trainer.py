@@ -22,6 +22,7 @@ from dataunlearn.training.checkpoint import Checkpoint, load_optimizer_tensors, 
 from dataunlearn.training.config import Training
 from dataunlearn.training.engine import GradientEngine, changing_state, trainable
 from dataunlearn.training.importance_weights import weight_record
+from dataunlearn.training.lagged import LaggedNorms
 from dataunlearn.training.loop import Loop, Record
 from dataunlearn.training.optimizer import make_ema, make_optimizer
 from dataunlearn.training.phase import Phase
@@ -89,6 +90,7 @@ class Trainer:
             accelerator=accelerator,
             on_shrink=self._note_shrink,
         )
+        self.lagged = LaggedNorms()
         self.remembered: dict[str, Tensor] | None = None
         self.remembered_at = 0
         self.record: Record = {}  # of the last step; callbacks add what they saw
@@ -130,11 +132,13 @@ class Trainer:
         self.model.denoiser.train()
         rows = self.rows(number)
         seed = mix_seed(self.config.seed, number)
-        rule = self.phase.combination
-        gradients = self.engine(self.model.denoiser, rows, seed, self.frozen, rule.factors)
+        phase, rule = self.phase, self.phase.combination
+        factors = rule.factors or self.lagged.factors(rule, rows, phase.norms_every_steps)
+        gradients = self.engine(self.model.denoiser, rows, seed, self.frozen, factors)
         gramian = gradients.gramian()
         gradients.require_finite(gramian, rows, number + 1)
-        u_keep, u_forget = rule.factors if gradients.in_one_pass and rule.factors else rule(gramian)
+        u_keep, u_forget = factors if gradients.in_one_pass and factors else rule(gramian)
+        self.lagged.saw(rule, rows, gradients, gramian)
         gradients.write(self.params, u_keep, u_forget)
         torch.nn.utils.clip_grad_norm_(self.params, self.config.clip_norm)
         for group in self.optimizer.param_groups:
@@ -216,6 +220,7 @@ class Trainer:
         tensors = {f"model.{k}": v for k, v in changing_state(self.model.denoiser).items()}
         tensors |= optimizer_tensors(self.optimizer)
         values: dict[str, Any] = {name: getattr(self, name) for name in KEPT}
+        values["lagged"] = self.lagged.state
         if self.ema is not None:
             tensors |= {f"ema.{i}": v for i, v in enumerate(self.ema.shadow_params)}
             values["ema_steps"] = self.ema.optimization_step
@@ -254,6 +259,7 @@ class Trainer:
                 shadow.copy_(tensors[f"ema.{index}"])
             self.ema.optimization_step = checkpoint.values["ema_steps"]
         self.steps_done = checkpoint.step
+        self.lagged = LaggedNorms.of(checkpoint.values.get("lagged", {}))
         for name in KEPT:
             setattr(self, name, checkpoint.values.get(name, getattr(self, name)))
 
@@ -272,6 +278,7 @@ class Trainer:
             "norm_keep": gramian.norm_keep if apart else None,
             "norm_forget": gramian.norm_forget if apart else None,
             "cosine": gramian.cosine,
+            "norm_drift": self.lagged.drift,
             "learning_rate": self.config.rate(number),
             **vars(counts),
             **weight_record(rows, self.model.process),

@@ -127,6 +127,7 @@ class Settings(Updates, Method):
         if self.drop_overlap and self.keep_from == "all":
             raise ValueError("--drop-overlap and --keep-from all contradict each other")
         require(0 <= self.prompt_dropout < 1, "prompt_dropout must lie in [0, 1)")
+        require(self.norms_every_steps >= 1, "norms_every_steps must be at least 1")
         require(self.guidance is None or self.guidance >= 1, "guidance must be at least 1")
         size = self.image_size
         require(size is None or size >= 1, f"image_size must be at least 1, not {size}")

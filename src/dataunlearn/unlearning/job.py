@@ -165,7 +165,8 @@ class Job:
         own = StepPart(
             self.sampler(self.config.noise_levels), self.objective, keep_predictions=keeps
         )
-        forgetting = Phase(self._parts(own, extra_parts, keeps), self.combination)
+        every = self.config.norms_every_steps
+        forgetting = Phase(self._parts(own, extra_parts, keeps), self.combination, every)
         if not self.config.stop.settles:
             return [forgetting]
         if self.config.is_aimed:

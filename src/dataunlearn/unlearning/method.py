@@ -154,6 +154,9 @@ class Method:
             of a method with an aim.
         lora: Train a low-rank adapter instead of the network; the run's folder then holds it beside
             the model that it is merged into. None trains the network itself.
+        norms_every_steps: Steps from one measurement of both gradients' lengths to the next, where
+            the combination rule looks at nothing else (NormFix, BalancedDescent): the steps in
+            between estimate them, and run all rows in one backward pass. 1 measures in every step.
         prompt_dropout: Share of pairs that a text-to-image model sees without their prompts, for
             classifier-free guidance.
     """
@@ -170,6 +173,7 @@ class Method:
     budget: QualityBudget | None = None
     warmup_steps: int | None = None
     lora: Lora | None = None
+    norms_every_steps: int = 10
     prompt_dropout: float = 0.0
 
     @property
