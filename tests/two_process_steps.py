@@ -24,6 +24,7 @@ from dataunlearn.data import ArrayImages
 from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.objectives import Objective
 from dataunlearn.runtime.interrupt import InterruptedRunError
+from dataunlearn.training import lagged
 from dataunlearn.training.config import Ema, Training
 from dataunlearn.training.pairs import PairSampler
 from dataunlearn.training.phase import Phase, StepPart
@@ -62,6 +63,7 @@ def make_trainer(
     run_dir: Path | None = None,
     accelerator: Accelerator | None = None,
     init_seed: int = 0,
+    every_steps: int = 1,
     **options: Any,
 ) -> Trainer:
     """A trainer that steps along the gradient itself.
@@ -79,13 +81,14 @@ def make_trainer(
     objective = prepared(objective, model.process, images)
     trainer = Trainer(
         model,
-        [Phase([StepPart(sampler, objective)], objective.default_combination)],
+        [Phase([StepPart(sampler, objective)], objective.default_combination, every_steps)],
         CONFIG,
         run_dir=run_dir,
         accelerator=accelerator,
         shown=False,
         **options,
     )
+    trainer.lagged.measured = lagged.EXACT_AT_FIRST - 1
     trainer.optimizer = torch.optim.SGD(trainer.params, lr=CONFIG.learning_rate, momentum=0.9)
     return trainer
 
@@ -126,6 +129,9 @@ def main(folder: Path) -> None:
         for param in trainer.params:
             both = accelerator.gather(param.detach().reshape(1, -1))
             assert torch.equal(both[0], both[1])
+    trainer = make_trainer(UNPROMPTED["SISS"](), None, accelerator, every_steps=NUM_STEPS)
+    trainer.run()
+    results["lagged"] = result(trainer)
     shared = folder / "resumed"
     for init_seed, callbacks in ((0, [interrupt_after_one]), (7 + rank, [])):
         trainer = make_trainer(

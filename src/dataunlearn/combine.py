@@ -11,6 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import ClassVar
 
 from dataunlearn.gramian import Gramian
 
@@ -28,7 +29,14 @@ class Direction(Enum):
 
 
 class Combination(ABC):
-    """A rule that weighs the keep and the forget gradient; implementations have no state."""
+    """A rule that weighs the keep and the forget gradient; implementations have no state.
+
+    Attributes:
+        sees_lengths_alone: Whether the weights follow from the gradients' lengths without their
+            inner product.
+    """
+
+    sees_lengths_alone: ClassVar[bool] = False
 
     @property
     def keep_directions(self) -> tuple[Direction, ...]:
@@ -44,11 +52,6 @@ class Combination(ABC):
     def factors(self) -> tuple[float, float] | None:
         """The two weights, where they do not depend on the gradients; None where they do."""
         return None
-
-    @property
-    def sees_lengths_alone(self) -> bool:
-        """Whether the weights depend on the gradients' lengths, and not on their inner product."""
-        return False
 
     @abstractmethod
     def __call__(self, gramian: Gramian) -> tuple[float, float]:
@@ -79,6 +82,8 @@ class NormFix(Combination):
 
     norm: float | None = None
     ratio: float | None = None
+    sees_lengths_alone = True
+    forget_directions = (Direction.ASCENDED,)
 
     def __post_init__(self) -> None:
         """Check that exactly one length is given and positive."""
@@ -93,16 +98,6 @@ class NormFix(Combination):
         """The one length that was given."""
         given = f"ratio={self.ratio:g}" if self.ratio is not None else f"norm={self.norm:g}"
         return f"NormFix({given})"
-
-    @property
-    def forget_directions(self) -> tuple[Direction, ...]:
-        """The forget gradient is ascended."""
-        return (Direction.ASCENDED,)
-
-    @property
-    def sees_lengths_alone(self) -> bool:
-        """True."""
-        return True
 
     def __call__(self, gramian: Gramian) -> tuple[float, float]:
         """(1, -c / sqrt(ff))."""
@@ -126,6 +121,8 @@ class BalancedDescent(Combination):
 
     ratio: float = 1.0
     most: float = 10.0
+    sees_lengths_alone = True
+    forget_directions = (Direction.DESCENDED,)
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -133,16 +130,6 @@ class BalancedDescent(Combination):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} must be above 0, not {value}")
-
-    @property
-    def forget_directions(self) -> tuple[Direction, ...]:
-        """The forget gradient is descended."""
-        return (Direction.DESCENDED,)
-
-    @property
-    def sees_lengths_alone(self) -> bool:
-        """True."""
-        return True
 
     def eased(self, share: float) -> BalancedDescent:
         """A share of the ratio."""
@@ -167,16 +154,12 @@ class BoundedDescent(Combination):
     """
 
     eta: float = 1e-3
+    forget_directions = (Direction.DESCENDED,)
 
     def __post_init__(self) -> None:
         """Check the range of eta."""
         if not (math.isfinite(self.eta) and self.eta >= 0):
             raise ValueError(f"eta must be at least 0, not {self.eta}")
-
-    @property
-    def forget_directions(self) -> tuple[Direction, ...]:
-        """The forget gradient is descended."""
-        return (Direction.DESCENDED,)
 
     def __call__(self, gramian: Gramian) -> tuple[float, float]:
         """(1, max(eta - kf/ff, 0))."""
@@ -199,16 +182,12 @@ class ProjectedDescent(Combination):
     """
 
     forget: float = 1.0
+    forget_directions = (Direction.DESCENDED,)
 
     def __post_init__(self) -> None:
         """Check the factor."""
         if not (math.isfinite(self.forget) and self.forget > 0):
             raise ValueError(f"the forget factor must be above 0, not {self.forget}")
-
-    @property
-    def forget_directions(self) -> tuple[Direction, ...]:
-        """The forget gradient is descended."""
-        return (Direction.DESCENDED,)
 
     def __call__(self, gramian: Gramian) -> tuple[float, float]:
         """(1 - forget * min(kf, 0)/kk, forget)."""
@@ -280,6 +259,7 @@ class Superfactor(Combination):
     s: float = 0.0
     num_train: int | None = None
     num_forget: int | None = None
+    forget_directions = (Direction.ASCENDED,)
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -293,11 +273,6 @@ class Superfactor(Combination):
             raise ValueError(
                 f"need 0 < num_forget < num_train, not {self.num_forget}, {self.num_train}"
             )
-
-    @property
-    def forget_directions(self) -> tuple[Direction, ...]:
-        """The forget gradient is ascended."""
-        return (Direction.ASCENDED,)
 
     @property
     def factors(self) -> tuple[float, float] | None:

@@ -19,6 +19,7 @@ from dataunlearn.objectives import SISS, NaiveDeletion
 from dataunlearn.runtime.files import read_log
 from dataunlearn.runtime.interrupt import InterruptedRunError
 from dataunlearn.runtime.sealed import DamagedFileWarning
+from dataunlearn.training import lagged
 from dataunlearn.training.checkpoint import CheckpointStore
 from dataunlearn.training.config import Ema, Training
 from dataunlearn.training.pairs import PairSampler
@@ -59,10 +60,15 @@ def base_training() -> tuple[Any, Any, Training]:
 @pytest.fixture(params=[unlearning, base_training], ids=["siss", "base"])
 def make_trainer(
     request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
     make_model: Callable[..., DiffusionModel],
     make_images: Callable[..., ArrayImages],
 ) -> MakeTrainer:
-    """A new trainer of a new model over a run folder; dropout makes every draw count."""
+    """A new trainer of a new model over a run folder; dropout makes every draw count.
+
+    SISS measures the gradients' lengths in every third step and in those after a jump.
+    """
+    monkeypatch.setattr(lagged, "EXACT_AT_FIRST", 1)
     objective, combination, config = request.param()
 
     def make(run_dir: Path, callback: Any = None, seed: int = 0) -> Trainer:
@@ -72,7 +78,7 @@ def make_trainer(
         )
         return Trainer(
             model,
-            [Phase([StepPart(sampler, objective)], combination)],
+            [Phase([StepPart(sampler, objective)], combination, norms_every_steps=3)],
             config,
             run_dir=run_dir,
             callbacks=[callback] if callback is not None else [],

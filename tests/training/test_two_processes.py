@@ -89,6 +89,14 @@ def test_the_work_is_shared(results: dict[str, Any]) -> None:
     assert alone.step(0)["forward_rows"] == 10
 
 
+def test_lengths_are_estimated_alike(results: dict[str, Any]) -> None:
+    """The second and third steps go through one backward pass, by the same factors."""
+    alone = make_trainer(UNPROMPTED["SISS"](), every_steps=NUM_STEPS)
+    alone.run()
+    assert [record["norm"] is None for record in results["lagged"]["log"]] == [True, False, False]
+    assert_close_to(result(alone), results["lagged"])
+
+
 def test_a_resumed_run_of_two_equals_an_uninterrupted_one(
     launched: Path, results: dict[str, Any]
 ) -> None:
