@@ -66,7 +66,7 @@ def measure(pictures: Mapping[str, Tensor]) -> dict[str, Tensor]:
     with progress_bar("denoising", calls, shown=True) as advance:
         return {
             name: denoising_losses(
-                model, images, TIMESTEPS, num_draws=NUM_DRAWS, seed=SEED, progress=advance
+                model, images, TIMESTEPS, draws=range(NUM_DRAWS), seed=SEED, progress=advance
             )
             for name, images in pictures.items()
         }

@@ -50,7 +50,7 @@ def model() -> DiffusionModel:
 def test_losses_equal_a_loop_over_single_images(model: DiffusionModel) -> None:
     """Each entry is the mean over draws of diffusers' own noise and velocity target's error."""
     images = torch.rand(5, 1, 8, 8) * 2 - 1
-    found = denoising_losses(model, images, (100, 700), num_draws=3, seed=5, batch_size=2)
+    found = denoising_losses(model, images, (100, 700), draws=range(3), seed=5, batch_size=2)
     scheduler = model.pipeline.scheduler
     for i, image in enumerate(images):
         for j, timestep in enumerate((100, 700)):

@@ -189,9 +189,7 @@ class TestTrainer:
         for name in ("loss_keep", "loss_forget", "u_forget"):
             assert [each[name] for each in log[:2]] == [each[name] for each in exact[:2]]
 
-    def test_the_model_moves_along_the_sum_with_the_estimated_factor(
-        self, make_model, make_images
-    ):
+    def test_the_model_moves_along_the_sum_with_the_estimated_factor(self, make_model, make_images):
         """Before the third step both runs are at the same weights."""
         rule = NormFix(ratio=0.5)
         one = self.run(make_model, make_images, SISS(), rule, 3, steps=3)[2]

@@ -8,7 +8,7 @@ everybody else's gives an image away as well: somebody has been at work there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dataunlearn.metrics.enough import enough_scores
 from dataunlearn.metrics.inputs import Inputs, Side
 from dataunlearn.metrics.intervals import mean_interval, mean_of_pairs_bootstrap, wilson
 from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.membership_scores import denoising_losses, pia_scores, sima_scores
 from dataunlearn.metrics.result import Result
-from dataunlearn.models.sampling import Progress
 from dataunlearn.runtime.progress import progress_bar
 
 Attack = Literal["loss", "sima", "pia"]
@@ -160,8 +160,8 @@ class Membership(Measure):
     Args:
         timesteps: Noise levels of the loss, which is averaged over them. Empty for 0.2, 0.3, ...
             0.9 of the model's.
-        num_draws: Draws of noise at each, for the loss.
-        num_images: Most held-out or keep images.
+        num_draws: Most draws of noise at each, for the loss; fewer where they blur nothing.
+        num_images: Most held-out or keep images; fewer where the rest would narrow no interval.
         each_timestep: Give every side's mean score, and the AUC, at each noise level as well.
         attacks: Which scores: "loss", the denoising loss; "sima", the noise that the model sees in
             a picture without any; "pia", whether it finds that noise again.
@@ -198,41 +198,42 @@ class Membership(Measure):
         for side in kinds:
             if getattr(inputs, side) is not None:
                 sides[side] = inputs.batch(side)[: self.num_images]
-        passes = sum(self._passes(attack, inputs) for attack in self.attacks)
-        total = passes * sum(map(len, sides.values()))
         results = []
-        with progress_bar("membership", total, shown=inputs.shown) as advance:
-            for attack in self.attacks:
-                scores = {
-                    side: self._scores(attack, inputs, side, images, advance)
-                    for side, images in sides.items()
-                }
-                results += compared({side: found.mean(1) for side, found in scores.items()}, attack)
-                if self.each_timestep:
-                    results += by_timestep(scores, self._timesteps(attack, inputs), attack)
+        for attack in self.attacks:
+            scores, draws = self._scores(attack, inputs, sides)
+            mean = {side: found.mean(1) for side, found in scores.items()}
+            results += [with_draws(each, draws) for each in compared(mean, attack)]
+            if self.each_timestep:
+                results += by_timestep(scores, self._timesteps(attack, inputs), attack)
         return results
 
     def _timesteps(self, attack: Attack, inputs: Inputs) -> tuple[int, ...]:
         given = {"loss": self.timesteps, "sima": self.sima_timesteps, "pia": self.pia_timesteps}
         return given[attack] or inputs.model.process.timesteps_at(SHARES[attack])
 
-    def _passes(self, attack: Attack, inputs: Inputs) -> int:
-        """Denoiser passes of an attack for each image."""
-        levels = len(self._timesteps(attack, inputs))
-        return {"loss": levels * self.num_draws, "sima": levels, "pia": levels + 1}[attack]
-
     def _scores(
-        self, attack: Attack, inputs: Inputs, side: Side, images: Tensor, progress: Progress
-    ) -> Tensor:
-        """Scores ``(N, T)`` of a side's images."""
-        shared: dict[str, Any] = {
-            "batch_size": inputs.batch_size,
-            "cond": inputs.conditions(side, len(images)),
-            "progress": progress,
-        }
-        if attack == "loss":
-            shared |= {"num_draws": self.num_draws, "seed": inputs.seed}
-        return SCORES[attack](inputs.model, images, self._timesteps(attack, inputs), **shared)
+        self, attack: Attack, inputs: Inputs, sides: Mapping[Side, Tensor]
+    ) -> tuple[dict[Side, Tensor], int]:
+        """Scores ``(N, T)`` by side, of as many others and draws as are needed, and the draws."""
+        timesteps, has_draws = self._timesteps(attack, inputs), attack == "loss"
+        most = {side: len(images) for side, images in sides.items()}
+        most_draws = self.num_draws if has_draws else 1
+        conds = {side: inputs.conditions(side, count) for side, count in most.items()}
+
+        def score(side: Side, rows: range, draws: range) -> Tensor:
+            cond, part = conds[side], slice(rows.start, rows.stop)
+            own: dict[str, Any] = {
+                "batch_size": inputs.batch_size,
+                "cond": None if cond is None else cond[part],
+                "progress": advance,
+            }
+            if has_draws:
+                own |= {"draws": draws, "seed": inputs.seed}
+            return SCORES[attack](inputs.model, sides[side][part], timesteps, **own)
+
+        total = (len(timesteps) + (attack == "pia")) * most_draws * sum(most.values())
+        with progress_bar(f"membership, {attack}", total, shown=inputs.shown) as advance:
+            return enough_scores(score, most, most_draws)
 
 
 def _prefix(attack: Attack) -> str:
@@ -259,6 +260,11 @@ def compared(scores: Mapping[Side, Tensor], attack: Attack = "loss") -> list[Res
         results.append(membership_outside(*pair, "below", name=f"{prefix}_below_{side}"))
         results.append(membership_outside(*pair, "above", name=f"{prefix}_above_{side}"))
     return results
+
+
+def with_draws(result: Result, draws: int) -> Result:
+    """A result that says over how many draws of noise its scores are means."""
+    return replace(result, settings={**result.settings, "num_draws": draws})
 
 
 def by_timestep(

@@ -30,7 +30,7 @@ def denoising_losses(
     images: Tensor,
     timesteps: Sequence[int],
     *,
-    num_draws: int = 4,
+    draws: range = range(4),
     seed: int = 0,
     batch_size: int = 64,
     cond: Cond | None = None,
@@ -42,7 +42,8 @@ def denoising_losses(
         model: The model, in eval mode.
         images: ``(N, C, H, W)`` in [-1, 1].
         timesteps: T noise levels.
-        num_draws: Draws of noise averaged over; draw j of timestep t is the same for all images.
+        draws: Draws of noise averaged over, by number; draw j of timestep t is the same for all
+            images.
         seed: Names the noise.
         batch_size: Images per call.
         cond: Class labels ``(N,)``, or None.
@@ -53,20 +54,17 @@ def denoising_losses(
     """
     process, device = model.process, model.device
     losses = torch.zeros(len(images), len(timesteps), dtype=torch.float64)
-    for column, timestep in enumerate(timesteps):
-        draws = noise_for(model.shape, mix_seed(seed, timestep), range(num_draws)).to(device)
-        for begin in range(0, len(images), batch_size):
-            rows = slice(begin, begin + batch_size)
-            clean = model.space.encode(images[rows].to(device))
+    noise = {t: noise_for(model.shape, mix_seed(seed, t), draws).to(device) for t in timesteps}
+    for rows, clean, labels in _batches(model, images, cond, batch_size):
+        for column, timestep in enumerate(timesteps):
             t = torch.full((len(clean),), timestep, device=device)
-            labels = None if cond is None else cond[rows].to(device)
-            for draw in draws:
+            for draw in noise[timestep]:
                 noisy = process.add_noise(clean, draw.expand_as(clean), t)
                 error = model.denoiser(noisy, t, labels) - process.target(noisy, clean, t)
                 losses[rows, column] += error.double().square().flatten(1).mean(1).cpu()
             if progress is not None:
-                progress(len(clean) * num_draws)
-    return require_finite_scores(losses / num_draws, timesteps, "denoising loss", model.source)
+                progress(len(clean) * len(draws))
+    return require_finite_scores(losses / len(draws), timesteps, "denoising loss", model.source)
 
 
 @torch.no_grad()

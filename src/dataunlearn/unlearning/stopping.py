@@ -234,7 +234,7 @@ def keep_losses(job: Job, rows: Tensor) -> Tensor:
         model,
         keep.batch(rows),
         quarter_timesteps(model.process)[:3],
-        num_draws=1,
+        draws=range(1),
         seed=job.config.seed,
         batch_size=job.config.evaluation.batch_size,
         cond=model.space.conditions(keep, rows),

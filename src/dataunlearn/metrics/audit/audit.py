@@ -251,7 +251,7 @@ def _loss_percentiles(
                 inputs.model,
                 images,
                 timesteps,
-                num_draws=settings.loss_draws,
+                draws=range(settings.loss_draws),
                 seed=settings.seed,
                 batch_size=settings.batch_size,
                 cond=classes,
