@@ -114,6 +114,7 @@ def bench(sandbox: Sandbox, out: Path) -> list[str]:
     settings = {
         "base": {**base, "stop": {"every_steps": 0}},
         "methods": {"naive": {"objective": "NaiveDeletion"}, "NegGrad": {"objective": "NegGrad"}},
+        "seeds": [0],
         "metrics": "copies",
         "evaluate": {"num_samples": 8, "sampling_steps": 2},
         "forgetting": "copy_frequency",

@@ -16,6 +16,7 @@ from dataunlearn.data.tables import as_text
 _PREFERRED_KEYS = ("images", "x", "data", "arr_0")
 _LABEL_KEYS = ("labels", "y")
 _CAPTION_KEYS = ("captions", "prompts")
+MAPPED_FROM_BYTES = 2**26
 _ADVICE = (
     "it is damaged, encrypted, no array, or holds Python objects, which are refused; save one "
     "uint8 array with numpy.save"
@@ -62,12 +63,24 @@ def load_arrays(path: Path) -> NDArray[Any] | NpzFile:
         ValueError: If the file cannot be read, or holds Python objects.
     """
     try:
-        loaded = np.load(path, allow_pickle=False)
+        loaded = _mapped(path)
+        if loaded is None:
+            loaded = np.load(path, allow_pickle=False)
     except Exception as error:  # a damaged file raises many kinds
         raise ValueError(f"{path} cannot be read: {_ADVICE} ({error})") from error
     if isinstance(loaded, np.ndarray | NpzFile):
         return loaded
     raise ValueError(f"{path} cannot be read: {_ADVICE}")
+
+
+def _mapped(path: Path) -> NDArray[Any] | None:
+    """A large array that stays on disk; None for what is small, or cannot be mapped."""
+    if path.suffix.lower() != ".npy" or path.stat().st_size < MAPPED_FROM_BYTES:
+        return None
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, OSError):  # whatever it is, reading it as a whole tells more
+        return None
 
 
 def _choose_key(archive: NpzFile, key: str | None, shape: tuple[int, int, int], path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,8 @@ from dataunlearn.data.base import ImageSet, Indices, Pixels
 from dataunlearn.data.pixels import fit_pixels, image_to_pixels
 from dataunlearn.data.prompt import Prompt
 
+READ_AROUND = 2**21  # what the system may bring in around a byte of a mapped file
+MOST_IN_MEMORY = 2**26
 _LAYOUTS = {
     2: (("HW", None),),
     3: (("NHW", None), ("HWC", 2), ("CHW", 0)),
@@ -58,6 +61,7 @@ class ArrayImages(ImageSet):
         self._pixels.flags.writeable = False
         self._source = source
         self._classes, self._captions = labels, captions
+        self._touched = 0  # bytes read of a mapped file since they were last let go of
 
     def __len__(self) -> int:
         return len(self._pixels)
@@ -68,6 +72,7 @@ class ArrayImages(ImageSet):
 
     def pixels(self, index: int) -> Pixels:
         """A read-only view, uint8 ``(C, H, W)``."""
+        self._touch(self._pixels[0].nbytes)
         found: Pixels = self._pixels[index]
         return found
 
@@ -85,8 +90,31 @@ class ArrayImages(ImageSet):
         return self._classes is not None
 
     def _gather(self, indices: Indices) -> Pixels:
-        found: Pixels = self._pixels[indices]  # fancy indexing copies, so the result is writable
+        if self._mapped is None:
+            found: Pixels = self._pixels[indices]  # a copy, so the result is writable
+            return found
+        found = np.empty((len(indices), *self.shape), dtype=np.uint8)
+        for row, index in enumerate(indices):
+            found[row] = self._pixels[index]
+            self._touch(READ_AROUND)
         return found
+
+    @cached_property
+    def _mapped(self) -> mmap.mmap | None:
+        """The file that the pictures stay in, if they do."""
+        memory: Any = self._pixels
+        while memory is not None and not isinstance(memory, mmap.mmap):
+            memory = getattr(memory, "base", None)
+        return memory
+
+    def _touch(self, num_bytes: int) -> None:
+        """Let go of what was read of a mapped file, now and then: it is read again when needed."""
+        if self._mapped is None or not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        self._touched += num_bytes
+        if self._touched > MOST_IN_MEMORY:
+            self._mapped.madvise(mmap.MADV_DONTNEED)
+            self._touched = 0
 
 
 def from_array(

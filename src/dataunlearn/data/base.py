@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from dataunlearn.data.digests import DigestTable
 from dataunlearn.data.prompt import Prompt
 
 LOCAL_FORMS = (
@@ -106,12 +107,11 @@ class ImageSet(ABC):
 
     def digest(self, index: int) -> str:
         """The SHA-256 (hexadecimal) over the shape and the pixels of one picture."""
-        known = self._digests.get(index)
-        if known is None:
+        if index not in self._digests:
             content = hashlib.sha256(np.asarray(self.shape, dtype="<i8").tobytes())
             content.update(np.ascontiguousarray(self.pixels(index)).tobytes())
-            known = self._digests[index] = content.hexdigest()
-        return known
+            self._digests[index] = content.digest()
+        return self._digests[index]
 
     def digests(self) -> list[str]:
         """All digests in index order; shows progress when many files must be decoded."""
@@ -137,8 +137,8 @@ class ImageSet(ABC):
         return len(self) - len(self._digests) if self.lazy else 0
 
     @cached_property
-    def _digests(self) -> dict[int, str]:
-        return {}
+    def _digests(self) -> DigestTable:
+        return DigestTable(len(self))
 
     def _gather(self, indices: Indices) -> Pixels:
         """Pictures, uint8 ``(B, C, H, W)``; a repeated index is decoded once."""

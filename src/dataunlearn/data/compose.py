@@ -59,8 +59,9 @@ class SubsetImages(ImageSet):
         self.base.check(int(self.indices[index]))
 
     def _num_undecoded(self) -> int:
-        needed = {int(index) for index in self.indices}
-        return len(needed - self.base._digests.keys()) if self.lazy else 0
+        if not self.lazy:
+            return 0
+        return sum(index not in self.base._digests for index in np.unique(self.indices).tolist())
 
     def _gather(self, indices: Indices) -> Pixels:
         return self.base._gather(self.indices[indices])

@@ -62,7 +62,8 @@ def split_sets(forget: ImageSet, keep: ImageSet, overlap: Overlap = "error") -> 
     forget_names = _first_names(forget)
     keep_digests = keep.digests()
     shared_rows = [row for row, digest in enumerate(keep_digests) if digest in forget_names]
-    if set(keep_digests) == forget_names.keys():
+    shared = {keep_digests[row] for row in shared_rows}
+    if len(shared_rows) == len(keep) and shared == forget_names.keys():
         raise ValueError(
             f"the forget and the keep images are the same pictures ({forget.name(0)}, ...); give "
             "the images to keep, or the whole training set with --keep-from all"
@@ -73,7 +74,7 @@ def split_sets(forget: ImageSet, keep: ImageSet, overlap: Overlap = "error") -> 
     shared_counts = Counter(keep_digests[row] for row in shared_rows)
     num_forget = (Counter(forget.digests()) | shared_counts).total()  # | is the larger of both
     if overlap == "keep":
-        _check_contained(forget_names, set(keep_digests), num_forget, len(keep))
+        _check_contained(forget_names, shared, num_forget, len(keep))
         return Split(keep, forget, len(keep), num_forget, pairs, keep_contains_forget=True)
     kept = _drop(keep, shared_rows) if shared_rows else keep
     num_train = len(kept) + num_forget
@@ -115,9 +116,9 @@ def _describe_overlap(pairs: tuple[tuple[str, str], ...]) -> str:
 
 
 def _check_contained(
-    forget_names: dict[str, str], keep_digests: set[str], num_forget: int, num_train: int
+    forget_names: dict[str, str], shared: set[str], num_forget: int, num_train: int
 ) -> None:
-    missing = [name for digest, name in forget_names.items() if digest not in keep_digests]
+    missing = [name for digest, name in forget_names.items() if digest not in shared]
     if missing:
         raise ValueError(
             "--keep-from all takes the keep images as the whole training set, but "
