@@ -56,6 +56,7 @@ PLAIN: dict[str, Any] = {
     "timesteps": Uniform(),
     "stop": StopRule(every_steps=0),
     "keep_towards": "data",
+    "norms_every_steps": 1,
 }
 TENTH = {"combination": NormFix(ratio=0.1)}
 RUNS: dict[str, dict[str, Any]] = {

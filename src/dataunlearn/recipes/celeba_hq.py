@@ -29,6 +29,7 @@ def celeba_hq(forget: str = "forget", keep: str = "keep", out: Path = Path("run"
         out=out,
         objective=SISS(lam=0.5),
         combination=NormFix(norm=500),
+        norms_every_steps=1,
         steps=60,
         learning_rate=5e-6,
         batch_pairs=64,

@@ -75,6 +75,7 @@ def mnist_tshirt_unlearning(
         out=out,
         objective=SISS(lam=0.5),
         combination=NormFix(norm=5),
+        norms_every_steps=1,
         steps=300,
         learning_rate=5e-5,
         batch_pairs=64,

@@ -33,6 +33,7 @@ def stable_diffusion(
         unlearning={
             "objective": {"class_path": "SISS", "init_args": {"lam": 0.5}},
             "combination": {"class_path": "NormFix", "init_args": {"norm": 750}},
+            "norms_every_steps": 1,
             "steps": 35,
             "learning_rate": 1e-5,
             "batch_pairs": 16,
