@@ -65,8 +65,9 @@ def unlearn_prompts(sandbox: Sandbox, out: Path) -> list[str]:
 
 
 def labelled_prompts(sandbox: Sandbox) -> Path:
-    """Four samples of each of two prompts, half of them called memorised: a model that learnt
-    nothing draws none that would be found so.
+    """Four samples of each of two prompts, half of them called memorised.
+
+    A model that learnt nothing draws none that would be found so.
     """
     root = sandbox.root.parent / "prompts"
     names = [path.name for path in sorted(sandbox.captioned.glob("*.png"))]

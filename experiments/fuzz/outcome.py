@@ -23,7 +23,8 @@ MOST_MIB = 2048
 REFUSALS = (1, 2)
 ANSWERS = (0, *REFUSALS, 3, 4, 5)
 MOST_WORDS = 6000  # of an answer: more hides what it says
-_NOT_A_NUMBER = re.compile(r"(?<![\w./'\"-])(nan|inf)(?![\w./'\"-])")
+# But for what is in brackets by itself, the name of a file.
+_NOT_A_NUMBER = re.compile(r"(?<![\w./'\"-])(?!(?<=\()(?:nan|inf)\))(nan|inf)(?![\w./'\"-])")
 _BEGUN = re.compile(r"^error: step \d+:", re.MULTILINE)  # it was accepted, and broke on the way
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 

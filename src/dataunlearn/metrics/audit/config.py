@@ -48,9 +48,10 @@ class AuditSettings:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        for name in ("tries", "num_steps", "sampling_steps", "loss_draws", "batch_size"):
+        positive = ("tries", "num_steps", "sampling_steps", "loss_draws", "loss_images")
+        for name in (*positive, "batch_size"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1")
-        for name in ("num_samples", "num_neighbours"):
+        for name in ("num_samples", "num_neighbours", "seed"):
             require(getattr(self, name) >= 0, f"{name} must be at least 0")
         require(
             self.threshold is None or self.threshold > 0,
