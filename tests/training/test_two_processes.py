@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from lost_process_steps import LOST
 from toy_levels import UNPROMPTED
 from two_process_steps import NUM_STEPS, make_trainer, result
 
@@ -18,6 +21,7 @@ pytestmark = pytest.mark.slow
 
 MEASURED = ("loss_keep", "loss_forget", "norm", "norm_keep", "norm_forget", "cosine", "u_forget")
 SCRIPT = Path(__file__).parents[1] / "two_process_steps.py"
+LOST_SCRIPT = SCRIPT.with_name("lost_process_steps.py")
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +32,21 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     substitute: it starts a single process unless MPI is set up.
     """
     folder = tmp_path_factory.mktemp("two")
+    done = launch(SCRIPT, str(folder))
+    assert done.returncode == 0, done.stderr[-4000:]
+    return folder
+
+
+def launch(script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a script in two processes."""
     command = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [sys.executable, "-m", *command, str(SCRIPT), str(folder)],
+    return subprocess.run(
+        [sys.executable, "-m", *command, str(script), *arguments],
         env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
         capture_output=True,
         text=True,
         timeout=240,
     )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +117,41 @@ def test_a_resumed_run_of_two_equals_an_uninterrupted_one(
     for name in ("weights", "gradients"):
         assert torch.equal(flat(whole[name]), flat(resumed[name]))
     assert (launched / "resumed" / "log.jsonl").read_text().count("\n") == NUM_STEPS
+
+
+def by_hand(folder: Path) -> list[subprocess.Popen[bytes]]:
+    """Two processes that nobody watches over: a launcher might end the first one, too."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "WORLD_SIZE": "2"}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [
+        subprocess.Popen(
+            [sys.executable, str(LOST_SCRIPT), str(folder), "die"],
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.DEVNULL,
+        )
+        for rank in range(2)
+    ]
+
+
+def test_a_lost_process_is_told_and_the_run_goes_on_to_the_same_end(
+    results: dict[str, Any], tmp_path: Path
+) -> None:
+    """The second one is killed after two of three steps; the first one has saved them."""
+    first, second = by_hand(tmp_path)
+    assert first.wait(timeout=120) == LOST
+    assert second.wait(timeout=10) == -signal.SIGKILL
+    said = (tmp_path / "said.txt").read_text()
+    assert "another process of this run was lost" in said
+    assert str(tmp_path / "lost") in said
+    assert not (tmp_path / "after_loss.pt").exists()
+    done = launch(LOST_SCRIPT, str(tmp_path), "live")
+    assert done.returncode == 0, done.stderr[-4000:]
+    resumed = torch.load(tmp_path / "after_loss.pt", weights_only=True)
+    for name in ("weights", "gradients"):
+        assert torch.equal(flat(results["SISS"][name]), flat(resumed[name]))
 
 
 def test_the_first_process_alone_writes(launched: Path) -> None:

@@ -17,6 +17,7 @@ from dataunlearn.gramian import Gramian
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.frozen import frozen_model
 from dataunlearn.rows import Rows
+from dataunlearn.runtime.processes import telling_lost_processes
 from dataunlearn.runtime.seeding import mix_seed
 from dataunlearn.training.checkpoint import Checkpoint, load_optimizer_tensors, optimizer_tensors
 from dataunlearn.training.config import Training
@@ -114,10 +115,12 @@ class Trainer:
         Raises:
             NonFiniteError: On a non-finite loss or gradient.
             InterruptedRunError: After Ctrl-C or a termination signal, with the state saved.
+            LostProcessError: If another process of the run ended.
         """
         self.loop.resume(self)
         self._share_weights()
-        with closing(self.loop.steps(self)) as steps:
+        accelerator, run_dir = self.loop.accelerator, self.loop.run_dir
+        with telling_lost_processes(accelerator, run_dir), closing(self.loop.steps(self)) as steps:
             for record in steps:
                 self.record = record
                 self.model.denoiser.eval()  # callbacks draw samples: without dropout
