@@ -27,6 +27,7 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "regeneration_500": ("restored from t=500", "share"),
     "copy_frequency": ("in samples", "share"),
     "inception_score": ("IS", "number"),
+    "never_seen": ("loss over level", "number"),
     "broken_share": ("broken", "share"),
     "similarity_of_regeneration_250": ("similarity from t=250", "number"),
     "similar_share_of_samples": ("similar samples", "share"),

@@ -56,6 +56,25 @@ def test_the_command_to_go_on_with_can_be_pasted(
     assert shlex.split(pasted) == ["dataunlearn", "unlearn", *NEEDED, *arguments]
 
 
+def test_running_out_of_memory_is_told_and_an_error_of_ours_is_not_hidden(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(config: Unlearning, **rest: Any) -> None:
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(runs, "unlearned", fails)
+    words = (
+        "[enforce fail] DefaultCPUAllocator: can't allocate memory: 8000 bytes\nException raised"
+    )
+    assert cli.run(["unlearn", *NEEDED]) == 1
+    said = capsys.readouterr()
+    assert "out of memory" in said.out + said.err
+    assert "--batch_size" in said.out + said.err
+    words = "shapes do not match"
+    with pytest.raises(RuntimeError, match="shapes"):
+        cli.run(["unlearn", *NEEDED])
+
+
 def test_train_asks_for_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["train", "--out", "o"]) == 1
     assert "give --recipe NAME; there are mnist_tshirt" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from rich.console import Console
 from dataunlearn.cli import measuring_verbs, options, verbs
 from dataunlearn.runtime.exit_codes import INTERRUPTED
 from dataunlearn.runtime.interrupt import InterruptedRunError, raise_on_interrupt
+from dataunlearn.runtime.memory import advice, is_out_of_memory
 from dataunlearn.runtime.orphan import end_with_parent
 from dataunlearn.runtime.text_files import printable
 from dataunlearn.unlearning.messages import no_choice, plain_types
@@ -213,8 +214,10 @@ def run(arguments: Sequence[str]) -> int:
             "same command goes on from there; if it had not begun, the command starts anew."
         )
         return INTERRUPTED
-    except (ValueError, ArithmeticError, OSError) as error:
-        words = printable(str(error))
+    except (ValueError, ArithmeticError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+            raise  # an error of ours
+        words = printable(advice(error) if is_out_of_memory(error) else str(error))
         words = no_choice(plain_types(words)) or words
         console.print(f"[red]error:[/red] {escape(words)}", soft_wrap=True)
         return 1

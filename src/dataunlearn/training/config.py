@@ -11,7 +11,7 @@ from dataunlearn.runtime.checks import require
 Precision = Literal["float32", "bfloat16"]
 
 
-MOST_STEPS = 10**9  # no run gets there: a slip
+MOST_STEPS, MOST_PAIRS = 10**9, 10**6  # no run gets there: a slip
 
 Optimizer = Literal["adamw", "adam", "adamw8bit"]
 Schedule = Literal["constant", "cosine"]
@@ -99,7 +99,9 @@ class Training(Updates):
         """Check ranges."""
         for name in ("steps", "batch_pairs", "micro_batch_rows", "checkpoint_every_steps"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1")
-        require(self.steps <= MOST_STEPS, f"steps must be at most {MOST_STEPS:,}, not {self.steps}")
+        for name, most in (("steps", MOST_STEPS), ("batch_pairs", MOST_PAIRS)):
+            value = getattr(self, name)
+            require(value <= most, f"{name} must be at most {most:,}, not {value}")
         choices = {"optimizer": Optimizer, "schedule": Schedule, "precision": Precision}
         for name, choice in choices.items():
             value, known = getattr(self, name), get_args(choice)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from dataunlearn.rows import Rows, Term
+from dataunlearn.runtime.memory import is_out_of_memory
 from dataunlearn.runtime.seeding import mix_seed
 from dataunlearn.training.config import Precision
 from dataunlearn.training.networks import Networks, Side, both_sides, num_asking, one_side
@@ -87,15 +88,6 @@ def micro_batches(
         own = kind.nonzero().flatten()[place[0] :: place[1]]
         if len(own):
             yield from ((part, chunk) for chunk in torch.split(own, min(size, len(own))))
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception means that the device (or the host) ran out of memory."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(
-        text in str(error) for text in ("out of memory", "can't allocate memory")
-    )
 
 
 @dataclass(eq=False)
