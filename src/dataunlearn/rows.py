@@ -87,10 +87,6 @@ class Term:
         """The same rows with their weights multiplied by ``factor``."""
         return replace(self, weight=self.weight * factor)
 
-    def absent(self) -> Term:
-        """The same rows without weight."""
-        return replace(self, weight=torch.zeros_like(self.weight))
-
     def asking(self, chosen: Tensor | None = None) -> Term:
         """The same rows, each asking the frozen model for its prediction of the row as it is.
 

@@ -16,7 +16,6 @@ from dataunlearn.objectives import (
     SISSNoIS,
 )
 from dataunlearn.rows import Term, concatenate
-from dataunlearn.training import engine
 from dataunlearn.training.engine import GradientEngine, drop_negligible, trainable
 from dataunlearn.training.two_gradients import NonFiniteError
 from slow_gradients import assert_same_gradients, sided_rows, slow_gradients
@@ -108,13 +107,6 @@ def test_an_absent_side_gives_a_zero_gradient(make_process, make_pair, make_toy)
     assert nothing.counts.forward_passes == 0
 
 
-@pytest.fixture
-def kinds_apart(monkeypatch):
-    """However few two-sided rows there are, they are a kind of their own."""
-    monkeypatch.setattr(engine, "FEW_ROWS", 0)
-
-
-@pytest.mark.usefixtures("kinds_apart")
 @pytest.mark.parametrize(
     ("sides", "forward", "backward"),
     [
@@ -138,38 +130,6 @@ def test_a_side_without_weight_costs_no_pass(sides, forward, backward, make_toy)
     assert counts.rows == len(sides)
 
 
-@pytest.mark.parametrize(
-    ("sides", "forward", "backward"),
-    [
-        ("kbfkb", [4, 3], [4, 3]),
-        ("bb", [2, 2], [2, 2]),
-        ("b" * 25, [25], [25, 25]),
-        ("kkff", [2, 2], [2, 2]),
-    ],
-)
-def test_a_few_two_sided_rows_run_with_either_side(sides, forward, backward, make_toy):
-    """A pass for each side in place of three kinds; the gradients are those of the slow loop."""
-    denoiser, rows = make_toy(), sided_rows(sides)
-    gradients = GradientEngine()(denoiser, rows)
-    assert denoiser.forward_batches == forward
-    assert denoiser.backward_batches == backward
-    *expected, losses = slow_gradients(make_toy(), rows)
-    assert_same_gradients(gradients, expected)
-    for found, slow in zip((gradients.keep_losses, gradients.forget_losses), losses, strict=True):
-        torch.testing.assert_close(found.double(), slow.double(), rtol=1e-5, atol=1e-7)
-
-
-def test_with_dropout_both_sides_of_a_row_come_from_one_pass(make_toy):
-    denoiser = make_toy(dropout=0.5)
-    denoiser.train()
-    counts = GradientEngine()(denoiser, sided_rows("kbf")).counts
-    assert (counts.forward_rows, counts.backward_rows) == (3, 4)
-    denoiser.eval()
-    counts = GradientEngine()(denoiser, sided_rows("kbf")).counts
-    assert (counts.forward_rows, counts.backward_rows) == (4, 4)
-
-
-@pytest.mark.usefixtures("kinds_apart")
 def test_negligible_terms_are_dropped_and_counted(make_toy):
     """Below 1e-6 of the side's own largest weight, whatever the other side's scale."""
     rows = sided_rows("bbbb")
@@ -310,7 +270,6 @@ class Cramped(torch.nn.Module):
         return prediction
 
 
-@pytest.mark.usefixtures("kinds_apart")
 @pytest.mark.parametrize("where", ["forward", "backward"])
 @pytest.mark.parametrize("kind", ["device", "host", "python"])
 @pytest.mark.parametrize("most", [1, 3, 5])

@@ -2,8 +2,7 @@
 
 Only this module decides how rows are run. Rows are sorted into keep-only, two-sided and forget-only
 ones; micro-batches never mix the kinds, so one-sided rows pay one backward pass and rows without
-any side pay nothing. A few two-sided rows are no kind of their own: they run with either side's.
-Each side has its own float32 buffer: neither gradient is ever recovered by
+any side pay nothing. Each side has its own float32 buffer: neither gradient is ever recovered by
 subtracting from the other, which loses everything once one side is much larger. A buffer is one
 stretch of memory for all parameters, so that what is done with a whole gradient takes a few kernels
 instead of some for each of hundreds of parameters.
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 
 from dataunlearn.rows import Rows, Term
 from dataunlearn.runtime.memory import is_out_of_memory
@@ -30,10 +28,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 NEGLIGIBLE_WEIGHT = 1e-6
-# Rows that need both gradients share their forward pass, in a micro-batch of their own with two
-# backward passes. A pass costs as much as some five rows besides those in it (docs/performance.md),
-# so that up to so many rows it is cheaper to run them once with either side's.
-FEW_ROWS = 24
 
 
 def trainable(denoiser: nn.Module) -> list[nn.Parameter]:
@@ -45,12 +39,6 @@ def changing_state(denoiser: nn.Module) -> dict[str, Tensor]:
     """The state that training changes: all but the frozen parameters, not copied."""
     frozen = {name for name, param in denoiser.named_parameters() if not param.requires_grad}
     return {name: value for name, value in denoiser.state_dict().items() if name not in frozen}
-
-
-def has_dropout(denoiser: nn.Module) -> bool:
-    """Whether passes draw anything: both sides of a row are then to see the same draw."""
-    layers = (module for module in denoiser.modules() if isinstance(module, _DropoutNd))
-    return any(layer.training and layer.p > 0 for layer in layers)
 
 
 def drop_negligible(term: Term, share: float) -> tuple[Term, int]:
@@ -66,28 +54,18 @@ def drop_negligible(term: Term, share: float) -> tuple[Term, int]:
 
 
 def micro_batches(
-    rows: Rows, size: int, place: tuple[int, int], *, mixed: bool = False, few: int = 0
-) -> Iterator[tuple[Rows, Tensor]]:
-    """This process's micro-batches: rows as they count there, and the indices of those in it.
+    rows: Rows, size: int, rank: int, num_processes: int, *, mixed: bool = False
+) -> Iterator[Tensor]:
+    """Row indices of this process's micro-batches, none of which mixes row kinds if not ``mixed``.
 
-    No micro-batch mixes kinds of rows if not ``mixed``; rows without weight are in none. Up to
-    ``few`` two-sided rows run once with either side's.
+    Rows without weight are in none.
     """
     has_keep, has_forget = rows.keep.weight != 0, rows.forget.weight != 0
-    both = has_keep & has_forget
-    if mixed:
-        kinds = [(rows, has_keep | has_forget)]
-    elif 0 < int(both.sum()) <= few:
-        kinds = [
-            (replace(rows, forget=rows.forget.absent()), has_keep),
-            (replace(rows, keep=rows.keep.absent()), has_forget),
-        ]
-    else:
-        kinds = [(rows, has_keep & ~both), (rows, both), (rows, has_forget & ~both)]
-    for part, kind in kinds:
-        own = kind.nonzero().flatten()[place[0] :: place[1]]
+    kinds = (has_keep & ~has_forget, has_keep & has_forget, has_forget & ~has_keep)
+    for kind in (has_keep | has_forget,) if mixed else kinds:
+        own = kind.nonzero().flatten()[rank::num_processes]
         if len(own):
-            yield from ((part, chunk) for chunk in torch.split(own, min(size, len(own))))
+            yield from torch.split(own, min(size, len(own)))
 
 
 @dataclass(eq=False)
@@ -144,12 +122,10 @@ class GradientEngine:
         result.counts.terms_dropped = dropped_keep + dropped_forget
         networks = Networks(denoiser, params, frozen, factors if in_one_pass else None)
         size, place = self.micro_batch_rows, self._place()
-        few = 0 if has_dropout(denoiser) else FEW_ROWS
-        chunks = micro_batches(rows, size, place, mixed=in_one_pass, few=few)
-        for index, (part, chunk) in enumerate(chunks):
+        for index, chunk in enumerate(micro_batches(rows, size, *place, mixed=in_one_pass)):
             with torch.random.fork_rng():
                 torch.manual_seed(mix_seed(seed, place[0], index))
-                self._run(networks, part, chunk, result)
+                self._run(networks, rows, chunk, result)
         return self._reduce(result, rows)
 
     def _place(self) -> tuple[int, int]:
