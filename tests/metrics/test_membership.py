@@ -94,6 +94,13 @@ def test_auc_of_perfect_and_reversed_order() -> None:
     assert membership_auc(low[:1], high).value == 1  # a single image to forget
 
 
+def test_the_interval_stays_within_the_range_of_an_auc() -> None:
+    others = torch.arange(100) + 0.1
+    for members in (torch.linspace(-12, -1, 12), torch.linspace(200, 300, 12)):
+        low, high = membership_auc(members, others).interval or (-1.0, 2.0)
+        assert 0 <= low <= high <= 1
+
+
 def test_each_timestep_is_judged_by_its_own_losses() -> None:
     """Members have the lower loss at the first noise level and the higher one at the second."""
     low, high = torch.arange(5.0).double(), torch.arange(8.0).double() + 10

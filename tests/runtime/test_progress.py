@@ -25,3 +25,15 @@ def test_nothing_is_written_where_nothing_is_shown(capsys: pytest.CaptureFixture
     with progress.progress_bar("drawing", 2, shown=False) as advance:
         advance(2)
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("done", "last"), [(2, "fewer were enough"), (5, "5/5")])
+def test_what_is_enough_early_goes_to_the_end(
+    done: int, last: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress.progress_at_most("scoring", 5) as advance:
+        for _ in range(done):
+            advance()
+    lines = capsys.readouterr().err.splitlines()
+    assert len([line for line in lines if "5/5" in line]) == 1
+    assert last in lines[-1]

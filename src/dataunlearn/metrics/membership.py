@@ -22,7 +22,7 @@ from dataunlearn.metrics.intervals import mean_interval, mean_of_pairs_bootstrap
 from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.membership_scores import denoising_losses, pia_scores, sima_scores
 from dataunlearn.metrics.result import Result
-from dataunlearn.runtime.progress import progress_bar
+from dataunlearn.runtime.progress import progress_at_most
 
 Attack = Literal["loss", "sima", "pia"]
 SCORES: Mapping[Attack, Callable[..., Tensor]] = {
@@ -64,7 +64,8 @@ def membership_auc(
     # The AUC is the share of pairs in which the member's score is the lower one (Mann and Whitney
     # 1947), and so is that of a resample, whose pairs are pairs of these.
     above = (inside[:, None] < outside) + 0.5 * (inside[:, None] == outside)
-    interval = mean_of_pairs_bootstrap(above, seed=seed)
+    low, high = mean_of_pairs_bootstrap(above, seed=seed)
+    interval = (max(low, 0.0), min(high, 1.0))  # sums of rounded numbers leave the range
     settings = {"num_members": len(inside), "num_others": len(outside)}
     by_member = torch.from_numpy(above.mean(1))
     return Result(name, float(above.mean()), interval, False, settings, by_member)
@@ -232,7 +233,7 @@ class Membership(Measure):
             return SCORES[attack](inputs.model, sides[side][part], timesteps, **own)
 
         total = (len(timesteps) + (attack == "pia")) * most_draws * sum(most.values())
-        with progress_bar(f"membership, {attack}", total, shown=inputs.shown) as advance:
+        with progress_at_most(f"membership, {attack}", total, shown=inputs.shown) as advance:
             return enough_scores(score, most, most_draws)
 
 

@@ -56,6 +56,28 @@ def progress_bar(description: str, total: int, *, shown: bool = True) -> Iterato
         yield advance
 
 
+@contextmanager
+def progress_at_most(description: str, most: int, *, shown: bool = True) -> Iterator[Advance]:
+    """A bar for what may be enough before its end: the bar then goes there at once.
+
+    Args:
+        description: What is being done.
+        most: Largest number of items.
+        shown: False draws nothing.
+    """
+    left = most
+    with progress_bar(description, most, shown=shown) as advance:
+
+        def count_down(count: int = 1, note: str = "") -> None:
+            nonlocal left
+            left -= count
+            advance(count, note)
+
+        yield count_down
+        if left > 0:
+            advance(left, "fewer were enough")
+
+
 def line_by_line(console: Console, description: str, total: int) -> Advance:
     """Progress for a log file: a line at most every half minute, and one at the end."""
     started, done = time.monotonic(), 0
