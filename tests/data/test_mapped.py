@@ -38,6 +38,18 @@ def test_mapped_pictures_are_those_in_memory(file: Path) -> None:
     assert np.array_equal(mapped.pixels(299), read.pixels(299))
 
 
+def test_colours_in_the_last_axis_stay_on_disk_as_well(file: Path) -> None:
+    pixels = np.random.default_rng(2).integers(0, 256, (50, 8, 8, 3), dtype=np.uint8)
+    np.save(file, pixels)
+    mapped = open_images(file, (3, 8, 8))
+    read = ArrayImages(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
+    assert isinstance(mapped, ArrayImages)
+    assert mapped._mapped is not None
+    order = torch.tensor([49, 0, 7, 7])
+    assert torch.equal(mapped.batch(order), read.batch(order))
+    assert mapped.digests() == read.digests()
+
+
 def test_what_is_gathered_can_be_written_to_and_the_file_cannot(file: Path) -> None:
     mapped, before = open_images(file, SHAPE), file.read_bytes()
     mapped.batch(torch.arange(5)).fill_(0)

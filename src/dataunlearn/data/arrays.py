@@ -102,10 +102,7 @@ class ArrayImages(ImageSet):
     @cached_property
     def _mapped(self) -> mmap.mmap | None:
         """The file that the pictures stay in, if they do."""
-        memory: Any = self._pixels
-        while memory is not None and not isinstance(memory, mmap.mmap):
-            memory = getattr(memory, "base", None)
-        return memory
+        return mapping_of(self._pixels)
 
     def _touch(self, num_bytes: int) -> None:
         """Let go of what was read of a mapped file, now and then: it is read again when needed."""
@@ -115,6 +112,14 @@ class ArrayImages(ImageSet):
         if self._touched > MOST_IN_MEMORY:
             self._mapped.madvise(mmap.MADV_DONTNEED)
             self._touched = 0
+
+
+def mapping_of(array: NDArray[Any]) -> mmap.mmap | None:
+    """The file that an array is a view of, if it is one."""
+    memory: Any = array
+    while memory is not None and not isinstance(memory, mmap.mmap):
+        memory = getattr(memory, "base", None)
+    return memory
 
 
 def from_array(
@@ -151,7 +156,9 @@ def from_array(
             except ValueError as error:
                 raise ValueError(f"{source}[{index}] {error}") from error
         rows = fitted
-    return ArrayImages(np.ascontiguousarray(rows), source=source, labels=labels)
+    if mapping_of(rows) is None:  # else the copy would be in memory
+        rows = np.ascontiguousarray(rows)
+    return ArrayImages(rows, source=source, labels=labels)
 
 
 def from_tensor(tensor: Tensor, shape: tuple[int, int, int], *, resize: bool) -> ArrayImages:
