@@ -9,6 +9,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import HfApi, constants
 from PIL import Image
 
 from dataunlearn.data import (
@@ -479,18 +480,41 @@ class TestDatasets:
             asked.append(name)
             return loaded
 
+        monkeypatch.setattr(HfApi, "dataset_info", lambda *args, **settings: None)
         monkeypatch.setattr(datasets, "load_dataset", load)
         assert open_images("owner/digits", GREY).name(2) == "owner/digits#train[2]"
         assert open_images("owner/digits#test", GREY).name(0) == "owner/digits#test[0]"
         assert asked == ["owner/digits", "owner/digits"]
 
     def test_no_network_says_which_local_forms_work(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def fail(name: str) -> None:
-            raise ConnectionError("no network")
+        """The hub is asked once, for a short while, then what was fetched earlier is looked at."""
+        asked: list[Any] = []
 
-        monkeypatch.setattr(datasets, "load_dataset", fail)
-        with pytest.raises(ValueError, match=r"keep images: .*ylecun/mnist.*no network.*\.npz"):
+        def offline(*args: Any, **settings: Any) -> None:
+            asked.append(settings)
+            raise OSError("no network (with advice)")
+
+        def load(name: str) -> None:
+            asked.append((name, datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE))
+            raise ConnectionError("not in the cache")
+
+        before = datasets.config.HF_HUB_OFFLINE
+        monkeypatch.setattr(HfApi, "dataset_info", offline)
+        monkeypatch.setattr(datasets, "load_dataset", load)
+        with pytest.raises(ValueError, match=r"keep images: .*ylecun/mnist.*: no network;.*\.npz"):
             open_images("ylecun/mnist", GREY)
+        assert asked == [{"timeout": 5}, ("ylecun/mnist", True, True)]
+        assert before == datasets.config.HF_HUB_OFFLINE
+
+    def test_a_mistyped_name_in_a_folder_that_is_there(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(HfApi, "dataset_info", lambda *args, **settings: pytest.fail("asked"))
+        (tmp_path / "data").mkdir()
+        for name in ("data/keep", "data/keep#train"):
+            with pytest.raises(ValueError, match=r"no keep in the folder data here.*hub id"):
+                open_images(name, GREY)
 
     @pytest.mark.parametrize(
         "name", ["mnist", "./owner/name", "/no/where", "a/b/c", "owner/cat.png", "mnist.npz:x"]
@@ -498,6 +522,7 @@ class TestDatasets:
     def test_other_names_never_reach_the_hub(
         self, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(HfApi, "dataset_info", lambda *args, **settings: pytest.fail("asked"))
         monkeypatch.setattr(datasets, "load_dataset", lambda name: pytest.fail("asked the hub"))
         with pytest.raises(ValueError, match=f"forget images: there is no .*{re.escape(name)}"):
             open_images(name, GREY, role="forget")

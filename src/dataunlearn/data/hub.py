@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from huggingface_hub import HfApi
+
 from dataunlearn.data.base import LOCAL_FORMS, ImageSet, Pixels
 from dataunlearn.data.captions import first_text, text_column, warn_of_none
 from dataunlearn.data.pixels import fit_pixels, image_to_pixels
+from dataunlearn.runtime.checks import in_one_line
+from dataunlearn.runtime.hub import HUB_SECONDS, require_no_path, without_network
 
 if TYPE_CHECKING:
     import datasets
@@ -134,19 +139,28 @@ def open_saved(
 def open_hub(
     name: str, split: str | None, shape: tuple[int, int, int], *, resize: bool, captions: bool
 ) -> HubImages:
-    """Load a dataset from the Hugging Face hub (or its local cache).
+    """Load a dataset from the Hugging Face hub, or what was fetched of it earlier.
+
+    The hub is asked once, for a few seconds.
 
     Raises:
         ValueError: If it cannot be loaded; the message lists the local forms.
     """
     import datasets
 
+    require_no_path(name)
+    reason = None
     try:
-        loaded = datasets.load_dataset(name)
-    except Exception as error:  # the hub's client raises many kinds, and so do its builders
+        HfApi().dataset_info(name, timeout=HUB_SECONDS)
+    except Exception as error:  # the hub's client raises many kinds
+        reason = in_one_line(error).partition(" (")[0]  # the rest is advice
+    try:
+        with nullcontext() if reason is None else without_network():
+            loaded = datasets.load_dataset(name)
+    except Exception as error:  # and so do its builders
         raise ValueError(
-            f"no local path {name}, and the Hugging Face dataset {name} could not be loaded "
-            f"({type(error).__name__}: {error}); without a network give {LOCAL_FORMS}"
+            f"no local path {name}, and the Hugging Face dataset {name} could not be loaded: "
+            f"{reason or in_one_line(error)}; without a network give {LOCAL_FORMS}"
         ) from error
     chosen, source = _choose_split(loaded, split, name)
     return HubImages(chosen, shape, source=source, resize=resize, captions=captions)

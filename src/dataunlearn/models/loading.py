@@ -19,8 +19,7 @@ from dataunlearn.models.folder import (
 )
 from dataunlearn.runtime.checks import in_one_line, require
 from dataunlearn.runtime.home import with_home
-
-HUB_SECONDS = 5
+from dataunlearn.runtime.hub import HUB_SECONDS, require_no_path
 
 
 def load_model(
@@ -93,12 +92,7 @@ def _from_hub(source: str) -> Path:
     """The folder of a hub id: what the hub has, asked once, or what was fetched earlier."""
     if source.count("/") != 1 or source.startswith(("/", ".", "~")):
         raise ValueError(f"{source} does not exist (a hub id looks like 'owner/name')")
-    owner, name = source.split("/")
-    if Path(owner).is_dir():
-        raise ValueError(
-            f"there is no {name} in the folder {owner} here; if {source} is meant as a hub id, go "
-            "to another folder, or fetch it first (huggingface-cli download) and give its folder"
-        )
+    require_no_path(source)
     from diffusers import DiffusionPipeline
 
     reason = None
