@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -468,6 +469,27 @@ class TestDatasets:
     def test_rows_are_checked(self, tmp_path: Path) -> None:
         image_dataset(random_pixels(2, 9, 7)).save_to_disk(str(tmp_path / "saved"))
         with pytest.raises(ValueError, match=r"forget images: 2 of 2 .*\n.*saved\[0\] is 9x7"):
+            open_images(tmp_path / "saved", GREY, role="forget")
+
+    @pytest.mark.parametrize(
+        "path", ["http://example.com/a.png", "hf://datasets/a/b/c.png", "ABSOLUTE", "../a.png"]
+    )
+    def test_rows_that_name_a_file_or_an_address_are_refused(
+        self, path: str, tmp_path: Path
+    ) -> None:
+        """A saved dataset holds its pictures; what it names may be anybody's."""
+        outside = save(tmp_path / "a.png", random_pixels(6, 5))
+        path = str(outside) if path == "ABSOLUTE" else path
+        kinds = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+        rows = datasets.Dataset.from_dict(
+            {"image": [{"bytes": None, "path": path}] * 2}, datasets.Features({"image": kinds})
+        )
+        rows.save_to_disk(str(tmp_path / "saved"))
+        facts = tmp_path / "saved" / "dataset_info.json"
+        info = json.loads(facts.read_text())
+        info["features"]["image"] = {"_type": "Image"}
+        facts.write_text(json.dumps(info))
+        with pytest.raises(ValueError, match=f"names {re.escape(repr(path))}.*outside"):
             open_images(tmp_path / "saved", GREY, role="forget")
 
     def test_hub_id_and_split(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from contextlib import nullcontext
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import HfApi
+from PIL import Image, ImageOps
 
 from dataunlearn.data.base import LOCAL_FORMS, ImageSet, Pixels
 from dataunlearn.data.captions import first_text, text_column, warn_of_none
@@ -35,6 +37,8 @@ class HubImages(ImageSet):
         source: What names are made from: ``source[17]``.
         resize: Whether pictures of another size are centre-cropped and resized.
         captions: Whether texts are read.
+        whole: Whether all pictures are in the dataset: rows that name a file or an address, which
+            may be anywhere, are then errors.
 
     Raises:
         ValueError: If there is not exactly one image column, or several that may be captions.
@@ -50,11 +54,12 @@ class HubImages(ImageSet):
         source: str = "dataset",
         resize: bool = False,
         captions: bool = True,
+        whole: bool = False,
     ) -> None:
-        from datasets import Image
+        import datasets as hub
 
         features: dict[str, Any] = dataset.features
-        columns = [name for name, kind in features.items() if isinstance(kind, Image)]
+        columns = [name for name, kind in features.items() if isinstance(kind, hub.Image)]
         if len(columns) != 1:
             raise ValueError(
                 f"{source} needs exactly one image column, it has {len(columns)} among "
@@ -68,9 +73,9 @@ class HubImages(ImageSet):
         self._captions: list[str | None] | None = None
         if captions:
             self._captions, self.remarks = _read_captions(dataset, source)
-        self._images: Any = dataset.with_format(None).select_columns(columns)
-        if not features[self._column].decode:
-            self._images = self._images.cast_column(self._column, Image())
+        plain = dataset.with_format(None).select_columns(columns)
+        self._images: Any = plain.cast_column(self._column, hub.Image(decode=False))
+        self._whole = whole
 
     def __len__(self) -> int:
         return len(self._images)
@@ -86,9 +91,7 @@ class HubImages(ImageSet):
             ValueError: If the image is missing, cannot be read or does not fit ``shape``.
         """
         try:
-            image = self._images[index][self._column]
-            if image is None:
-                raise ValueError("has no image in this row")
+            image = _decoded(self._images[index][self._column], whole=self._whole)
             return fit_pixels(image_to_pixels(image), self.shape, resize=self._resize)
         except (ValueError, OSError, SyntaxError) as error:
             raise ValueError(f"{self.name(index)} {error}") from error
@@ -105,6 +108,26 @@ class HubImages(ImageSet):
     def has_labels(self) -> bool:
         """Whether the dataset has a usable label column without gaps."""
         return self._classes is not None
+
+
+def _decoded(row: dict[str, Any] | None, *, whole: bool) -> Image.Image:
+    """The picture of a row that has ``bytes``, or a ``path`` where it may name one.
+
+    Raises:
+        ValueError: If it has neither, or names what must not be read.
+    """
+    content = None if row is None else row["bytes"]
+    path = str((row or {}).get("path") or "")
+    if content is None and not path:
+        raise ValueError("has no image in this row")
+    if content is None and (whole or "://" in path):
+        raise ValueError(
+            f"names {path!r} instead of holding a picture; what lies outside of a dataset is not "
+            "read: load it where its pictures are, and save it again with save_to_disk"
+        )
+    with Image.open(path if content is None else BytesIO(content)) as image:
+        image.load()
+        return ImageOps.exif_transpose(image)
 
 
 def looks_like_hub_id(name: str) -> bool:
@@ -133,7 +156,7 @@ def open_saved(
     except Exception as error:
         raise ValueError(f"{folder} cannot be read as a saved dataset: {error}") from error
     chosen, source = _choose_split(loaded, split, str(folder))
-    return HubImages(chosen, shape, source=source, resize=resize, captions=captions)
+    return HubImages(chosen, shape, source=source, resize=resize, captions=captions, whole=True)
 
 
 def open_hub(
