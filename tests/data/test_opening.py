@@ -535,7 +535,7 @@ class TestDatasets:
         monkeypatch.setattr(HfApi, "dataset_info", lambda *args, **settings: pytest.fail("asked"))
         (tmp_path / "data").mkdir()
         for name in ("data/keep", "data/keep#train"):
-            with pytest.raises(ValueError, match=r"no keep in the folder data here.*hub id"):
+            with pytest.raises(ValueError, match=r"no 'keep' in the folder data here.*hub id"):
                 open_images(name, GREY)
 
     @pytest.mark.parametrize(

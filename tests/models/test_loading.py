@@ -374,7 +374,7 @@ class TestHub:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(HfApi, "model_info", lambda *args, **settings: pytest.fail("asked"))
         (tmp_path / "models").mkdir()
-        with pytest.raises(ValueError, match=r"no mine in the folder models here.*hub id"):
+        with pytest.raises(ValueError, match=r"no 'mine' in the folder models here.*hub id"):
             load_model("models/mine")
 
     @pytest.mark.parametrize("source", ["name", "a/b/c", "./a", "~/a", "/a"])

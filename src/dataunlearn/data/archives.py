@@ -67,7 +67,7 @@ def load_arrays(path: Path) -> NDArray[Any] | NpzFile:
         if loaded is None:
             loaded = np.load(path, allow_pickle=False)
     except Exception as error:  # a damaged file raises many kinds
-        raise ValueError(f"{path} cannot be read: {_ADVICE} ({error})") from error
+        raise ValueError(f"{path} cannot be read ({error}): {_ADVICE}") from error
     if isinstance(loaded, np.ndarray | NpzFile):
         return loaded
     raise ValueError(f"{path} cannot be read: {_ADVICE}")
@@ -122,7 +122,7 @@ def read_array(archive: NpzFile, key: str, path: Path) -> NDArray[Any]:
     try:
         array = archive[key]
     except Exception as error:  # as for the whole file
-        raise ValueError(f"{path}:{key} cannot be read: {_ADVICE} ({error})") from error
+        raise ValueError(f"{path}:{key} cannot be read ({error}): {_ADVICE}") from error
     if not isinstance(array, np.ndarray):  # what is no array comes as bytes
         raise ValueError(f"{path}:{key} cannot be read: {_ADVICE}")
     return array

@@ -20,7 +20,7 @@ def require_no_path(name: str) -> None:
     owner, _, rest = name.partition("/")
     if Path(owner).is_dir():
         raise ValueError(
-            f"there is no {rest} in the folder {owner} here; if {name} is meant as a hub id, go "
+            f"there is no {rest!r} in the folder {owner} here; if {name} is meant as a hub id, go "
             "to another folder, or fetch it first (huggingface-cli download) and give its folder"
         )
 
