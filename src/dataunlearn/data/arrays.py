@@ -72,8 +72,8 @@ class ArrayImages(ImageSet):
 
     def pixels(self, index: int) -> Pixels:
         """A read-only view, uint8 ``(C, H, W)``."""
-        self._touch(self._pixels[0].nbytes)
         found: Pixels = self._pixels[index]
+        self._touch(found.nbytes)
         return found
 
     def label(self, index: int) -> int | None:

@@ -16,7 +16,7 @@ from dataunlearn.data.base import LOCAL_FORMS, ImageSet, Pixels
 from dataunlearn.data.captions import first_text, text_column, warn_of_none
 from dataunlearn.data.pixels import fit_pixels, image_to_pixels
 from dataunlearn.runtime.checks import in_one_line
-from dataunlearn.runtime.hub import HUB_SECONDS, require_no_path, without_network
+from dataunlearn.runtime.hub import no_answer, require_no_path, without_network
 
 if TYPE_CHECKING:
     import datasets
@@ -172,15 +172,11 @@ def open_hub(
     import datasets
 
     require_no_path(name)
-    reason = None
-    try:
-        HfApi().dataset_info(name, timeout=HUB_SECONDS)
-    except Exception as error:  # the hub's client raises many kinds
-        reason = in_one_line(error).partition(" (")[0]  # the rest is advice
+    reason = no_answer(HfApi().dataset_info, name)
     try:
         with nullcontext() if reason is None else without_network():
             loaded = datasets.load_dataset(name)
-    except Exception as error:  # and so do its builders
+    except Exception as error:  # its builders raise many kinds
         raise ValueError(
             f"no local path {name}, and the Hugging Face dataset {name} could not be loaded: "
             f"{reason or in_one_line(error)}; without a network give {LOCAL_FORMS}"

@@ -19,7 +19,7 @@ from dataunlearn.models.folder import (
 )
 from dataunlearn.runtime.checks import in_one_line, require
 from dataunlearn.runtime.home import with_home
-from dataunlearn.runtime.hub import HUB_SECONDS, require_no_path
+from dataunlearn.runtime.hub import no_answer, require_no_path
 
 
 def load_model(
@@ -95,11 +95,7 @@ def _from_hub(source: str) -> Path:
     require_no_path(source)
     from diffusers import DiffusionPipeline
 
-    reason = None
-    try:
-        HfApi().model_info(source, timeout=HUB_SECONDS)
-    except Exception as error:
-        reason = in_one_line(error).partition(" (")[0]  # the rest is advice
+    reason = no_answer(HfApi().model_info, source)
     try:
         return Path(DiffusionPipeline.download(source, local_files_only=reason is not None))
     except Exception as error:

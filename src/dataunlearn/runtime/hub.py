@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import constants
+
+from dataunlearn.runtime.checks import in_one_line
 
 HUB_SECONDS = 5  # to wait for an answer
 
@@ -23,6 +25,20 @@ def require_no_path(name: str) -> None:
             f"there is no {rest!r} in the folder {owner} here; if {name} is meant as a hub id, go "
             "to another folder, or fetch it first (huggingface-cli download) and give its folder"
         )
+
+
+def no_answer(ask: Callable[..., object], name: str) -> str | None:
+    """Why the hub, asked once, says nothing of a name; None if it knows it.
+
+    Args:
+        ask: What asks it: a method of ``HfApi`` that takes a name and a ``timeout``.
+        name: The name.
+    """
+    try:
+        ask(name, timeout=HUB_SECONDS)
+    except Exception as error:  # the hub's client raises many kinds
+        return in_one_line(error).partition(" (")[0]  # the rest is advice
+    return None
 
 
 @contextmanager

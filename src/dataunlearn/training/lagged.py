@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dataunlearn.combine import Combination
@@ -88,6 +88,8 @@ class LaggedNorms:
             found: Their Gramian.
         """
         apart = not gradients.in_one_pass and rule.sees_lengths_alone
+        if not apart and self.measured == 0:
+            return  # nothing is estimated yet, as in base training it never is
         self.since, self.jumped = 0 if apart else self.since + 1, False
         if apart:
             self.measured += 1
@@ -119,7 +121,7 @@ class LaggedNorms:
     @property
     def state(self) -> dict[str, Any]:
         """Everything, as JSON values."""
-        return {**vars(self), "scales": dict(self.scales), "errors": dict(self.errors)}
+        return asdict(self)
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> LaggedNorms:
