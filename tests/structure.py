@@ -40,7 +40,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("training", "metrics"),
     ("metrics/audit", "unlearning", "base_models", "attacks"),
     ("prompts",),
-    ("api", "bench", "recipes"),
+    ("api", "bench", "recipes", "requests"),
     ("cli", "__init__"),
     ("__main__",),
 )

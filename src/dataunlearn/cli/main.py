@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 import warnings
@@ -12,7 +11,8 @@ from typing import Any
 
 from rich.console import Console
 
-from dataunlearn.cli import measuring_verbs, options, verbs
+from dataunlearn.cli import measuring_verbs, options, request_verbs, verbs
+from dataunlearn.cli.arguments import normalise, without_overwrite
 from dataunlearn.runtime.exit_codes import INTERRUPTED
 from dataunlearn.runtime.interrupt import InterruptedRunError, raise_on_interrupt
 from dataunlearn.runtime.memory import advice, is_out_of_memory
@@ -39,12 +39,11 @@ def build_parser(verb: str | None = None, recipe: str | None = None) -> Any:
     subcommands = parser.add_subcommands(dest="verb", metavar="VERB")
     for name, (build, _, summary) in VERBS.items():
         sub = CommandParser(description=summary, usage=f"dataunlearn {name} {USAGE[name]}")
-        if name == verb:
-            sub.add_argument(
-                "--config", action="config", help="YAML file with any of these settings"
-            )
-            build(sub, recipe)
         subcommands.add_subcommand(name, sub, help=summary)
+        if name == verb:
+            if name != "request":  # whose actions have their own
+                sub.add_argument("--config", action="config", help=options.CONFIG_HELP)
+            build(sub, recipe)
     return parser
 
 
@@ -92,6 +91,16 @@ VERBS: Mapping[str, tuple[Builder, Callable[..., int], str]] = {
         "Compare methods: every method with every seed.",
     ),
     "report": (options.add_report, verbs.report, "Write a run's HTML page again."),
+    "request": (
+        options.add_request,
+        request_verbs.request,
+        "Keep a ledger of removal requests, and answer them.",
+    ),
+    "check": (
+        options.add_check,
+        request_verbs.check,
+        "See whether a signed folder is as it was signed.",
+    ),
 }
 
 
@@ -106,48 +115,9 @@ USAGE: Mapping[str, str] = {
     "evaluate": "--model MODEL --metrics a,b,c --out DIR [--forget IMAGES] [--keep IMAGES] ...",
     "bench": "BENCHMARK.yaml [options]",
     "report": "RUN_DIR [--beside RUN_DIR ...]",
+    "request": "add|list|show|apply|verify|rollback --project DIR [options]",
+    "check": "RUN_DIR",
 }
-
-
-def normalise(arguments: Sequence[str]) -> list[str]:
-    """Allow ``--dry-run`` for ``--dry_run``, flags without ``true``, and ``bench FILE``."""
-    found: list[str] = []
-    skip = -1
-    if len(arguments) > 1 and arguments[0] == "bench" and not arguments[1].startswith("-"):
-        arguments = ["bench", f"--config={arguments[1]}", *arguments[2:]]
-    for index, argument in enumerate(arguments):
-        if index == skip:
-            continue
-        if not argument.startswith("--"):
-            found.append(argument)
-            continue
-        name, equals, value = argument.partition("=")
-        name = "--" + name[2:].replace("-", "_")
-        following = arguments[index + 1] if index + 1 < len(arguments) else "--"
-        if not equals and NEGATIVE.fullmatch(following):  # else it is taken for an option
-            skip = index + 1
-            found.append(f"{name}={following}")
-            continue
-        bare = not equals and following.lower() not in ("true", "false", "yes", "no")
-        is_flag = name[2:] in FLAGS and bare
-        found.append(f"{name}=true" if is_flag else name + equals + value)
-    return found
-
-
-NEGATIVE = re.compile(r"-\d*\.?\d+(e[+-]?\d+)?", re.IGNORECASE)
-
-FLAGS = (
-    "dry_run",
-    "overwrite",
-    "drop_overlap",
-    "resize",
-    "force",
-    "evaluation.digits",
-    "gradient_checkpointing",
-    "one_run_each",
-    "nll.dequantise",
-    "membership.each_timestep",
-)
 
 
 # With one of these `train` can do without a recipe.
@@ -234,18 +204,6 @@ def check_config_file(files: Any, out: Any) -> None:
 
         given = [getattr(file, "absolute", file) for file in files]
         require_outside(Path(out), {"config": [str(file) for file in given]})
-
-
-def without_overwrite(arguments: Sequence[str]) -> list[str]:
-    """The command that goes on with what this one has begun, instead of beginning anew."""
-    found: list[str] = []
-    for argument in arguments:
-        is_value = found[-1:] == ["--overwrite"] and argument.lower() in ("true", "false")
-        if is_value:
-            found.pop()
-        elif not argument.startswith("--overwrite="):
-            found.append(argument)
-    return [argument for argument in found if argument != "--overwrite"]
 
 
 def escape(text: str) -> str:

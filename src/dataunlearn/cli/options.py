@@ -9,6 +9,8 @@ from typing import Any
 
 from dataunlearn.cli import verbs
 
+CONFIG_HELP = "YAML file with any of these settings"
+
 
 def add_demo(parser: Any, recipe: str | None) -> None:
     """Options of ``demo``."""
@@ -208,3 +210,20 @@ def add_report(parser: Any, recipe: str | None) -> None:
         nargs="+",
         help="Runs that removed the same images from the same model otherwise, shown beside it.",
     )
+
+
+def add_request(parser: Any, recipe: str | None) -> None:
+    """The actions of ``request``, each with its options."""
+    from dataunlearn.cli.request_options import ACTIONS
+
+    actions = parser.add_subcommands(dest="action", metavar="ACTION")
+    for name, (build, usage, summary) in ACTIONS.items():
+        sub = type(parser)(description=summary, usage=f"dataunlearn request {name} {usage}")
+        actions.add_subcommand(name, sub, help=summary)
+        sub.add_argument("--config", action="config", help=CONFIG_HELP)
+        build(sub)
+
+
+def add_check(parser: Any, recipe: str | None) -> None:
+    """Options of ``check``."""
+    parser.add_argument("run_dir", type=Path, help="Folder with a signature.json.")

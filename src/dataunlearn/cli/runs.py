@@ -26,6 +26,11 @@ def say(text: str) -> None:
     console.print(printable(text), markup=False, soft_wrap=True)
 
 
+def print_out(text: str) -> None:
+    """Text that was asked for, on the standard output."""
+    Console(highlight=False).print(printable(text), markup=False, soft_wrap=True)
+
+
 def unlearned(
     config: Unlearning, *, overwrite: bool, measured: Measurement | None = None
 ) -> UnlearnResult | None:
@@ -75,7 +80,7 @@ def show_plan(config: Unlearning, *, overwrite: bool) -> None:
     accelerator = make_accelerator(config.device, config.tracker, config.out.parent)
     job = prepare(config, device=accelerator.device, shown=accelerator.is_main_process)
     if accelerator.is_main_process:
-        Console(highlight=False).print(printable(describe_plan(job)), markup=False, soft_wrap=True)
+        print_out(describe_plan(job))
 
 
 def say_result(result: UnlearnResult, label: str = "") -> None:

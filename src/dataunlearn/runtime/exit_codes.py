@@ -8,4 +8,5 @@ NOT_FORGOTTEN = 4  # after unlearning the model still knows what it had to forge
 # worse, or without being able to tell.
 NOT_AS_IF_NEVER_SEEN = 5
 UNLEARNED = (0, NOT_FORGOTTEN, NOT_AS_IF_NEVER_SEEN)  # of runs that came to their end
+ALTERED = 6  # a signed folder is not what was signed
 INTERRUPTED = 130  # as shells report Ctrl-C; the state is saved

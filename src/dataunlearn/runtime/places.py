@@ -57,13 +57,14 @@ def require_name(out: Path) -> None:
         raise ValueError(f"--out {out}: {error.strerror}; choose another name") from error
 
 
-def require_outside(out: Path, inputs: Mapping[str, Any]) -> None:
+def require_outside(out: Path, inputs: Mapping[str, Any], option: str = "--out") -> None:
     """Refuse a folder for a run that holds what the run reads.
 
     Args:
         out: The run's folder.
         inputs: By the name of their option: paths, texts that may be paths, lists of such; anything
             else is not looked at.
+        option: What the folder is given with.
 
     Raises:
         ValueError: With the input that lies inside.
@@ -75,8 +76,8 @@ def require_outside(out: Path, inputs: Mapping[str, Any]) -> None:
             found = None if path is None else path.resolve()
             if found is not None and (found == where or where in found.parents):
                 raise ValueError(
-                    f"--{name.replace('_', '-')} {each} lies inside --out {out}: a run does not "
-                    "write where it reads; choose another --out"
+                    f"--{name.replace('_', '-')} {each} lies inside {option} {out}: a run does not "
+                    f"write where it reads; choose another {option}"
                 )
 
 

@@ -177,8 +177,9 @@ class CommandParser(ArgumentParser):
         subcommands = self._subcommands_action
         if subcommands is None:
             check_given(self, config)
-        elif config.get("verb") is not None:
-            check_given(subcommands.choices[config["verb"]], config[config["verb"]])
+        elif config.get(subcommands.dest) is not None:
+            chosen = config[subcommands.dest]
+            subcommands.choices[chosen].checked(config[chosen])
         for name, value in list(config.items()):
             config[name] = with_home(value)
         return config

@@ -1,0 +1,132 @@
+"""What ``dataunlearn request`` and ``dataunlearn check`` do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dataunlearn.cli.accelerator import make_accelerator
+from dataunlearn.cli.runs import print_out, say
+from dataunlearn.runtime.exit_codes import ALTERED, NOT_AS_IF_NEVER_SEEN, NOT_FORGOTTEN
+
+
+def request(action: str, **settings: Any) -> int:
+    """One of the actions of ``dataunlearn request``."""
+    own = {name: value for name, value in settings[action].items() if name != "config"}
+    return ACTIONS[action](**own)
+
+
+def add(*, project: Path, device: str | None, **settings: Any) -> int:
+    """Put a request into the ledger."""
+    import dataclasses
+
+    from dataunlearn.requests.adding import add_request
+    from dataunlearn.requests.config import NewProject, NewRequest
+
+    names = [field.name for field in dataclasses.fields(NewProject)]
+    described = NewProject(**{name: settings.pop(name) for name in names})
+    where = str(make_accelerator(device).device)
+    added = add_request(project, NewRequest(**settings), described, say=say, device=where)
+    say(f"Request {added.id} ({added.reference}): {len(added.pictures)} different pictures.")
+    say(f"Answer it: dataunlearn request apply --project {project}")
+    return 0
+
+
+def show_list(*, project: Path) -> int:
+    """Show the ledger."""
+    from dataunlearn.requests.ledger import Ledger
+    from dataunlearn.requests.words import listing
+
+    with Ledger(project) as ledger:
+        print_out(listing(ledger))
+    return 0
+
+
+def show(*, project: Path, number: int) -> int:
+    """Show a request."""
+    from dataunlearn.requests.ledger import Ledger
+    from dataunlearn.requests.words import shown
+
+    with Ledger(project) as ledger:
+        print_out(shown(ledger, ledger.request(number)))
+    return 0
+
+
+def apply(*, project: Path, device: str | None, **settings: Any) -> int:
+    """Answer the open requests."""
+    from dataunlearn.requests.applying import apply_requests
+    from dataunlearn.requests.config import Applying
+    from dataunlearn.requests.ledger import Ledger
+    from dataunlearn.requests.models import version_folder
+
+    accelerator = make_accelerator(device)
+    found = apply_requests(project, Applying(**settings), accelerator=accelerator, say=say)
+    if found.version is None:
+        return 0
+    version = found.version
+    say(str(version.verdict.get("text", "")))
+    folder = version_folder(project, version)
+    say(f"New model: {folder / 'model'}\nReport:    {folder / 'report.html'}")
+    known = [v.request for v in found.verified if v.memory == "still known"]
+    if found.accepted:
+        with Ledger(project) as ledger:
+            say(f"Version {version.id} is the head; {len(ledger.open)} requests are open.")
+        return NOT_FORGOTTEN if known else int(version.verdict.get("exit_code", 0))
+    say(
+        f"Version {version.id} is not the head, and its requests stay open. To push harder: "
+        """--unlearning '{"strength": "strong"}', or more steps; --accept takes it as it is."""
+    )
+    return NOT_FORGOTTEN if known else NOT_AS_IF_NEVER_SEEN
+
+
+def verify(*, project: Path, device: str | None, requests: list[int] | None) -> int:
+    """Verify answered requests in the head again."""
+    from dataunlearn.requests.checking import verify_head
+
+    found = verify_head(project, requests, accelerator=make_accelerator(device), say=say)
+    known = [each for each in found if each.memory == "still known"]
+    say(f"{len(known)} of {len(found)} answered requests are still known to the head.")
+    if known:
+        return NOT_FORGOTTEN
+    return 0 if all(each.memory == "as if never seen" for each in found) else NOT_AS_IF_NEVER_SEEN
+
+
+def rollback(*, project: Path, to: int) -> int:
+    """Go back to an earlier version."""
+    from dataunlearn.requests.going_back import roll_back
+
+    opened = roll_back(project, to)
+    say(f"Version {to} is the head again.")
+    for each in opened:
+        say(f"Request {each.id} ({each.reference}) is open again.")
+    return 0
+
+
+def check(run_dir: Path) -> int:
+    """Compare a signed folder with its signature; 6 if anything was altered."""
+    from dataunlearn.runtime.signing import check_folder
+
+    found = check_folder(run_dir)
+    for word, names in (("altered", found.altered), ("missing", found.missing)):
+        for name in names:
+            say(f"{word}: {name}")
+    for name in found.added:
+        say(f"not signed: {name}")
+    if not found.genuine:
+        say("The signature is not of this statement and key: signature.json was altered.")
+    elif found.whole:
+        say(f"Every signed file is as it was on {found.made}.")
+    say(f"Key: {found.fingerprint}")
+    say("Whose key that is, the folder cannot say: compare it with what its owner tells you.")
+    return 0 if found.whole else ALTERED
+
+
+ACTIONS: Mapping[str, Callable[..., int]] = {
+    "add": add,
+    "list": show_list,
+    "show": show,
+    "apply": apply,
+    "verify": verify,
+    "rollback": rollback,
+}

@@ -1,0 +1,122 @@
+"""Put a removal request into a project's ledger."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from dataunlearn.data import ImageSet
+from dataunlearn.models import DiffusionModel, load_model
+from dataunlearn.models.pictures import open_for
+from dataunlearn.models.saving import hash_weights
+from dataunlearn.requests.config import NewProject, NewRequest
+from dataunlearn.requests.ledger import Ledger, now
+from dataunlearn.requests.pictures import copied, lasting_source, named_pictures
+from dataunlearn.requests.records import NamedPicture, Project, Request
+from dataunlearn.requests.schema import LedgerError, has_ledger
+from dataunlearn.runtime.checks import require
+from dataunlearn.runtime.lock import locked
+from dataunlearn.runtime.places import require_outside, require_writable
+from dataunlearn.runtime.progress import Say
+from dataunlearn.unlearning.generated_keep import generated_count
+
+
+def add_request(
+    folder: Path, new: NewRequest, project: NewProject, *, say: Say, device: str = "cpu"
+) -> Request:
+    """Put a request into a project's ledger; the first one makes the project.
+
+    Args:
+        folder: The project's folder.
+        new: The request.
+        project: What the project is about.
+        say: Where lines for a person go.
+        device: Where to put the model, whose size the pictures must have.
+
+    Raises:
+        ValueError: If the project, the model or the pictures cannot be had, or do not fit.
+    """
+    require_writable(folder)
+    inputs = {"model": project.model, "keep": project.keep, "images": new.images}
+    require_outside(folder, inputs, "--project")
+    is_new = not has_ledger(folder)
+    if is_new and (project.model is None or project.keep is None):
+        raise LedgerError(
+            f"{folder} has no ledger yet: its first request says --model and --keep, too"
+        )
+    with locked(folder):
+        known = _project(folder, project, device) if is_new else _known(folder, project)
+        model = _opened(known, device)
+        images = open_for(model, new.images, resize=known.resize, role="forget")
+        if images.remarks:
+            say(f"forget: {images.described()}")
+        if is_new and generated_count(known.keep) is None:
+            keep = open_for(model, known.keep, resize=known.resize, role="keep")
+            say(f"keep: {keep.described()}")
+        with Ledger.create(folder, known) if is_new else Ledger(folder) as ledger:
+            ledger.require_new(new.reference)
+            return _added(ledger, new, images, say)
+
+
+def _added(ledger: Ledger, new: NewRequest, images: ImageSet, say: Say) -> Request:
+    pictures = named_pictures(images)
+    for request, shared in _shared(ledger, pictures):
+        say(f"{shared} of its pictures are in request {request.id} ({request.reference}), too.")
+    place = copied(images, ledger.folder) if new.copy else None
+    source = lasting_source(new.images) if place is None else str(place)
+    return ledger.add(new.reference, new.reason, new.day, source, pictures)
+
+
+def _shared(ledger: Ledger, pictures: tuple[NamedPicture, ...]) -> list[tuple[Request, int]]:
+    own = {picture.digest for picture in pictures}
+    found = [(r, len(own & {p.digest for p in r.pictures})) for r in ledger.requests]
+    return [(request, shared) for request, shared in found if shared]
+
+
+def _project(folder: Path, given: NewProject, device: str) -> Project:
+    """A project as its first request describes it, with its model's hash."""
+    assert given.model is not None
+    assert given.keep is not None
+    generated_count(given.keep)  # a slip in it is told before the model is loaded
+    project = Project(
+        lasting_source(given.model),
+        "",
+        lasting_source(given.keep),
+        None if given.scheduler is None else lasting_source(given.scheduler),
+        given.image_size,
+        given.resize,
+        now(),
+    )
+    return replace(project, model_sha256=hash_weights(_opened(project, device)))
+
+
+def _known(folder: Path, given: NewProject) -> Project:
+    """The project in a folder, which must not be described otherwise than it is.
+
+    Raises:
+        LedgerError: If it is.
+    """
+    with Ledger(folder) as ledger:
+        project = ledger.project
+    for name in ("model", "keep", "scheduler"):
+        said = getattr(given, name)
+        if said is not None and lasting_source(said) != getattr(project, name):
+            raise LedgerError(
+                f"the project in {folder} has --{name} {getattr(project, name)}: leave it out, or "
+                "choose another --project"
+            )
+    same = given.image_size in (None, project.image_size) and given.resize in (
+        False,
+        project.resize,
+    )
+    require(same, f"the project in {folder} has other --image_size or --resize: leave them out")
+    return project
+
+
+def _opened(project: Project, device: str) -> DiffusionModel:
+    return load_model(
+        project.model,
+        scheduler=project.scheduler,
+        image_size=project.image_size,
+        device=device,
+    )

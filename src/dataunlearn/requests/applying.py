@@ -1,0 +1,210 @@
+"""Answer the open requests of a project: a run that makes a version, verified and signed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from dataunlearn.data import ImageSet
+from dataunlearn.models import DiffusionModel
+from dataunlearn.requests.config import Applying
+from dataunlearn.requests.duplicates import Duplicate, near_duplicates
+from dataunlearn.requests.ledger import Ledger
+from dataunlearn.requests.making import Maker, opened_keep
+from dataunlearn.requests.models import open_version, settings_of
+from dataunlearn.requests.pictures import found_again
+from dataunlearn.requests.records import Request, Verification, Version
+from dataunlearn.requests.schema import LedgerError
+from dataunlearn.requests.verifying import Verifier
+from dataunlearn.runtime.lock import locked
+from dataunlearn.runtime.progress import Say
+
+_MOST_NAMED = 10
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What answering the open requests came to.
+
+    Attributes:
+        version: The version that was made; None where nothing was to be done.
+        accepted: Whether it is the head now.
+        verified: What verifying found, of its own requests and earlier ones.
+        unknown: What was found of requests whose pictures the model did not know.
+    """
+
+    version: Version | None
+    accepted: bool = True
+    verified: tuple[Verification, ...] = ()
+    unknown: tuple[Verification, ...] = ()
+
+
+def apply_requests(
+    folder: Path, how: Applying, *, accelerator: Accelerator, say: Say, shown: bool = True
+) -> Applied:
+    """Answer a project's open requests by one run, or go on with one that was begun.
+
+    Args:
+        folder: The project's folder.
+        how: Settings.
+        accelerator: The device; one process.
+        say: Where lines for a person go.
+        shown: Whether to draw progress.
+
+    Raises:
+        LedgerError: If there is no project, near-duplicates want a decision, or a run that was
+            begun had other settings.
+        ValueError: As :func:`dataunlearn.unlearning.run.run_job`.
+    """
+    with locked(folder), Ledger(folder) as ledger:
+        begun = ledger.begun
+        if begun is not None and how.restart:
+            ledger.give_up(begun)
+            say(f"Version {begun.id} is given up.")
+            begun = None
+        applying = _Applying(ledger, how, accelerator, say, shown)
+        if begun is None:
+            return applying.anew()
+        applying.require_same(begun)
+        return applying.ended(begun)
+
+
+@dataclass(frozen=True, eq=False)
+class _Applying:
+    """One call of ``request apply``."""
+
+    ledger: Ledger
+    how: Applying
+    accelerator: Accelerator
+    say: Say
+    shown: bool
+
+    def anew(self) -> Applied:
+        """Begin a version for the open requests, and end it."""
+        waiting = self.ledger.open
+        if not waiting:
+            self.say("No request is open.")
+            return Applied(None)
+        made = self._made_before([request.id for request in waiting])
+        if made is not None and self.how.accept:
+            self.ledger.move_head(made, "accepted")
+            return Applied(made, True, tuple(self.ledger.verifications(version=made.id)))
+        known, unknown = self._known_ones(waiting)
+        if not known:
+            return Applied(None, True, (), unknown)
+        found = self._with_duplicates(known)
+        plan = self._plan(found)
+        version = self.ledger.begin([request.id for request in known], plan)
+        done = self.ended(version)
+        return Applied(done.version, done.accepted, done.verified, unknown)
+
+    def ended(self, version: Version) -> Applied:
+        """Make and verify a version; once more where earlier requests came back."""
+        maker = self._maker
+        made = maker.make(version)
+        numbers = sorted({*self.ledger.answered, *version.requests})
+        verified = maker.verify(made, [self.ledger.request(number) for number in numbers])
+        back = [v.request for v in verified if v.memory == "still known"]
+        earlier = [number for number in back if number not in version.requests]
+        good = made.verdict.get("exit_code") == 0 and not back
+        accepted = good or self.how.accept
+        maker.sign(made, verified)
+        self.ledger.conclude(made, verified, head=accepted)
+        if accepted or not earlier or not self.how.rehearse or version.settings.get("rehearsed"):
+            return Applied(self.ledger.version(made.id), accepted, tuple(verified))
+        names = ", ".join(str(number) for number in earlier)
+        self.say(f"The pictures of request {names} came back: making it again, with them.")
+        again = {**version.settings, "rehearsed": earlier}
+        return self.ended(self.ledger.begin(version.requests, again))
+
+    def require_same(self, begun: Version) -> None:
+        """Refuse to go on with a version under other settings.
+
+        Raises:
+            LedgerError: If they are others.
+        """
+        if begun.settings.get("unlearning", {}) != self.how.unlearning:
+            raise LedgerError(
+                f"version {begun.id} was begun with --unlearning "
+                f"{begun.settings.get('unlearning')}: give the same to go on, or --restart to give "
+                "it up"
+            )
+        self.say(f"Going on with version {begun.id}, which was begun and not ended.")
+
+    def _plan(self, duplicates: Sequence[str]) -> dict[str, Any]:
+        return {"unlearning": self.how.unlearning, "duplicates": list(duplicates)}
+
+    def _made_before(self, requests: list[int]) -> Version | None:
+        """The last version that was made of the head for these requests, and not accepted."""
+        head = self.ledger.head.id
+        found = [
+            version
+            for version in self.ledger.versions
+            if version.parent == head
+            and list(version.requests) == requests
+            and version.weights_sha256
+            and version.settings.get("unlearning") == self.how.unlearning
+        ]
+        return found[-1] if found else None
+
+    @cached_property
+    def _maker(self) -> Maker:
+        return Maker(self.ledger, self.accelerator, self.say, self.shown)
+
+    @cached_property
+    def _head(self) -> DiffusionModel:
+        device = str(self.accelerator.device)
+        ledger = self.ledger
+        return open_version(ledger.folder, ledger.project, ledger.head, device)
+
+    def _images(self, request: Request) -> ImageSet:
+        return found_again(self._head, self.ledger.project, request)
+
+    def _known_ones(self, waiting: list[Request]) -> tuple[list[Request], tuple[Verification, ...]]:
+        """The requests whose pictures the head knows; the others are answered by it as it is."""
+        ledger, project = self.ledger, self.ledger.project
+        settings = settings_of(project, self.how.unlearning)
+        known, unknown = [], []
+        for request in waiting:
+            images = self._images(request)
+            keep = opened_keep(self._head, project, images, settings.seed)
+            verifier = Verifier(settings, keep, project.keep, self.shown)
+            if verifier.is_known(self._head, request, images):
+                known.append(request)
+                continue
+            found = verifier.verify(ledger.head, (self._head, self._head), request, images)
+            self.say(f"Request {request.id}: the model does not know its pictures; {found.words}.")
+            unknown.append(found)
+        if unknown:
+            ledger.nothing_to_forget(unknown)
+        return known, tuple(unknown)
+
+    def _with_duplicates(self, requests: list[Request]) -> list[str]:
+        """The digests of pictures to keep that are to be forgotten, too.
+
+        Raises:
+            LedgerError: If there are some that look like one to forget, and nobody has decided.
+        """
+        project = self.ledger.project
+        found: dict[str, Duplicate] = {}
+        for request in requests:
+            images = self._images(request)
+            keep = opened_keep(self._head, project, images, 0)
+            for each in near_duplicates(images, keep, shown=self.shown):
+                found.setdefault(keep.digest(each.row), each)
+        if not found or self.how.duplicates == "leave":
+            return []
+        lines = [f"  {each.words}" for each in list(found.values())[:_MOST_NAMED]]
+        more = f"\n  and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+        said = f"{len(found)} pictures to keep look like one to forget:\n" + "\n".join(lines) + more
+        if self.how.duplicates == "ask":
+            raise LedgerError(
+                f"{said}\n--duplicates take forgets them, too; --duplicates leave keeps them"
+            )
+        self.say(f"{said}\nThey are forgotten, too.")
+        return list(found)

@@ -1,0 +1,92 @@
+"""The settings of ``dataunlearn request``."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dataunlearn.runtime.checks import require
+
+Decision = Literal["ask", "take", "leave"]
+
+
+@dataclass(frozen=True)
+class NewRequest:
+    """A removal request that is to be added.
+
+    Args:
+        images: The pictures to remove: an image, a folder, .npy, .npz (``file.npz:key``), a saved
+            dataset or a dataset id.
+        reference: What the request is called: a letter's date, a ticket. Each has its own.
+        reason: Why, in words.
+        received: The day that it came, as YYYY-MM-DD; None for today.
+        copy: Keep copies of the pictures in the project, until they are purged. Without, they must
+            stay where they are; they are known by their hashes.
+    """
+
+    images: str
+    reference: str
+    reason: str = ""
+    received: str | None = None
+    copy: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the words and the day."""
+        require(bool(self.reference.strip()), "--reference needs a name for the request")
+        for name, text in (("reference", self.reference), ("reason", self.reason)):
+            require(text.isprintable(), f"--{name} must be one line of printable characters")
+        if self.received is not None:
+            try:
+                datetime.date.fromisoformat(self.received)
+            except ValueError as error:
+                raise ValueError(
+                    f"--received takes a day as YYYY-MM-DD, not {self.received!r}"
+                ) from error
+
+    @property
+    def day(self) -> str:
+        """The day that it came."""
+        return self.received or datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+
+
+@dataclass(frozen=True)
+class NewProject:
+    """What the first request of a project says beside itself.
+
+    Args:
+        model: The model: pipeline folder, bare unet folder, or hub id. Needed with a project's
+            first request, and the same in every other.
+        keep: Pictures that every version should still know; or ``generated:2048`` to let the model
+            draw them itself. Likewise.
+        scheduler: Folder with the scheduler's config, for a bare unet folder.
+        image_size: Pixels of a side that a text-to-image model works at; None for its own.
+        resize: Crop and resize pictures to the model's size instead of stopping.
+    """
+
+    model: str | None = None
+    keep: str | None = None
+    scheduler: str | None = None
+    image_size: int | None = None
+    resize: bool = False
+
+
+@dataclass(frozen=True)
+class Applying:
+    """How requests are answered.
+
+    Args:
+        unlearning: Settings of ``dataunlearn unlearn`` (steps, strength, objective, lora, ...).
+        duplicates: What to do about pictures to keep that look like one to forget: "ask" names them
+            and stops, "take" forgets them, too, "leave" keeps them.
+        rehearse: Where a new version knows again what an earlier request asked it to forget, make
+            it once more, with those pictures among what it has to forget.
+        accept: Make a version the head whatever its verdict.
+        restart: Give up a version that an earlier call began and did not end.
+    """
+
+    unlearning: dict[str, Any] = field(default_factory=dict)
+    duplicates: Decision = "ask"
+    rehearse: bool = True
+    accept: bool = False
+    restart: bool = False

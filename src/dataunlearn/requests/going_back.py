@@ -1,0 +1,41 @@
+"""Go back to an earlier version, which opens again what later ones answered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dataunlearn.requests.ledger import Ledger
+from dataunlearn.requests.records import Request, VersionState
+from dataunlearn.requests.schema import LedgerError
+from dataunlearn.runtime.lock import locked
+
+
+def roll_back(folder: Path, to: int) -> list[Request]:
+    """Make an earlier version of the chain the head again.
+
+    Args:
+        folder: The project's folder.
+        to: The version's number; 0 is the first model.
+
+    Returns:
+        The requests that are open again.
+
+    Raises:
+        LedgerError: If the version is not in the chain before the head, or its model was purged.
+    """
+    with locked(folder), Ledger(folder) as ledger:
+        chain = ledger.chain
+        found = next((version for version in chain[:-1] if version.id == to), None)
+        if found is None:
+            earlier = ", ".join(str(version.id) for version in chain[:-1]) or "none"
+            raise LedgerError(
+                f"version {to} is not before the head, version {chain[-1].id}; there are {earlier}"
+            )
+        if found.state is VersionState.PURGED:
+            raise LedgerError(
+                f"version {to} was purged: its model still knew what had been forgotten since, and "
+                "was removed"
+            )
+        before = {request.id for request in ledger.open}
+        ledger.move_head(found, "rolled back")
+        return [request for request in ledger.open if request.id not in before]

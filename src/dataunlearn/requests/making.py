@@ -1,0 +1,179 @@
+"""Make a version: the run, its verification and its signature."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from dataunlearn.data import ImageSet, SubsetImages
+from dataunlearn.models import DiffusionModel, load_model
+from dataunlearn.models.pictures import open_for
+from dataunlearn.models.saving import hash_weights
+from dataunlearn.requests.ledger import Ledger
+from dataunlearn.requests.models import model_path, open_version, settings_of, version_folder
+from dataunlearn.requests.pictures import found_again, joined
+from dataunlearn.requests.records import Project, Request, Verification, Version
+from dataunlearn.requests.schema import LedgerError
+from dataunlearn.requests.verifying import Verifier
+from dataunlearn.runtime.own_files import FINISHED_FILE
+from dataunlearn.runtime.progress import Say
+from dataunlearn.runtime.sealed import read_sealed
+from dataunlearn.runtime.settings import describe
+from dataunlearn.runtime.signing import sign_folder, signing_key
+from dataunlearn.unlearning.config import Settings
+from dataunlearn.unlearning.generated_keep import generated_count, generated_images
+from dataunlearn.unlearning.job import Job, Sources, prepare_with
+from dataunlearn.unlearning.run import run_job
+
+
+def opened_keep(model: DiffusionModel, project: Project, forget: ImageSet, seed: int) -> ImageSet:
+    """A project's pictures to keep, without those that are to be forgotten.
+
+    Raises:
+        LedgerError: If none is left.
+    """
+    count = generated_count(project.keep)
+    if count is not None:
+        return generated_images(model, forget, count, seed=seed)
+    keep = open_for(model, project.keep, resize=project.resize, role="keep")
+    return without(keep, forget.digests())
+
+
+def without(images: ImageSet, digests: Sequence[str]) -> ImageSet:
+    """A set without the pictures that have these digests.
+
+    Raises:
+        LedgerError: If none is left.
+    """
+    unwanted = set(digests)
+    rows = [row for row, digest in enumerate(images.digests()) if digest not in unwanted]
+    if not rows:
+        raise LedgerError("every picture to keep is to be forgotten: nothing is left to keep")
+    return images if len(rows) == len(images) else SubsetImages(images, rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Maker:
+    """Makes versions of a project.
+
+    Attributes:
+        ledger: The project's.
+        accelerator: The device.
+        say: Where lines for a person go.
+        shown: Whether to draw progress.
+    """
+
+    ledger: Ledger
+    accelerator: Accelerator
+    say: Say
+    shown: bool = True
+    _opened: dict[int, DiffusionModel] = field(default_factory=dict)
+
+    def make(self, version: Version) -> Version:
+        """Run a version to its end, if it has not come there yet; with what it came to."""
+        folder = version_folder(self.ledger.folder, version)
+        if not (folder / FINISHED_FILE).is_file():
+            self._run(version, folder)
+        facts = read_sealed(folder / "report.json", needs_seal=True)
+        model = load_model(model_path(self.ledger.folder, self.ledger.project, version))
+        seconds = {
+            "run": facts["seconds"],
+            "training": facts["unlearn_seconds"],
+            "measuring": facts["measure_seconds"],
+        }
+        return replace(
+            version,
+            weights_sha256=hash_weights(model),
+            verdict=facts["verdict"],
+            seconds=seconds,
+        )
+
+    def verify(self, version: Version, requests: Sequence[Request]) -> list[Verification]:
+        """Verify requests in a version that was made."""
+        ledger, project = self.ledger, self.ledger.project
+        settings = settings_of(project, version.settings.get("unlearning", {}))
+        after = open_version(ledger.folder, project, version, str(self.accelerator.device))
+        answered = {**ledger.answered, **dict.fromkeys(version.requests, version.id)}
+        found = []
+        for request in requests:
+            images = found_again(after, project, request)
+            keep = self._keep(after, project, settings, version)
+            before = self._before(answered[request.id])
+            verifier = Verifier(settings, keep, project.keep, self.shown)
+            verified = verifier.verify(version, (before, after), request, images)
+            self.say(f"Request {request.id} ({request.reference}): {verified.memory}.")
+            found.append(verified)
+        return found
+
+    def sign(self, version: Version, verified: Sequence[Verification]) -> None:
+        """Sign all files of a version, with what verifying it found."""
+        folder = version_folder(self.ledger.folder, version)
+        requests = [self.ledger.request(number) for number in version.requests]
+        facts = {
+            "version": version.id,
+            "parent": version.parent,
+            "weights_sha256": version.weights_sha256,
+            "requests": [describe(request) for request in requests],
+            "verdict": version.verdict.get("text", ""),
+            "verifications": [describe(each) for each in verified],
+            "ledger": self.ledger.events[-1].hash,
+            "host": platform.node(),
+        }
+        sign_folder(folder, signing_key(self.ledger.folder), facts)
+
+    def _run(self, version: Version, folder: Path) -> None:
+        ledger, project = self.ledger, self.ledger.project
+        settings = settings_of(project, version.settings.get("unlearning", {}))
+        parent = ledger.version(version.parent or 0)
+        model = open_version(ledger.folder, project, parent, str(self.accelerator.device))
+        job = self._job(model, project, settings, version)
+        numbers = ", ".join(str(number) for number in version.requests)
+        self.say(f"Version {version.id}, for request {numbers}, from version {parent.id}:")
+        run_job(job, out=folder, say=self.say, accelerator=self.accelerator, shown=self.shown)
+
+    def _job(
+        self, model: DiffusionModel, project: Project, settings: Settings, version: Version
+    ) -> Job:
+        """What a version's run is: its requests' pictures, duplicates, what is rehearsed."""
+        numbers = [*version.requests, *version.settings.get("rehearsed", [])]
+        parts = [found_again(model, project, self.ledger.request(number)) for number in numbers]
+        keep = self._keep(model, project, settings, version)
+        twins = set(version.settings.get("duplicates", []))
+        if twins:
+            every = open_for(model, project.keep, resize=project.resize, role="keep")
+            rows = [row for row, digest in enumerate(every.digests()) if digest in twins]
+            parts.append(SubsetImages(every, rows))
+        job = prepare_with(model, settings, joined(parts), keep, shown=self.shown)
+        words = f"request {', '.join(str(number) for number in numbers)} of the project's ledger"
+        return replace(job, sources=Sources(words, project.keep))
+
+    def _keep(
+        self, model: DiffusionModel, project: Project, settings: Settings, version: Version
+    ) -> ImageSet:
+        """The pictures to keep, without those of any request that is answered by then."""
+        gone = set(version.settings.get("duplicates", []))
+        answered = {*self.ledger.answered, *version.requests}
+        requests = [self.ledger.request(number) for number in answered]
+        for request in requests:
+            gone |= {picture.digest for picture in request.pictures}
+        for earlier in self.ledger.chain:
+            gone |= set(earlier.settings.get("duplicates", []))
+        if generated_count(project.keep) is not None:
+            parts = [found_again(model, project, request) for request in requests]
+            return opened_keep(model, project, joined(parts), settings.seed)
+        return without(open_for(model, project.keep, resize=project.resize), sorted(gone))
+
+    def _before(self, number: int) -> DiffusionModel:
+        """The model before a version: it still knows what that version had to forget."""
+        if number not in self._opened:
+            ledger = self.ledger
+            version = ledger.version(number)
+            parent = version if version.parent is None else ledger.version(version.parent)
+            device = str(self.accelerator.device)
+            self._opened.clear()  # one at a time: they may be large
+            self._opened[number] = open_version(ledger.folder, ledger.project, parent, device)
+        return self._opened[number]

@@ -1,0 +1,91 @@
+"""The models of a project: the first one, and those in its folder of versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dataunlearn.models import DiffusionModel, load_model
+from dataunlearn.models.saving import hash_weights
+from dataunlearn.requests.records import Project, Version, VersionState
+from dataunlearn.requests.schema import LedgerError
+from dataunlearn.unlearning.config import Settings
+from dataunlearn.unlearning.parsing import parse_settings
+
+VERSIONS = "versions"
+SET_BY_PROJECT = (
+    *("model", "forget", "keep", "out", "scheduler", "image_size", "resize", "device"),
+    *("drop_overlap", "keep_from", "force", "tracker"),
+)
+
+
+def version_folder(folder: Path, version: Version) -> Path:
+    """The run folder of a version; the first model has none."""
+    return folder / VERSIONS / version.folder
+
+
+def model_path(folder: Path, project: Project, version: Version) -> str:
+    """Where the model of a version lies."""
+    if version.parent is None:
+        return project.model
+    return str(version_folder(folder, version) / "model")
+
+
+def open_version(
+    folder: Path, project: Project, version: Version, device: str | None = None
+) -> DiffusionModel:
+    """Load the model of a version, and make sure that it is the one in the ledger.
+
+    Args:
+        folder: The project's folder.
+        project: What its ledger says of it.
+        version: The version.
+        device: Where to put it; None for the CPU.
+
+    Raises:
+        LedgerError: If it was purged, or its weights are others.
+    """
+    if version.state is VersionState.PURGED:
+        raise LedgerError(f"the model of version {version.id} was purged")
+    is_first = version.parent is None
+    model = load_model(
+        model_path(folder, project, version),
+        scheduler=project.scheduler if is_first else None,
+        image_size=project.image_size,
+        device=device or "cpu",
+    )
+    model.denoiser.eval()
+    if version.weights_sha256 and hash_weights(model) != version.weights_sha256:
+        raise LedgerError(
+            f"the weights of {model.source} are not those of version {version.id} in the ledger: "
+            "put the model back"
+        )
+    return model
+
+
+def settings_of(project: Project, unlearning: Mapping[str, Any]) -> Settings:
+    """The settings of a project's runs.
+
+    Args:
+        project: The project.
+        unlearning: Settings of ``dataunlearn unlearn``, as a YAML file would hold them.
+
+    Raises:
+        ValueError: If one does not exist, does not fit, or is the project's to set.
+    """
+    for name in SET_BY_PROJECT:
+        if name in unlearning:
+            raise ValueError(f"unlearning must not give {name}: the project sets it")
+    given = {
+        **unlearning,
+        "scheduler": project.scheduler,
+        "image_size": project.image_size,
+        "resize": project.resize,
+        "drop_overlap": True,
+        "force": True,
+    }
+    try:
+        return parse_settings(Settings, given)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"unlearning: {error}") from error

@@ -1,0 +1,187 @@
+"""Reading a project's ledger."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from dataclasses import fields
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from dataunlearn.requests import schema
+from dataunlearn.requests.records import (
+    Event,
+    NamedPicture,
+    Project,
+    Request,
+    Verification,
+    Version,
+    VersionState,
+)
+from dataunlearn.requests.schema import LedgerError
+
+
+class LedgerReader:
+    """A project's requests, versions and verifications, as they stand in its ledger.
+
+    Args:
+        folder: The project's folder.
+
+    Raises:
+        LedgerError: If there is no ledger, or it is damaged or of another version.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._connection = schema.connect(folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._connection.close()
+
+    @property
+    def project(self) -> Project:
+        """What all requests are about."""
+        row = self._one("SELECT * FROM project")
+        values = {field.name: row[field.name] for field in fields(Project)}
+        return Project(**values | {"resize": bool(row["resize"])})
+
+    @property
+    def head(self) -> Version:
+        """The newest version in the chain."""
+        return self.version(self._one("SELECT head FROM project")["head"])
+
+    @property
+    def requests(self) -> list[Request]:
+        """All requests, in the order of their numbers."""
+        rows = self._connection.execute("SELECT * FROM requests ORDER BY id")
+        return [self._request(row) for row in rows]
+
+    @property
+    def versions(self) -> list[Version]:
+        """All versions, in the order of their numbers."""
+        rows = self._connection.execute("SELECT id FROM versions ORDER BY id").fetchall()
+        return [self.version(row["id"]) for row in rows]
+
+    @property
+    def chain(self) -> list[Version]:
+        """The versions from the first model to the head."""
+        found = [self.head]
+        while found[-1].parent is not None:
+            found.append(self.version(found[-1].parent))
+        return found[::-1]
+
+    @property
+    def answered(self) -> dict[int, int]:
+        """Which version of the chain answers each answered request."""
+        return {request: version.id for version in self.chain for request in version.requests}
+
+    @property
+    def open(self) -> list[Request]:
+        """The requests that no version of the chain answers."""
+        answered = self.answered
+        return [request for request in self.requests if request.id not in answered]
+
+    @property
+    def begun(self) -> Version | None:
+        """The version whose run has not ended; None if all have."""
+        return next((v for v in self.versions if v.state is VersionState.BEGUN), None)
+
+    @property
+    def events(self) -> list[Event]:
+        """All that happened, in order.
+
+        Raises:
+            LedgerError: If an event was altered, or one is lacking.
+        """
+        found: list[Event] = []
+        previous = ""
+        for row in self._connection.execute("SELECT * FROM events ORDER BY id"):
+            expected = event_hash(previous, row["at"], row["what"], row["details"])
+            if row["id"] != len(found) + 1 or row["hash"] != expected:
+                raise LedgerError(
+                    f"{self.folder / schema.LEDGER_FILE}: event {len(found) + 1} was altered or "
+                    "taken out"
+                )
+            found.append(
+                Event(row["id"], row["at"], row["what"], json.loads(row["details"]), row["hash"])
+            )
+            previous = row["hash"]
+        return found
+
+    def request(self, number: int) -> Request:
+        """A request.
+
+        Raises:
+            LedgerError: If there is none of that number.
+        """
+        row = self._connection.execute("SELECT * FROM requests WHERE id = ?", (number,)).fetchone()
+        if row is None:
+            raise LedgerError(f"there is no request {number} in {self.folder}")
+        return self._request(row)
+
+    def version(self, number: int) -> Version:
+        """A version.
+
+        Raises:
+            LedgerError: If there is none of that number.
+        """
+        row = self._connection.execute("SELECT * FROM versions WHERE id = ?", (number,)).fetchone()
+        if row is None:
+            raise LedgerError(f"there is no version {number} in {self.folder}")
+        answers = self._connection.execute(
+            "SELECT request FROM answers WHERE version = ? ORDER BY request", (number,)
+        )
+        return Version(
+            number,
+            row["parent"],
+            VersionState(row["state"]),
+            row["began"],
+            row["weights_sha256"],
+            json.loads(row["settings"]),
+            tuple(answer["request"] for answer in answers),
+            json.loads(row["verdict"]),
+            json.loads(row["seconds"]),
+        )
+
+    def verifications(
+        self, *, version: int | None = None, request: int | None = None
+    ) -> list[Verification]:
+        """Verifications in order of time, all or those of a version, a request or both."""
+        rows = self._connection.execute("SELECT * FROM verifications ORDER BY id")
+        return [
+            Verification(
+                *(row["version"], row["request"], row["effort"], row["at"], row["memory"]),
+                *(row["words"], json.loads(row["numbers"]), row["seconds"]),
+            )
+            for row in rows
+            if version in (None, row["version"]) and request in (None, row["request"])
+        ]
+
+    def _one(self, query: str) -> sqlite3.Row:
+        row: sqlite3.Row = self._connection.execute(query).fetchone()
+        return row
+
+    def _request(self, row: sqlite3.Row) -> Request:
+        pictures = self._connection.execute(
+            "SELECT * FROM pictures WHERE request = ? ORDER BY position", (row["id"],)
+        )
+        return Request(
+            *(row["id"], row["reference"], row["reason"], row["received"], row["added"]),
+            row["source"],
+            tuple(NamedPicture(p["name"], p["digest"], p["file_sha256"]) for p in pictures),
+        )
+
+
+def event_hash(previous: str, at: str, what: str, details: str) -> str:
+    """SHA-256 over an event and the hash of the one before."""
+    return hashlib.sha256("\n".join((previous, at, what, details)).encode()).hexdigest()

@@ -1,0 +1,218 @@
+"""The ledger: what is open follows from the chain, and nothing is half written."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dataunlearn.requests.going_back import roll_back
+from dataunlearn.requests.ledger import Ledger
+from dataunlearn.requests.records import (
+    NamedPicture,
+    Project,
+    Verification,
+    Version,
+    VersionState,
+)
+from dataunlearn.requests.schema import LEDGER_FILE, LedgerError
+from dataunlearn.requests.words import listing, shown, state_of
+
+PROJECT = Project("model", "0" * 64, "keep")
+PICTURES = (NamedPicture("a.png", "1" * 64, "2" * 64), NamedPicture("b.png", "3" * 64))
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    """A ledger with three requests."""
+    found = Ledger.create(tmp_path / "project", PROJECT)
+    for name in ("first", "second", "third"):
+        found.add(name, "asked", "2026-11-01", f"{name}.png", PICTURES)
+    return found
+
+
+def make(ledger: Ledger, *requests: int, head: bool = True) -> Version:
+    """Answer requests by a version."""
+    begun = ledger.begin(requests, {"unlearning": {"steps": 3}})
+    done = replace(begun, weights_sha256="f" * 64, verdict={"memory": "as if never seen"})
+    ledger.conclude(done, [verification(done.id, request) for request in requests], head=head)
+    return ledger.version(done.id)
+
+
+def verification(version: int, request: int, memory: str = "as if never seen") -> Verification:
+    return Verification(version, request, "quick", "2026-11-02T00:00:00Z", memory, "none", {"a": 1})
+
+
+def test_what_was_written_is_read(ledger: Ledger) -> None:
+    with Ledger(ledger.folder) as again:
+        assert replace(again.project, created="") == PROJECT
+        assert [request.reference for request in again.requests] == ["first", "second", "third"]
+        assert again.request(1).pictures == PICTURES
+        assert again.head.id == 0
+        assert [event.what for event in again.events] == ["project", *["request"] * 3]
+
+
+def test_open_is_what_no_version_of_the_chain_answers(ledger: Ledger) -> None:
+    assert [request.id for request in ledger.open] == [1, 2, 3]
+    make(ledger, 1)
+    make(ledger, 2, head=False)  # not accepted
+    make(ledger, 3)
+    assert [version.id for version in ledger.chain] == [0, 1, 3]
+    assert ledger.answered == {1: 1, 3: 3}
+    assert [request.id for request in ledger.open] == [2]
+
+
+def test_rollback_opens_requests_again(ledger: Ledger) -> None:
+    for number in (1, 2, 3):
+        make(ledger, number)
+    opened = roll_back(ledger.folder, 1)
+    assert [request.id for request in opened] == [2, 3]
+    with Ledger(ledger.folder) as again:
+        assert again.head.id == 1
+        later = make(again, 2, 3)
+        assert later.id == 4
+        assert later.parent == 1
+    with pytest.raises(LedgerError, match="there are 0, 1"):
+        roll_back(ledger.folder, 3)  # beside the chain
+    with pytest.raises(LedgerError, match="not before the head"):
+        roll_back(ledger.folder, 4)
+
+
+def test_versions_that_were_purged_are_no_way_back(ledger: Ledger) -> None:
+    make(ledger, 1)
+    make(ledger, 2)
+    connection = sqlite3.connect(ledger.folder / LEDGER_FILE)
+    connection.execute("UPDATE versions SET state = 'purged' WHERE id = 1")
+    connection.commit()
+    connection.close()
+    with pytest.raises(LedgerError, match="version 1 was purged"):
+        roll_back(ledger.folder, 1)
+
+
+def test_a_begun_version_is_found_and_given_up(ledger: Ledger) -> None:
+    begun = ledger.begin([1, 2], {})
+    assert ledger.begun == begun
+    assert [request.id for request in ledger.open] == [1, 2, 3]
+    ledger.give_up(begun)
+    assert ledger.begun is None
+    assert ledger.version(begun.id).state is VersionState.GIVEN_UP
+    assert ledger.begin([1], {}).id == begun.id + 1  # its folder is its own
+
+
+def test_each_reference_is_one_request(ledger: Ledger) -> None:
+    with pytest.raises(LedgerError, match="request 2 has the reference 'second'"):
+        ledger.add("second", "", "2026-11-01", "x.png", PICTURES)
+    assert len(ledger.requests) == 3
+
+
+def test_nothing_to_forget_is_an_answer_of_the_head(ledger: Ledger) -> None:
+    ledger.nothing_to_forget([verification(0, 2)])
+    assert ledger.answered == {2: 0}
+    assert state_of(ledger, ledger.request(2)) == "answered in version 0; as if never seen"
+
+
+def test_the_state_is_that_of_the_newest_look_at_the_head(ledger: Ledger) -> None:
+    make(ledger, 1)
+    ledger.verified([verification(1, 1, "still known")])
+    assert state_of(ledger, ledger.request(1)) == "answered in version 1; still known"
+    make(ledger, 2)
+    assert state_of(ledger, ledger.request(1)) == "answered in version 1; not verified since"
+
+
+def test_words_name_everything(ledger: Ledger) -> None:
+    make(ledger, 1)
+    text = listing(ledger)
+    for part in ("first", "open", "head: version 1", "* version 0", "the first apply makes"):
+        assert part in text
+    one = shown(ledger, ledger.request(1))
+    assert PICTURES[0].digest in one
+    assert "version 1, quick: as if never seen: none" in one
+
+
+@pytest.mark.parametrize("change", ["details = '{}'", "at = '2020'", "hash = 'x'"])
+def test_altered_events_are_found(ledger: Ledger, change: str) -> None:
+    connection = sqlite3.connect(ledger.folder / LEDGER_FILE)
+    connection.execute(f"UPDATE events SET {change} WHERE id = 2")
+    connection.commit()
+    connection.close()
+    with Ledger(ledger.folder) as again, pytest.raises(LedgerError, match="event 2 was altered"):
+        listing(again)
+
+
+def test_events_that_are_lacking_are_found(ledger: Ledger) -> None:
+    connection = sqlite3.connect(ledger.folder / LEDGER_FILE)
+    connection.execute("DELETE FROM events WHERE id = 2")
+    connection.commit()
+    connection.close()
+    with Ledger(ledger.folder) as again, pytest.raises(LedgerError, match="taken out"):
+        listing(again)
+
+
+def test_damage_is_refused(ledger: Ledger) -> None:
+    path = ledger.folder / LEDGER_FILE
+    path.write_bytes(b"no database at all" * 100)
+    with pytest.raises(LedgerError, match="damaged or no ledger"):
+        Ledger(ledger.folder)
+
+
+def test_an_empty_file_is_no_ledger(tmp_path: Path) -> None:
+    (tmp_path / LEDGER_FILE).write_bytes(b"")
+    with pytest.raises(LedgerError, match="the first request makes one"):
+        Ledger(tmp_path)
+    Ledger.create(tmp_path, PROJECT)
+    with pytest.raises(LedgerError, match="there already"):
+        Ledger.create(tmp_path, PROJECT)
+
+
+def test_a_later_schema_is_refused(ledger: Ledger) -> None:
+    connection = sqlite3.connect(ledger.folder / LEDGER_FILE)
+    connection.execute("PRAGMA user_version = 99")
+    connection.commit()
+    connection.close()
+    with pytest.raises(LedgerError, match="schema 99 and this version reads 1"):
+        Ledger(ledger.folder)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from dataunlearn.requests.ledger import Ledger
+from dataunlearn.requests.records import NamedPicture, Project
+folder = Path(sys.argv[1])
+ledger = Ledger.create(folder, Project("model", "0" * 64, "keep"))
+print("ready", flush=True)
+number = 0
+while True:
+    number += 1
+    picture = NamedPicture("a.png", f"{number:064x}")
+    ledger.add(f"request {number}", "why", "2026-11-01", "a.png", [picture] * 3)
+    ledger.begin([number], {})
+    ledger.conclude(ledger.begun, [], head=True)
+"""
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.031, 0.073, 0.14])
+def test_kills_leave_whole_transactions(tmp_path: Path, moment: float) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(moment)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    with Ledger(tmp_path) as ledger:
+        events = [(event.what, event.details) for event in ledger.events]
+        requests = [d["request"] for what, d in events if what == "request"]
+        assert [request.id for request in ledger.requests] == requests
+        assert all(len(request.pictures) == 3 for request in ledger.requests)
+        heads = [details["version"] for what, details in events if what == "head"]
+        assert ledger.head.id == (heads[-1] if heads else 0)
+        assert len(ledger.open) in (0, 1)

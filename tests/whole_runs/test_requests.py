@@ -1,0 +1,225 @@
+"""Removal requests from the first to the signed version, through the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from diffusers import DiffusionPipeline
+from PIL import Image
+
+from dataunlearn.cli import main as cli
+from dataunlearn.models import DiffusionModel, save_model
+from dataunlearn.requests.ledger import Ledger
+from dataunlearn.requests.records import VersionState
+from dataunlearn.runtime.exit_codes import ALTERED
+
+UNLEARNING = {
+    "steps": 4,
+    "batch_pairs": 4,
+    "checkpoint_every_steps": 1,
+    "evaluation": {
+        "num_samples": 8,
+        "regeneration_copies": 4,
+        "sampling_steps": 3,
+        "regeneration_steps": 3,
+    },
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path, make_model: Callable[..., DiffusionModel]) -> Path:
+    """A tiny model, pictures to keep and two to forget, on disk."""
+    save_model(make_model(), tmp_path / "base")
+    (tmp_path / "keep").mkdir()
+    for number in range(8):
+        where = tmp_path / "keep" if number < 6 else tmp_path
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(where / f"{number}.png")
+    return tmp_path
+
+
+def add(place: Path, picture: str, *more: str) -> int:
+    command = ["request", "add", "--project", str(place / "project"), "--device", "cpu"]
+    command += ["--images", str(place / picture), "--reference", f"letter about {picture}"]
+    command += ["--model", str(place / "base"), "--keep", str(place / "keep")]
+    return cli.run([*command, *more])
+
+
+def apply(place: Path, *more: str, unlearning: dict[str, Any] | None = None) -> int:
+    return cli.run([*apply_command(place, unlearning), *more])
+
+
+def apply_command(place: Path, unlearning: dict[str, Any] | None = None) -> list[str]:
+    settings = json.dumps(UNLEARNING if unlearning is None else unlearning)
+    project = ["--project", str(place / "project"), "--device", "cpu"]
+    return ["request", "apply", *project, "--unlearning", settings]
+
+
+@pytest.fixture
+def everything_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny model was trained on nothing: take it that it knows every picture."""
+    monkeypatch.setattr("dataunlearn.requests.verifying.Verifier.is_known", lambda *_, **__: True)
+
+
+@pytest.mark.usefixtures("everything_known")
+def test_two_requests_one_after_the_other(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert add(place, "6.png") == 0
+    first = apply(place, "--accept")
+    assert add(place, "7.png", "--copy") == 0
+    (place / "7.png").unlink()  # a copy is in the project
+    second = apply(place, "--accept")
+    assert {first, second} <= {0, 4, 5}
+    project = place / "project"
+    with Ledger(project) as ledger:
+        assert ledger.answered == {1: 1, 2: 2}
+        assert [version.id for version in ledger.chain] == [0, 1, 2]
+        assert [v.request for v in ledger.verifications(version=2)] == [1, 2]
+        assert ledger.head.verdict["text"]
+        weights = [version.weights_sha256 for version in ledger.chain]
+    assert len(set(weights)) == 3
+    for version in ("0001", "0002"):
+        folder = project / "versions" / version
+        DiffusionPipeline.from_pretrained(str(folder / "model"))
+        assert cli.run(["check", str(folder)]) == 0
+        signed = json.loads((folder / "signature.json").read_text())["statement"]
+        assert {"report.html", "report.json", "model/model_index.json"} <= signed["files"].keys()
+        assert signed["facts"]["verifications"]
+    assert not any((place / "keep").glob("*.lock"))
+    capsys.readouterr()
+    assert cli.run(["request", "list", "--project", str(project)]) == 0
+    shown = capsys.readouterr().out
+    assert "letter about 6.png" in shown
+    assert "head: version 2" in shown
+
+
+@pytest.mark.usefixtures("everything_known")
+def test_what_is_not_accepted_stays_open_until_it_is(place: Path) -> None:
+    assert add(place, "6.png") == 0
+    destroying = {**UNLEARNING, "learning_rate": 1.0, "objective": "NegGrad"}
+    destroying |= {"stop": {"then": "end"}}
+    assert apply(place, unlearning=destroying) in (4, 5)
+    project = place / "project"
+    with Ledger(project) as ledger:
+        assert ledger.head.id == 0
+        assert ledger.version(1).state is VersionState.MADE
+        assert [request.id for request in ledger.open] == [1]
+    log = (project / "versions" / "0001" / "log.jsonl").read_bytes()
+    assert apply(place, "--accept", unlearning=destroying) in (4, 5)
+    with Ledger(project) as ledger:
+        assert ledger.head.id == 1  # the same version: nothing was trained anew
+        assert len(ledger.versions) == 2
+    assert (project / "versions" / "0001" / "log.jsonl").read_bytes() == log
+    assert cli.run(["request", "rollback", "--project", str(project), "--to", "0"]) == 0
+    with Ledger(project) as ledger:
+        assert [request.id for request in ledger.open] == [1]
+
+
+def test_what_the_model_does_not_know_needs_no_version(place: Path) -> None:
+    assert add(place, "6.png") == 0
+    assert apply(place) == 0
+    with Ledger(place / "project") as ledger:
+        assert ledger.answered == {1: 0}
+        assert ledger.head.id == 0
+        assert len(ledger.verifications(request=1)) == 1
+
+
+@pytest.mark.usefixtures("everything_known")
+def test_duplicates_want_a_decision(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pixels = np.asarray(Image.open(place / "6.png")).astype(int)
+    near = np.clip(pixels + 2, 0, 255).astype(np.uint8)
+    Image.fromarray(near[:, ::-1].copy()).save(place / "keep" / "near.png")
+    assert add(place, "6.png") == 0
+    assert apply(place) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "near.png looks like" in said
+    assert "mirrored" in said
+    with Ledger(place / "project") as ledger:
+        assert len(ledger.versions) == 1
+    assert apply(place, "--duplicates", "take", "--accept") in (0, 4, 5)
+    report = json.loads((place / "project" / "versions" / "0001" / "report.json").read_text())
+    assert report["forget"]["count"] == 2
+    assert report["keep"]["count"] == 6
+
+
+@pytest.mark.usefixtures("everything_known")
+def test_a_changed_model_or_other_settings_are_refused(
+    place: Path, capsys: pytest.CaptureFixture[str], make_model: Callable[..., DiffusionModel]
+) -> None:
+    assert add(place, "6.png") == 0
+    with Ledger(place / "project") as ledger:
+        ledger.begin([1], {"unlearning": {"steps": 9}, "duplicates": []})
+    assert apply(place) == 1
+    assert "--restart to give it up" in " ".join(capsys.readouterr().err.split())
+    save_model(make_model(seed=5), place / "base")
+    assert apply(place, "--restart") == 1
+    assert "are not those of version 0" in " ".join(capsys.readouterr().err.split())
+
+
+def test_refusals_come_before_anything_is_written(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = ["--project", str(place / "project")]
+    image = ["--images", str(place / "6.png")]
+    wrong = [
+        (["add", *project, *image, "--reference", "a"], "its first request says --model"),
+        (["apply", *project], "has no ledger"),
+        (["list", *project], "has no ledger"),
+    ]
+    for arguments, said in wrong:
+        assert cli.run(["request", *arguments]) == 1
+        assert said in " ".join(capsys.readouterr().err.split())
+    assert add(place, "6.png", "--received", "yesterday") == 1
+    assert add(place, "nothing.png") == 1
+    assert not (place / "project" / "ledger.sqlite").exists()
+
+
+@pytest.mark.slow
+def test_kills_of_apply_leave_a_ledger_that_goes_on(
+    place: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Killed at moments all over a run, the same command ends with the same model."""
+    assert add(place, "6.png") == 0
+    project = place / "project"
+    command = [sys.executable, "-c", KNOWING, *apply_command(place), "--accept"]
+    for seconds in (8, 10, 12, 14, 16):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        time.sleep(seconds)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        with Ledger(project) as ledger:
+            assert ledger.events
+            if ledger.head.id:
+                break
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode in (0, 4, 5), done.stderr
+    with Ledger(project) as ledger:
+        assert ledger.head.id == 1
+        assert ledger.begun is None
+        killed = ledger.head.weights_sha256
+    assert cli.run(["check", str(project / "versions" / "0001")]) == 0
+    (project / "versions" / "0001" / "report.html").write_text("another page")
+    assert cli.run(["check", str(project / "versions" / "0001")]) == ALTERED
+    project.rename(place / "killed")
+    assert add(place, "6.png") == 0
+    assert subprocess.run(command, check=False).returncode in (0, 4, 5)
+    with Ledger(project) as ledger:
+        assert ledger.head.weights_sha256 == killed
+
+
+KNOWING = """
+import sys
+from dataunlearn.cli import main
+from dataunlearn.requests.verifying import Verifier
+Verifier.is_known = lambda *_, **__: True
+sys.exit(main.run(sys.argv[1:]))
+"""
