@@ -12,7 +12,7 @@ from dataunlearn.report import run_files as run_page
 from dataunlearn.report import run_page as page
 from dataunlearn.report.grids import save_grid
 from dataunlearn.report.pareto import Point, pareto
-from dataunlearn.report.run_files import write_report
+from dataunlearn.report.run_files import purge_pictures, read_run, write_report
 from dataunlearn.report.training_plots import training_figures
 from dataunlearn.runtime import files
 from dataunlearn.runtime.sealed import sealed
@@ -453,3 +453,38 @@ def test_plots_are_png_files():
     drawn = [png for png in figures.values() if png]
     assert len(drawn) == 8
     assert {Image.open(io.BytesIO(png)).format for png in drawn} == {"PNG"}
+
+
+@pytest.mark.parametrize(("how", "said"), [("blurred", "are blurred"), ("left_out", "left out")])
+def test_a_page_need_not_show_the_removed_pictures(tmp_path, how, said):
+    write_run(tmp_path)
+    plain = write_report(tmp_path).read_text()
+    hidden = write_report(tmp_path, pictures=how).read_text()
+    assert said in hidden
+    assert said not in plain
+    shown = embedded(plain) - embedded(hidden)
+    assert len(shown) >= 3  # the picture, and tries to restore it before and after
+    assert not set(embedded_pictures_of(tmp_path)) & embedded(hidden)
+
+
+def embedded(page):
+    """The pictures in a page, as their data URIs."""
+    return set(re.findall(r"data:image/png;base64,[A-Za-z0-9+/=]+", page))
+
+
+def embedded_pictures_of(folder):
+    """How the removed pictures would be embedded."""
+    forget = np.load(folder / "images.npz")["forget"]
+    return [grids.embed(forget[:1], columns=1, enlarged=scale).uri for scale in (1, 2, 3)]
+
+
+def test_purged_pictures_are_gone_from_the_run(tmp_path):
+    write_run(tmp_path)
+    before = embedded(write_report(tmp_path).read_text())
+    purge_pictures(tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "were purged from this run" in page
+    assert not set(embedded_pictures_of(tmp_path)) & before & embedded(page)
+    assert (read_run(tmp_path).images["forget"] == 128).all()
+    again = write_report(tmp_path).read_text()
+    assert again == page

@@ -96,6 +96,16 @@ def test_versions_that_were_purged_are_no_way_back(ledger: Ledger) -> None:
         roll_back(ledger.folder, 1)
 
 
+def test_what_was_purged_does_not_open_again(ledger: Ledger) -> None:
+    make(ledger, 1)
+    make(ledger, 2)
+    make(ledger, 3)
+    ledger.purge([2], [1])
+    with pytest.raises(LedgerError, match="request 2 was purged: version 0 still knows"):
+        roll_back(ledger.folder, 0)
+    assert [request.id for request in roll_back(ledger.folder, 2)] == [3]
+
+
 def test_a_begun_version_is_found_and_given_up(ledger: Ledger) -> None:
     begun = ledger.begin([1, 2], {})
     assert ledger.begun == begun

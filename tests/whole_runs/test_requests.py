@@ -183,6 +183,47 @@ def test_refusals_come_before_anything_is_written(
     assert not (place / "project" / "ledger.sqlite").exists()
 
 
+@pytest.mark.usefixtures("everything_known")
+def test_purge_removes_what_holds_or_knows_a_picture(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dataunlearn.requests.purging._is_known", lambda *_: False)
+    project = place / "project"
+    for picture in ("6.png", "7.png"):
+        assert add(place, picture, "--copy") == 0
+        assert apply(place, "--accept") in (0, 4, 5)
+    original = np.asarray(Image.open(place / "6.png"))[:, :, None]
+    runs = [project / "versions" / version for version in ("0001", "0002")]
+    assert (shown_in(runs[0]) == original).all(axis=(1, 2, 3)).any()
+    purge = ["request", "purge", "--project", str(project)]
+    assert cli.run(purge) == 0  # nothing is thirty days old
+    assert (runs[0] / "model").is_dir()
+    other = runs[0] / "mine.txt"
+    other.write_text("not the project's")
+    assert cli.run([*purge, "--days", "0"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"Not this project's to remove: {place / 'base'} (the first model)" in said
+    assert not (runs[0] / "model").exists()
+    assert (runs[1] / "model").is_dir()
+    assert not list((project / "pictures").iterdir())
+    assert (place / "base").is_dir()
+    assert other.read_text() == "not the project's"
+    for run in runs:
+        assert (shown_in(run) == 128).all()
+        assert "were purged from this run" in (run / "report.html").read_text()
+    assert cli.run(["check", str(runs[1])]) == 0
+    signed = json.loads((runs[1] / "signature.json").read_text())["statement"]
+    assert signed["facts"]["pictures_purged"]
+    for version in ("0", "1"):
+        assert cli.run(["request", "rollback", "--project", str(project), "--to", version]) == 1
+    assert cli.run([*purge, "--days", "0"]) == 0  # once more finds nothing
+
+
+def shown_in(run: Path) -> np.ndarray:
+    with np.load(run / "images.npz") as images:
+        return images["forget"]
+
+
 @pytest.mark.slow
 def test_kills_of_apply_leave_a_ledger_that_goes_on(
     place: Path, tmp_path_factory: pytest.TempPathFactory

@@ -114,8 +114,8 @@ USAGE: Mapping[str, str] = {
     "attack": "--model MODEL --forget IMAGES --keep IMAGES --out DIR [--reference MODEL] ...",
     "evaluate": "--model MODEL --metrics a,b,c --out DIR [--forget IMAGES] [--keep IMAGES] ...",
     "bench": "BENCHMARK.yaml [options]",
-    "report": "RUN_DIR [--beside RUN_DIR ...]",
-    "request": "add|list|show|apply|verify|rollback --project DIR [options]",
+    "report": "RUN_DIR [--beside RUN_DIR ...] [--pictures shown|blurred|left_out]",
+    "request": "add|list|show|apply|verify|rollback|purge --project DIR [options]",
     "check": "RUN_DIR",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dataunlearn.cli import verbs
 
@@ -209,6 +209,13 @@ def add_report(parser: Any, recipe: str | None) -> None:
         default=[],
         nargs="+",
         help="Runs that removed the same images from the same model otherwise, shown beside it.",
+    )
+    parser.add_argument(
+        "--pictures",
+        type=Literal["shown", "blurred", "left_out"],
+        default="shown",
+        help="How the page shows the removed pictures, and what looks like them. The run keeps "
+        "them in its images.npz: hand on the page alone.",
     )
 
 

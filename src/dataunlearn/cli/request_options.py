@@ -74,6 +74,18 @@ def add_rollback(parser: Any) -> None:
     )
 
 
+def add_purge(parser: Any) -> None:
+    """Options of ``request purge``."""
+    add_project(parser)
+    parser.add_argument(
+        "--days",
+        type=int | None,
+        default=None,
+        help="Purge what was answered at least so many days ago; without it the project's "
+        "--retention_days.",
+    )
+
+
 ACTIONS: Mapping[str, tuple[Callable[[Any], None], str, str]] = {
     "add": (
         add_add,
@@ -100,5 +112,11 @@ ACTIONS: Mapping[str, tuple[Callable[[Any], None], str, str]] = {
         add_rollback,
         f"{PROJECT} --to VERSION",
         "Go back to an earlier version; what later ones answered is open again.",
+    ),
+    "purge": (
+        add_purge,
+        f"{PROJECT} [--days DAYS]",
+        "Remove what still holds the pictures of answered requests: copies, reports that show "
+        "them, and earlier versions, which still know them. There is no way back past these.",
     ),
 }

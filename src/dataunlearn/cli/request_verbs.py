@@ -103,6 +103,20 @@ def rollback(*, project: Path, to: int) -> int:
     return 0
 
 
+def purge(*, project: Path, days: int | None) -> int:
+    """Remove what still holds or knows the pictures of answered requests."""
+    from dataunlearn.requests.purging import purge as purge_traces
+
+    found = purge_traces(project, days, say=say)
+    if not found.requests:
+        say("No answered request is old enough: --days 0 takes all.")
+    for number in found.versions:
+        say(f"The model of version {number} is removed: it still knew a picture.")
+    for each in found.left:
+        say(f"Not this project's to remove: {each}")
+    return 0
+
+
 def check(run_dir: Path) -> int:
     """Compare a signed folder with its signature; 6 if anything was altered."""
     from dataunlearn.runtime.signing import check_folder
@@ -129,4 +143,5 @@ ACTIONS: Mapping[str, Callable[..., int]] = {
     "apply": apply,
     "verify": verify,
     "rollback": rollback,
+    "purge": purge,
 }

@@ -190,14 +190,14 @@ def check_sample(out: Path, counts: Mapping[str, int], seed: int, *, overwrite: 
     require(overwrite or not out.exists(), f"{out} is there: give --overwrite to replace it")
 
 
-def report(run_dir: Path, beside: Sequence[Path] = ()) -> int:
+def report(run_dir: Path, beside: Sequence[Path] = (), pictures: Any = "shown") -> int:
     """Write the HTML page of a run again, with other runs beside it."""
     from dataunlearn.report.run_files import read_run, write_report
     from dataunlearn.runtime.lock import locked
 
     read_run(run_dir)
     with locked(run_dir):
-        page = write_report(run_dir, beside)
+        page = write_report(run_dir, beside, pictures=pictures)
     say(f"Report: {page}")
     return 0
 

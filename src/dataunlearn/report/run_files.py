@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from dataunlearn.report.grids import Images, check_images
+from dataunlearn.report.redaction import Shown, redacted
 from dataunlearn.report.run_page import Run, render
 from dataunlearn.report.sides import OtherRun
-from dataunlearn.runtime.files import write_atomically
+from dataunlearn.runtime.files import save_arrays, write_atomically, write_sealed
 from dataunlearn.runtime.sealed import opened
 from dataunlearn.runtime.text_files import as_page, decode_file
 
@@ -37,7 +38,7 @@ _DAMAGE = (
 )
 
 
-def write_report(run_dir: Path, beside: Sequence[Path] = ()) -> Path:
+def write_report(run_dir: Path, beside: Sequence[Path] = (), *, pictures: Shown = "shown") -> Path:
     """Write ``report.html`` from what an unlearning run left in its folder.
 
     The page holds its pictures and asks nothing of the network. It is built in full before it
@@ -48,6 +49,7 @@ def write_report(run_dir: Path, beside: Sequence[Path] = ()) -> Path:
             ``images.npz`` (uint8 arrays ``(N, H, W, C)``) and ``log.jsonl`` (one record per step).
         beside: Folders of runs that removed the same images from the same model in other ways;
             their numbers and samples are shown beside this one's.
+        pictures: How what shows the removed pictures appears.
 
     Returns:
         The path of the page.
@@ -59,8 +61,21 @@ def write_report(run_dir: Path, beside: Sequence[Path] = ()) -> Path:
     run = read_run(Path(run_dir))
     others = [other_run(run, Path(folder)) for folder in beside]
     path = Path(run_dir) / "report.html"
-    write_atomically(path, as_page(render(replace(run, others=others))))
+    write_atomically(path, as_page(render(replace(run, others=others, pictures=pictures))))
     return path
+
+
+def purge_pictures(run_dir: Path) -> None:
+    """Take what shows the removed pictures out of a run's files for good, and write its page anew.
+
+    Raises:
+        ValueError: As :func:`write_report`.
+    """
+    run = read_run(run_dir)
+    grey = redacted(run.images, run.threshold, "left_out")
+    write_sealed(run_dir / "report.json", {**run.report, "pictures": "left_out"})
+    save_arrays(run_dir / "images.npz", **grey)
+    write_report(run_dir)
 
 
 def read_run(run_dir: Path) -> Run:

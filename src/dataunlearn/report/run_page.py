@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 
 from dataunlearn.report import grids, plots
 from dataunlearn.report.grids import Images, Picture
+from dataunlearn.report.redaction import Shown, redacted, says
 from dataunlearn.report.sides import (
     OtherRun,
     known,
@@ -48,12 +50,30 @@ class Run:
             timestep t, ``before_regeneration_t`` and ``after_regeneration_t``.
         log: One record per training step.
         others: Runs that removed the same images otherwise, shown beside it.
+        pictures: How what shows the removed pictures appears on the page.
     """
 
     report: dict[str, Any]
     images: dict[str, Images]
     log: list[dict[str, Any]]
     others: Sequence[OtherRun] = ()
+    pictures: Shown = "shown"
+
+    @property
+    def threshold(self) -> float | None:
+        """The pixel distance under which a picture is marked as a copy; None marks none."""
+        value = self.report.get("threshold")
+        return None if self.is_purged or not known(value) else float(value)
+
+    @property
+    def is_purged(self) -> bool:
+        """Whether the run's own files show the removed pictures no more: nothing to compare."""
+        return self.report.get("pictures") == "left_out"
+
+    @property
+    def displayed(self) -> dict[str, Images]:
+        """The pictures as the page shows them."""
+        return redacted(self.images, self.threshold, self.pictures)
 
 
 @dataclass(frozen=True)
@@ -98,13 +118,14 @@ def render(run: Run) -> str:
         runs=[("this run", report), *((other.label, other.report) for other in run.others)],
         headlines=headlines(report),
         frequency=_frequency_key(report),
-        forget_pictures=_forget_pictures(run.images["forget"]),
+        forget_pictures=_forget_pictures(run),
         samples=[_grid(run, f"{side}_samples", num_shown) for side in ("before", "after")],
         num_shown=min(num_shown, len(run.images.get("after_samples", ()))),
         for_others=[_grid(run, f"{side}_others", num_shown) for side in ("before", "after")],
         starts=_starts(run),
         timesteps=sorted({t for side in ("before", "after") for t in shares(report[side])}),
         plots=_figures(run),
+        says_of_pictures=says(run.pictures, purged=run.is_purged),
         digests=_digests(report["forget"]),
     )
 
@@ -218,8 +239,10 @@ def _frequency_key(report: Mapping[str, Any]) -> str | None:
     return next((key for key in (*named, *endings) if known(report["after"].get(key))), None)
 
 
-def _forget_pictures(forget: Images) -> list[Picture]:
-    shown = grids.distinct(forget)[:_NUM_FORGET_SHOWN]
+def _forget_pictures(run: Run) -> list[Picture]:
+    forget, displayed = run.images["forget"], run.displayed["forget"]
+    first = np.unique(forget.reshape(len(forget), -1), axis=0, return_index=True)[1]
+    shown = displayed[np.sort(first)][:_NUM_FORGET_SHOWN]
     small = forget.shape[2] <= grids.PIXEL_ART_LIMIT
     enlarged = 1 + small + (len(shown) == 1)
     return [grids.embed(image[None], columns=1, enlarged=enlarged) for image in shown]
@@ -229,10 +252,10 @@ def _grid(run: Run, name: str, num_images: int) -> Picture | None:
     images, forget = run.images.get(name), run.images["forget"]
     if images is None or not len(images):
         return None
-    shown, threshold, marked = images[:num_images], run.report.get("threshold"), None
-    if known(threshold) and shown.shape[1:] == forget.shape[1:]:
+    shown, threshold, marked = images[:num_images], run.threshold, None
+    if threshold is not None and shown.shape[1:] == forget.shape[1:]:
         marked = grids.count_as_copies(shown, grids.distinct(forget), threshold)
-    return grids.embed(shown, marked=marked)
+    return grids.embed(run.displayed[name][:num_images], marked=marked)
 
 
 def _other(run: Run, other: OtherRun, num_images: int) -> dict[str, Any]:

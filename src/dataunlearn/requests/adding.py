@@ -20,6 +20,8 @@ from dataunlearn.runtime.places import require_outside, require_writable
 from dataunlearn.runtime.progress import Say
 from dataunlearn.unlearning.generated_keep import generated_count
 
+RETENTION_DAYS = 30
+
 
 def add_request(
     folder: Path, new: NewRequest, project: NewProject, *, say: Say, device: str = "cpu"
@@ -86,6 +88,7 @@ def _project(folder: Path, given: NewProject, device: str) -> Project:
         given.image_size,
         given.resize,
         now(),
+        RETENTION_DAYS if given.retention_days is None else given.retention_days,
     )
     return replace(project, model_sha256=hash_weights(_opened(project, device)))
 
@@ -109,7 +112,9 @@ def _known(folder: Path, given: NewProject) -> Project:
         False,
         project.resize,
     )
-    require(same, f"the project in {folder} has other --image_size or --resize: leave them out")
+    same = same and given.retention_days in (None, project.retention_days)
+    options = "--image_size, --resize or --retention_days"
+    require(same, f"the project in {folder} has another {options}: leave it out")
     return project
 
 

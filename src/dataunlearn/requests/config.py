@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from dataunlearn.runtime.checks import require
 
+MOST_DAYS = 36_500
 Decision = Literal["ask", "take", "leave"]
 
 
@@ -62,6 +63,9 @@ class NewProject:
         scheduler: Folder with the scheduler's config, for a bare unet folder.
         image_size: Pixels of a side that a text-to-image model works at; None for its own.
         resize: Crop and resize pictures to the model's size instead of stopping.
+        retention_days: Days after a request was answered from which on ``request purge`` removes
+            what still holds its pictures, earlier versions among it; None for 30, or what the
+            project has.
     """
 
     model: str | None = None
@@ -69,6 +73,12 @@ class NewProject:
     scheduler: str | None = None
     image_size: int | None = None
     resize: bool = False
+    retention_days: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the days."""
+        days = self.retention_days
+        require(days is None or 0 <= days <= MOST_DAYS, f"retention_days must be 0 to {MOST_DAYS}")
 
 
 @dataclass(frozen=True)

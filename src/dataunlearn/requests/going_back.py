@@ -36,6 +36,13 @@ def roll_back(folder: Path, to: int) -> list[Request]:
                 f"version {to} was purged: its model still knew what had been forgotten since, and "
                 "was removed"
             )
+        kept = chain[: chain.index(found) + 1]
+        gone = ledger.purged - {request for version in kept for request in version.requests}
+        if gone:
+            raise LedgerError(
+                f"request {', '.join(map(str, sorted(gone)))} was purged: version {to} still knows "
+                "its pictures, and nobody could make it forget them again"
+            )
         before = {request.id for request in ledger.open}
         ledger.move_head(found, "rolled back")
         return [request for request in ledger.open if request.id not in before]

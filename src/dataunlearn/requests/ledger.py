@@ -45,10 +45,10 @@ class Ledger(LedgerReader):
                 (created, project.model_sha256),
             )
             found._connection.execute(
-                "INSERT INTO project VALUES (1, ?, ?, ?, ?, ?, ?, ?, 0)",
+                "INSERT INTO project VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
                 (
                     *(project.model, project.model_sha256, project.keep, project.scheduler),
-                    *(project.image_size, project.resize, created),
+                    *(project.image_size, project.resize, created, project.retention_days),
                 ),
             )
             found._note("project", {"model": project.model, "weights": project.model_sha256})
@@ -126,6 +126,17 @@ class Ledger(LedgerReader):
                 [(each.version, each.request) for each in found],
             )
             self._verified(found)
+
+    def purge(self, requests: Sequence[int], versions: Sequence[int]) -> None:
+        """Note that the traces of requests, and the models of versions, are to be removed."""
+        if not requests and not versions:
+            return
+        with self._changing():
+            for version in versions:
+                self._connection.execute(
+                    "UPDATE versions SET state = 'purged' WHERE id = ?", (version,)
+                )
+            self._note("purged", {"requests": list(requests), "versions": list(versions)})
 
     def conclude(self, version: Version, verified: Sequence[Verification], *, head: bool) -> None:
         """Note that a version was made and verified.

@@ -16,10 +16,11 @@ from dataunlearn.models.saving import hash_weights
 from dataunlearn.requests.ledger import Ledger
 from dataunlearn.requests.models import model_path, open_version, settings_of, version_folder
 from dataunlearn.requests.pictures import found_again, joined
-from dataunlearn.requests.records import Project, Request, Verification, Version
+from dataunlearn.requests.records import Project, Request, Verification, Version, VersionState
 from dataunlearn.requests.schema import LedgerError
 from dataunlearn.requests.verifying import Verifier
 from dataunlearn.runtime.own_files import FINISHED_FILE
+from dataunlearn.runtime.places import named_file
 from dataunlearn.runtime.progress import Say
 from dataunlearn.runtime.sealed import read_sealed
 from dataunlearn.runtime.settings import describe
@@ -100,6 +101,9 @@ class Maker:
         answered = {**ledger.answered, **dict.fromkeys(version.requests, version.id)}
         found = []
         for request in requests:
+            if self._without_pictures(request):
+                self.say(f"Request {request.id} cannot be verified: its pictures were purged.")
+                continue
             images = found_again(after, project, request)
             keep = self._keep(after, project, settings, version)
             before = self._before(answered[request.id])
@@ -108,6 +112,11 @@ class Maker:
             self.say(f"Request {request.id} ({request.reference}): {verified.memory}.")
             found.append(verified)
         return found
+
+    def _without_pictures(self, request: Request) -> bool:
+        """Whether a request's pictures were purged, and lie nowhere else."""
+        purged = request.id in self.ledger.purged
+        return purged and named_file(request.source) is None
 
     def sign(self, version: Version, verified: Sequence[Verification]) -> None:
         """Sign all files of a version, with what verifying it found."""
@@ -173,6 +182,8 @@ class Maker:
             ledger = self.ledger
             version = ledger.version(number)
             parent = version if version.parent is None else ledger.version(version.parent)
+            while parent.parent is not None and parent.state is VersionState.PURGED:
+                parent = ledger.version(parent.parent)  # which knows it, too
             device = str(self.accelerator.device)
             self._opened.clear()  # one at a time: they may be large
             self._opened[number] = open_version(ledger.folder, ledger.project, parent, device)

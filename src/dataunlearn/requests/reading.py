@@ -97,6 +97,16 @@ class LedgerReader:
         return next((v for v in self.versions if v.state is VersionState.BEGUN), None)
 
     @property
+    def purged(self) -> set[int]:
+        """The requests whose traces were removed, copies of their pictures included."""
+        return {
+            number
+            for event in self.events
+            if event.what == "purged"
+            for number in event.details["requests"]
+        }
+
+    @property
     def events(self) -> list[Event]:
         """All that happened, in order.
 

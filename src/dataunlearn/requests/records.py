@@ -20,6 +20,7 @@ class Project:
         image_size: Pixels of a side that a text-to-image model works at; None for its own.
         resize: Whether pictures are cropped and resized to the model's size.
         created: When, in UTC.
+        retention_days: Days after which the traces of answered requests may be purged.
     """
 
     model: str
@@ -29,6 +30,7 @@ class Project:
     image_size: int | None = None
     resize: bool = False
     created: str = ""
+    retention_days: int = 30
 
 
 @dataclass(frozen=True)

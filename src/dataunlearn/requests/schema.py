@@ -12,6 +12,7 @@ CREATE TABLE project (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     model TEXT NOT NULL, model_sha256 TEXT NOT NULL, keep TEXT NOT NULL,
     scheduler TEXT, image_size INTEGER, resize INTEGER NOT NULL, created TEXT NOT NULL,
+    retention_days INTEGER NOT NULL,
     head INTEGER NOT NULL REFERENCES versions (id)
 );
 CREATE TABLE requests (

@@ -56,7 +56,8 @@ def state_of(ledger: Ledger, request: Request) -> str:
         return "open"
     found = ledger.verifications(version=ledger.head.id, request=request.id)
     memory = found[-1].memory if found else "not verified since"
-    return f"answered in version {answered}; {memory}"
+    purged = "; purged" if request.id in ledger.purged else ""
+    return f"answered in version {answered}; {memory}{purged}"
 
 
 def verification_line(found: Verification) -> str:
