@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dataunlearn.data import ImageSet, open_images
-from dataunlearn.metrics.membership import membership_auc, membership_tpr
 from dataunlearn.metrics.membership_scores import denoising_losses
+from dataunlearn.metrics.membership_statistics import membership_auc, membership_tpr
 from dataunlearn.metrics.result import Result
 from dataunlearn.models import load_model
 from dataunlearn.report.plots import png

@@ -13,15 +13,13 @@ from scipy.stats import mannwhitneyu
 from dataunlearn.data import ArrayImages
 from dataunlearn.data.base import ImageSet
 from dataunlearn.metrics.inputs import Inputs
-from dataunlearn.metrics.membership import (
-    Membership,
-    by_timestep,
-    compared,
+from dataunlearn.metrics.membership import Membership, by_timestep, compared
+from dataunlearn.metrics.membership_scores import denoising_losses
+from dataunlearn.metrics.membership_statistics import (
     membership_auc,
     membership_outside,
     membership_tpr,
 )
-from dataunlearn.metrics.membership_scores import denoising_losses
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.families import wrap_pipeline
 from dataunlearn.models.sampling import noise_for

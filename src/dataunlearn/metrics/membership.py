@@ -11,27 +11,36 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from dataunlearn.metrics.enough import enough_scores
 from dataunlearn.metrics.inputs import Inputs, Side
-from dataunlearn.metrics.intervals import mean_interval, mean_of_pairs_bootstrap, wilson
+from dataunlearn.metrics.intervals import mean_interval
 from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.membership_scores import denoising_losses, pia_scores, sima_scores
+from dataunlearn.metrics.membership_statistics import (
+    membership_auc,
+    membership_outside,
+    membership_tpr,
+)
+from dataunlearn.metrics.path_scores import (
+    inversion_passes,
+    inversion_scores,
+    secmi_passes,
+    secmi_scores,
+)
 from dataunlearn.metrics.result import Result
+from dataunlearn.models import DiffusionModel
 from dataunlearn.runtime.progress import progress_at_most
 
-Attack = Literal["loss", "sima", "pia"]
+Attack = Literal["loss", "sima", "pia", "secmi", "inversion"]
 SCORES: Mapping[Attack, Callable[..., Tensor]] = {
     "loss": denoising_losses,
     "sima": sima_scores,
     "pia": pia_scores,
+    "secmi": secmi_scores,
+    "inversion": inversion_scores,
 }
-FALSE_POSITIVE_RATE = 0.01
-TAIL = 0.025  # of the others' scores, on either side of the central 95 %
 # Of the noise levels. The program of SimA's paper reports the level that did best on the images in
 # question, which flatters the attack; here scores are averaged over fixed levels, chosen near
 # those that the papers' programs look at.
@@ -39,119 +48,9 @@ SHARES: Mapping[Attack, tuple[float, ...]] = {
     "loss": tuple(tenths / 10 for tenths in range(2, 10)),
     "sima": (0.02, 0.04, 0.06, 0.08, 0.1),
     "pia": (0.04, 0.08, 0.12, 0.16, 0.2),
+    "secmi": (0.06, 0.08, 0.1, 0.12, 0.14),
+    "inversion": (1.0,),
 }
-
-
-def membership_auc(
-    members: Tensor, others: Tensor, *, name: str = "membership_auc", seed: int = 0
-) -> Result:
-    """Area under the ROC curve of "a lower score means member"; 0.5 is chance.
-
-    Args:
-        members: Scores ``(N,)`` of the images in question, at least 1.
-        others: Scores ``(M,)`` of held-out images, at least 1.
-        name: Name of the result.
-        seed: Seed of the bootstrap.
-
-    Returns:
-        The AUC with its bootstrap interval (members and others resampled apart); ``per_item``
-        holds for each member the share of others whose score is higher, ties counted half.
-
-    Raises:
-        ValueError: If a side is empty or not finite.
-    """
-    inside, outside = _checked(members, others)
-    # The AUC is the share of pairs in which the member's score is the lower one (Mann and Whitney
-    # 1947), and so is that of a resample, whose pairs are pairs of these.
-    above = (inside[:, None] < outside) + 0.5 * (inside[:, None] == outside)
-    low, high = mean_of_pairs_bootstrap(above, seed=seed)
-    interval = (max(low, 0.0), min(high, 1.0))  # sums of rounded numbers leave the range
-    settings = {"num_members": len(inside), "num_others": len(outside)}
-    by_member = torch.from_numpy(above.mean(1))
-    return Result(name, float(above.mean()), interval, False, settings, by_member)
-
-
-def membership_tpr(
-    members: Tensor,
-    others: Tensor,
-    *,
-    name: str = "membership_tpr",
-    fpr: float = FALSE_POSITIVE_RATE,
-) -> Result:
-    """Share of members found when at most ``fpr`` of the others are taken for members.
-
-    Carlini et al. 2022 ask for this instead of the AUC: an attack counts if it is sure of a few.
-
-    Args:
-        members: Scores ``(N,)`` of the images in question, at least 1.
-        others: Scores ``(M,)`` of held-out images; fewer than 1 / fpr cannot resolve the rate, and
-            then none may be taken for a member.
-        name: Name of the result.
-        fpr: The largest share of others taken for members.
-
-    Returns:
-        The share with its Wilson interval; ``per_item`` tells which members were found.
-
-    Raises:
-        ValueError: If a side is empty or not finite.
-    """
-    from sklearn.metrics import roc_curve
-
-    inside, outside = _checked(members, others)
-    labels = np.concatenate([np.ones(len(inside)), np.zeros(len(outside))])
-    rates, _, thresholds = roc_curve(
-        labels, -np.concatenate([inside, outside]), drop_intermediate=False
-    )
-    cut = -thresholds[rates <= fpr][-1]  # the largest score that still counts as a member's
-    found = inside <= cut
-    value = float(found.mean())
-    settings = {"num_members": len(inside), "num_others": len(outside), "fpr": fpr}
-    interval = wilson(int(found.sum()), len(inside))
-    return Result(name, value, interval, False, settings, torch.from_numpy(found))
-
-
-def membership_outside(
-    members: Tensor,
-    others: Tensor,
-    tail: Literal["below", "above"],
-    *,
-    name: str = "membership_outside",
-) -> Result:
-    """Share of members whose score lies below, or above, the central 95 % of the others'.
-
-    An image counts if, were it one of the others, a score as far out would have a probability of at
-    most 2.5 %: (1 + number of others as far out) / (1 + number of others), ties against it. That
-    is exact for exchangeable scores, and fewer than 39 others therefore resolve nothing.
-
-    Args:
-        members: Scores ``(N,)`` of the images in question, at least 1.
-        others: Scores ``(M,)`` of held-out images, at least 1.
-        tail: "below", where members lie, or "above", where forgetting too hard puts them.
-        name: Name of the result.
-
-    Returns:
-        The share with its Wilson interval; ``per_item`` tells which members lie outside.
-
-    Raises:
-        ValueError: If a side is empty or not finite.
-    """
-    inside, outside = _checked(members, others)
-    sign = 1 if tail == "below" else -1
-    as_far = (sign * outside <= sign * inside[:, None]).sum(1)
-    found = (1 + as_far) / (1 + len(outside)) <= TAIL
-    settings = {"num_members": len(inside), "num_others": len(outside), "tail": TAIL}
-    interval = wilson(int(found.sum()), len(inside))
-    return Result(name, float(found.mean()), interval, False, settings, torch.from_numpy(found))
-
-
-def _checked(members: Tensor, others: Tensor) -> tuple[NDArray[Any], NDArray[Any]]:
-    if not len(members) or not len(others):
-        raise ValueError(
-            f"got scores of {len(members)} members and {len(others)} other images; give both"
-        )
-    if not (members.isfinite().all() and others.isfinite().all()):
-        raise ValueError("scores are not finite: the model diverged on some images")
-    return members.double().numpy(), others.double().numpy()
 
 
 @dataclass(frozen=True)
@@ -165,9 +64,12 @@ class Membership(Measure):
         num_images: Most held-out or keep images; fewer where the rest would narrow no interval.
         each_timestep: Give every side's mean score, and the AUC, at each noise level as well.
         attacks: Which scores: "loss", the denoising loss; "sima", the noise that the model sees in
-            a picture without any; "pia", whether it finds that noise again.
+            a picture without any; "pia", whether it finds that noise again; "secmi", whether it
+            finds its way back along the path to noise; "inversion", how likely the noise is that it
+            draws the picture from.
         sima_timesteps: Noise levels of SimA, likewise averaged over. Empty for 0.02, 0.04, ... 0.1.
         pia_timesteps: Noise levels of PIA. Empty for 0.04, 0.08, ... 0.2.
+        secmi_timesteps: Noise levels of SecMI. Empty for 0.06, 0.08, ... 0.14.
     """
 
     timesteps: tuple[int, ...] = ()
@@ -177,6 +79,7 @@ class Membership(Measure):
     attacks: tuple[Attack, ...] = ("loss", "sima", "pia")
     sima_timesteps: tuple[int, ...] = ()
     pia_timesteps: tuple[int, ...] = ()
+    secmi_timesteps: tuple[int, ...] = ()
     needs: ClassVar[tuple[str, ...]] = ("forget",)
 
     def check(self, inputs: Inputs) -> None:
@@ -189,7 +92,7 @@ class Membership(Measure):
             raise ValueError(
                 f"no attack {', '.join(unknown) or 'named'}; attacks takes {', '.join(SHARES)}"
             )
-        for name in ("timesteps", "sima_timesteps", "pia_timesteps"):
+        for name in ("timesteps", *(f"{each}_timesteps" for each in ("sima", "pia", "secmi"))):
             inputs.model.process.check_timesteps(getattr(self, name), name)
 
     def __call__(self, inputs: Inputs) -> list[Result]:
@@ -205,18 +108,32 @@ class Membership(Measure):
             mean = {side: found.mean(1) for side, found in scores.items()}
             results += [with_draws(each, draws) for each in compared(mean, attack)]
             if self.each_timestep:
-                results += by_timestep(scores, self._timesteps(attack, inputs), attack)
+                results += by_timestep(scores, self._timesteps(attack, inputs.model), attack)
         return results
 
-    def _timesteps(self, attack: Attack, inputs: Inputs) -> tuple[int, ...]:
-        given = {"loss": self.timesteps, "sima": self.sima_timesteps, "pia": self.pia_timesteps}
-        return given[attack] or inputs.model.process.timesteps_at(SHARES[attack])
+    def _timesteps(self, attack: Attack, model: DiffusionModel) -> tuple[int, ...]:
+        given = {
+            "loss": self.timesteps,
+            "sima": self.sima_timesteps,
+            "pia": self.pia_timesteps,
+            "secmi": self.secmi_timesteps,
+        }
+        return given.get(attack) or model.process.timesteps_at(SHARES[attack])
+
+    def passes(self, attack: Attack, model: DiffusionModel) -> int:
+        """Passes of the model for each image, in each draw of noise."""
+        timesteps, process = self._timesteps(attack, model), model.process
+        if attack == "secmi":
+            return secmi_passes(process, timesteps)
+        if attack == "inversion":
+            return inversion_passes(process, timesteps)
+        return len(timesteps) + (attack == "pia")
 
     def _scores(
         self, attack: Attack, inputs: Inputs, sides: Mapping[Side, Tensor]
     ) -> tuple[dict[Side, Tensor], int]:
         """Scores ``(N, T)`` by side, of as many others and draws as are needed, and the draws."""
-        timesteps, has_draws = self._timesteps(attack, inputs), attack == "loss"
+        timesteps, has_draws = self._timesteps(attack, inputs.model), attack == "loss"
         most = {side: len(images) for side, images in sides.items()}
         most_draws = self.num_draws if has_draws else 1
         conds = {side: inputs.conditions(side, count) for side, count in most.items()}
@@ -232,7 +149,7 @@ class Membership(Measure):
                 own |= {"draws": draws, "seed": inputs.seed}
             return SCORES[attack](inputs.model, sides[side][part], timesteps, **own)
 
-        total = (len(timesteps) + (attack == "pia")) * most_draws * sum(most.values())
+        total = self.passes(attack, inputs.model) * most_draws * sum(most.values())
         with progress_at_most(f"membership, {attack}", total, shown=inputs.shown) as advance:
             return enough_scores(score, most, most_draws)
 

@@ -55,7 +55,7 @@ def denoising_losses(
     process, device = model.process, model.device
     losses = torch.zeros(len(images), len(timesteps), dtype=torch.float64)
     noise = {t: noise_for(model.shape, mix_seed(seed, t), draws).to(device) for t in timesteps}
-    for rows, clean, labels in _batches(model, images, cond, batch_size):
+    for rows, clean, labels in in_batches(model, images, cond, batch_size):
         for column, timestep in enumerate(timesteps):
             t = torch.full((len(clean),), timestep, device=device)
             for draw in noise[timestep]:
@@ -94,7 +94,7 @@ def sima_scores(
         ``(N, T)`` float64, the sum of fourth powers over dimensions; one pass an entry.
     """
     scores = torch.zeros(len(images), len(timesteps), dtype=torch.float64)
-    for rows, clean, labels in _batches(model, images, cond, batch_size):
+    for rows, clean, labels in in_batches(model, images, cond, batch_size):
         for column, timestep in enumerate(timesteps):
             found = _predicted_noise(model, clean, timestep, labels)
             scores[rows, column] = _power_sum(found)
@@ -132,7 +132,7 @@ def pia_scores(
     """
     process = model.process
     scores = torch.zeros(len(images), len(timesteps), dtype=torch.float64)
-    for rows, clean, labels in _batches(model, images, cond, batch_size):
+    for rows, clean, labels in in_batches(model, images, cond, batch_size):
         first = _predicted_noise(model, clean, process.first_timestep, labels)
         for column, timestep in enumerate(timesteps):
             t = torch.full((len(clean),), timestep, device=clean.device)
@@ -146,7 +146,7 @@ def pia_scores(
     return require_finite_scores(scores, timesteps, "PIA score", model.source)
 
 
-def _batches(
+def in_batches(
     model: DiffusionModel, images: Tensor, cond: Cond | None, batch_size: int
 ) -> Iterator[tuple[slice, Tensor, Cond | None]]:
     """Rows, their samples and their conditioning, on the model's device."""

@@ -24,8 +24,8 @@ from dataunlearn.metrics.audit.near_duplicates import Twins, find_twins
 from dataunlearn.metrics.embedders import embedder_for
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.intervals import wilson
-from dataunlearn.metrics.membership import membership_auc
 from dataunlearn.metrics.membership_scores import denoising_losses
+from dataunlearn.metrics.membership_statistics import membership_auc
 from dataunlearn.metrics.pixel_distance import distinct_indices, pixel_distances
 from dataunlearn.metrics.regeneration import (
     RESTORED_SHARE,
