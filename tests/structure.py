@@ -39,7 +39,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("objectives", "models"),
     ("training", "metrics"),
     ("metrics/audit", "unlearning", "base_models", "attacks"),
-    ("prompts",),
+    ("prompts", "verification"),
     ("api", "bench", "recipes", "requests"),
     ("cli", "__init__"),
     ("__main__",),

@@ -75,6 +75,11 @@ VERBS: Mapping[str, tuple[Builder, Callable[..., int], str]] = {
         measuring_verbs.audit,
         "Find out which images a model knows by heart.",
     ),
+    "verify": (
+        options.add_verify,
+        measuring_verbs.verify,
+        "Try a model as an opponent would: has it forgotten?",
+    ),
     "attack": (
         options.add_attack,
         measuring_verbs.attack,
@@ -111,6 +116,8 @@ USAGE: Mapping[str, str] = {
     "train": "--recipe NAME --out DIR [options]",
     "sample": "--model MODEL --out GRID.png [options]",
     "audit": "--model MODEL --images IMAGES --out DIR [--keep IMAGES] [options]",
+    "verify": "--model MODEL --forget IMAGES --keep IMAGES --out DIR [--before MODEL] "
+    "[--reference MODEL] [--held-out IMAGES] [--effort quick|standard|thorough] ...",
     "attack": "--model MODEL --forget IMAGES --keep IMAGES --out DIR [--reference MODEL] ...",
     "evaluate": "--model MODEL --metrics a,b,c --out DIR [--forget IMAGES] [--keep IMAGES] ...",
     "bench": "BENCHMARK.yaml [options]",

@@ -151,6 +151,44 @@ def attack(
     return 0
 
 
+def verify(
+    *,
+    out: Path,
+    before: str | None,
+    reference: str | None,
+    resize: bool,
+    overwrite: bool,
+    **settings: Any,
+) -> int:
+    """Verify a model; 0 as if never seen, 4 still known, 5 anything else."""
+    from dataunlearn.runtime.run_folder import check_run_dir
+    from dataunlearn.verification.config import Verifying
+    from dataunlearn.verification.run import PAGE_FILE
+    from dataunlearn.verification.run import verify as run_verification
+    from dataunlearn.verification.subject import Pictures, make_subject
+
+    named = {**settings, "before": before, "reference": reference}
+    check_run_dir(out, overwrite=overwrite, inputs=named)
+    source = model_source(settings)
+    where = make_accelerator(source.device).device
+    loaded = source.open(where)
+    earlier, never = (
+        None if other is None else source.like(other).open(where) for other in (before, reference)
+    )
+    sides = {name: settings.pop(name) for name in ("forget", "keep", "held_out")}
+    opened = {
+        name: opened_pictures(loaded, images, resize=resize, role=name.replace("_", "-"))
+        for name, images in sides.items()
+        if images is not None
+    }
+    pictures = Pictures(**opened, keep_source=sides["keep"])
+    how = Verifying(**settings, guidance=source.guidance)
+    subject = make_subject(loaded, pictures, how, before=earlier, reference=never)
+    found = run_verification(subject, out, say=say, overwrite=overwrite)
+    say(f"{found.text}\nPage:    {out / PAGE_FILE}\nNumbers: {out / 'verification.json'}")
+    return found.exit_code
+
+
 def attacked_on(on: str) -> list[Any]:
     """What ``--on`` names, each once, in the order given."""
     return list(dict.fromkeys(name.strip() for name in on.split(",") if name.strip()))

@@ -186,6 +186,27 @@ def add_attack(parser: Any, recipe: str | None) -> None:
     parser.add_class_arguments(Membership, "membership")
 
 
+def add_verify(parser: Any, recipe: str | None) -> None:
+    """Options of ``verify``."""
+    from dataunlearn.verification.config import Verifying
+
+    add_model(parser)
+    parser.add_argument("--forget", type=str, required=True, help="Images it had to forget.")
+    parser.add_argument("--keep", type=str, required=True, help="Images it had to keep.")
+    parser.add_argument("--out", type=Path, required=True, help="Folder for numbers and page.")
+    optional = {
+        "before": "The model before unlearning, by which losses are judged.",
+        "reference": "A model that never saw the forget images: whatever succeeds there, too, "
+        "proves nothing.",
+        "held_out": "Images never trained on, to compare membership scores with.",
+    }
+    for name, said in optional.items():
+        parser.add_argument(f"--{name}", type=str | None, default=None, help=said)
+    parser.add_argument("--resize", type=bool, default=False, help="Fit images to the model.")
+    parser.add_argument("--overwrite", type=bool, default=False, help="Replace what --out holds.")
+    parser.add_class_arguments(Verifying, as_group=False, skip={"guidance"})
+
+
 def add_bench(parser: Any, recipe: str | None) -> None:
     """Options of ``bench``."""
     from dataunlearn.bench.config import Benchmark

@@ -56,12 +56,20 @@ def add_apply(parser: Any) -> None:
 
 def add_verify(parser: Any) -> None:
     """Options of ``request verify``."""
+    from dataunlearn.verification.config import Effort
+
     add_project(parser)
     parser.add_argument(
         "--requests",
         type=list[int] | None,
         default=None,
         help="Numbers of requests, such as '[1, 4]'; without it all that are answered.",
+    )
+    parser.add_argument(
+        "--effort",
+        type=Effort,
+        default="quick",
+        help="How hard it is tried, as for `dataunlearn verify`: quick, standard or thorough.",
     )
     add_device(parser)
 

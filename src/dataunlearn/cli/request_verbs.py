@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataunlearn.cli.accelerator import make_accelerator
 from dataunlearn.cli.runs import print_out, say
 from dataunlearn.runtime.exit_codes import ALTERED, NOT_AS_IF_NEVER_SEEN, NOT_FORGOTTEN
+
+if TYPE_CHECKING:
+    from dataunlearn.verification.config import Effort
 
 
 def request(action: str, **settings: Any) -> int:
@@ -80,11 +83,13 @@ def apply(*, project: Path, device: str | None, **settings: Any) -> int:
     return NOT_FORGOTTEN if known else NOT_AS_IF_NEVER_SEEN
 
 
-def verify(*, project: Path, device: str | None, requests: list[int] | None) -> int:
+def verify(*, project: Path, device: str | None, requests: list[int] | None, effort: Effort) -> int:
     """Verify answered requests in the head again."""
     from dataunlearn.requests.checking import verify_head
 
-    found = verify_head(project, requests, accelerator=make_accelerator(device), say=say)
+    found = verify_head(
+        project, requests, accelerator=make_accelerator(device), say=say, effort=effort
+    )
     known = [each for each in found if each.memory == "still known"]
     say(f"{len(known)} of {len(found)} answered requests are still known to the head.")
     if known:

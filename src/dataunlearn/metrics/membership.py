@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -17,6 +17,7 @@ from dataunlearn.metrics.enough import enough_scores
 from dataunlearn.metrics.inputs import Inputs, Side
 from dataunlearn.metrics.intervals import mean_interval
 from dataunlearn.metrics.measure import Measure
+from dataunlearn.metrics.membership_names import Attack
 from dataunlearn.metrics.membership_scores import denoising_losses, pia_scores, sima_scores
 from dataunlearn.metrics.membership_statistics import (
     membership_auc,
@@ -33,7 +34,6 @@ from dataunlearn.metrics.result import Result
 from dataunlearn.models import DiffusionModel
 from dataunlearn.runtime.progress import progress_at_most
 
-Attack = Literal["loss", "sima", "pia", "secmi", "inversion"]
 SCORES: Mapping[Attack, Callable[..., Tensor]] = {
     "loss": denoising_losses,
     "sima": sima_scores,

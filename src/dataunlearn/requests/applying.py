@@ -154,7 +154,7 @@ class _Applying:
 
     @cached_property
     def _maker(self) -> Maker:
-        return Maker(self.ledger, self.accelerator, self.say, self.shown)
+        return Maker(self.ledger, self.accelerator, self.say, self.how.effort, self.shown)
 
     @cached_property
     def _head(self) -> DiffusionModel:
@@ -173,8 +173,8 @@ class _Applying:
         for request in waiting:
             images = self._images(request)
             keep = opened_keep(self._head, project, images, settings.seed)
-            verifier = Verifier(settings, keep, project.keep, self.shown)
-            if verifier.is_known(self._head, request, images):
+            verifier = Verifier(settings, keep, project.keep, shown=self.shown)
+            if verifier.is_known(self._head, images):
                 known.append(request)
                 continue
             found = verifier.verify(ledger.head, (self._head, self._head), request, images)

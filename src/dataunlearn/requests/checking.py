@@ -13,6 +13,7 @@ from dataunlearn.requests.records import Verification
 from dataunlearn.requests.schema import LedgerError
 from dataunlearn.runtime.lock import locked
 from dataunlearn.runtime.progress import Say
+from dataunlearn.verification.config import Effort
 
 
 def verify_head(
@@ -21,6 +22,7 @@ def verify_head(
     *,
     accelerator: Accelerator,
     say: Say,
+    effort: Effort = "quick",
     shown: bool = True,
 ) -> list[Verification]:
     """Verify requests in a project's head, and note what is found in its ledger.
@@ -30,6 +32,7 @@ def verify_head(
         numbers: The requests; None for all that are answered.
         accelerator: The device.
         say: Where lines for a person go.
+        effort: How hard it is tried.
         shown: Whether to draw progress.
 
     Raises:
@@ -44,6 +47,6 @@ def verify_head(
         if not chosen:
             raise LedgerError("no request is answered yet: there is nothing to verify")
         requests = [ledger.request(number) for number in chosen]
-        found = Maker(ledger, accelerator, say, shown).verify(ledger.head, requests)
+        found = Maker(ledger, accelerator, say, effort, shown).verify(ledger.head, requests)
         ledger.verified(found)
         return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dataunlearn.runtime.checks import require
+from dataunlearn.verification.config import Effort
 
 MOST_DAYS = 36_500
 Decision = Literal["ask", "take", "leave"]
@@ -89,6 +90,7 @@ class Applying:
         unlearning: Settings of ``dataunlearn unlearn`` (steps, strength, objective, lora, ...).
         duplicates: What to do about pictures to keep that look like one to forget: "ask" names them
             and stops, "take" forgets them, too, "leave" keeps them.
+        effort: How hard the version is verified, as for ``dataunlearn verify``.
         rehearse: Where a new version knows again what an earlier request asked it to forget, make
             it once more, with those pictures among what it has to forget.
         accept: Make a version the head whatever its verdict.
@@ -97,6 +99,7 @@ class Applying:
 
     unlearning: dict[str, Any] = field(default_factory=dict)
     duplicates: Decision = "ask"
+    effort: Effort = "quick"
     rehearse: bool = True
     accept: bool = False
     restart: bool = False

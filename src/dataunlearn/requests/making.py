@@ -29,6 +29,7 @@ from dataunlearn.unlearning.config import Settings
 from dataunlearn.unlearning.generated_keep import generated_count, generated_images
 from dataunlearn.unlearning.job import Job, Sources, prepare_with
 from dataunlearn.unlearning.run import run_job
+from dataunlearn.verification.config import Effort
 
 
 def opened_keep(model: DiffusionModel, project: Project, forget: ImageSet, seed: int) -> ImageSet:
@@ -65,12 +66,14 @@ class Maker:
         ledger: The project's.
         accelerator: The device.
         say: Where lines for a person go.
+        effort: How hard versions are verified.
         shown: Whether to draw progress.
     """
 
     ledger: Ledger
     accelerator: Accelerator
     say: Say
+    effort: Effort = "quick"
     shown: bool = True
     _opened: dict[int, DiffusionModel] = field(default_factory=dict)
 
@@ -107,7 +110,7 @@ class Maker:
             images = found_again(after, project, request)
             keep = self._keep(after, project, settings, version)
             before = self._before(answered[request.id])
-            verifier = Verifier(settings, keep, project.keep, self.shown)
+            verifier = Verifier(settings, keep, project.keep, self.effort, self.shown)
             verified = verifier.verify(version, (before, after), request, images)
             self.say(f"Request {request.id} ({request.reference}): {verified.memory}.")
             found.append(verified)

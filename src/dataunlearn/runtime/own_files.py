@@ -24,6 +24,7 @@ _WRITTEN = (
     *("samples", "autoencoder", "vae", "data", "before", "run", "runs"),
     *("results.json", "results.md", "results.csv", "pareto.png", "samples*.safetensors"),
     *("audit.json", "audit.html", "attack.json", "attack.md", "relearning_*.png"),
+    *("verification.json", "verification.html", "checks.json"),
     *("*/seed_[0-9]*", "before.yaml", "never_saw_it*", "beside", "jobs"),
 )
 

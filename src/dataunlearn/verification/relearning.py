@@ -1,0 +1,119 @@
+"""Does it come back when a copy of the model is trained a little more?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dataunlearn.attacks.config import On, Relearning
+from dataunlearn.attacks.courses import Course, Relearned, pooled
+from dataunlearn.attacks.relearning import relearn
+from dataunlearn.attacks.run import NAMES, WORDS
+from dataunlearn.unlearning.verdict import FORGOTTEN_BELOW, Memory, MemoryFinding
+from dataunlearn.verification.check import Check, Cost
+from dataunlearn.verification.subject import Subject
+
+# Pairs of trainings that must all be won: by chance alone in 3 %.
+PAIRS_THAT_TELL = 5
+
+
+class RelearningCheck(Check):
+    """Trains copies on something, and restores the images now and then.
+
+    Args:
+        on: What they are trained on.
+    """
+
+    def __init__(self, on: On) -> None:
+        self.on: On = on
+        self.name = f"relearning on {on}"  # type: ignore[misc]
+        self.question = f"Does it come back by {WORDS[on]}?"  # type: ignore[misc]
+
+    def lacks(self, subject: Subject) -> str | None:
+        """Something to compare with, where the images themselves are trained on."""
+        alone = subject.reference is None and subject.held_out is None
+        if self.on != "keep" and alone:
+            return (
+                "it needs --reference or --held-out: every model learns what it is shown, so that "
+                "steps alone say nothing"
+            )
+        return None
+
+    def cost(self, subject: Subject) -> Cost:
+        """Training and looks, of all models and seeds."""
+        how = self._settings(subject)
+        looks = 2 + (how.num_steps - 1) // how.steps_between_looks
+        alone = subject.reference is None and subject.held_out is None
+        trainings = len(how.seeds) * (1 if alone else 2)
+        tries = looks * how.tries * how.regeneration_steps
+        return Cost(trainings * tries, trainings * how.num_steps * how.batch_images)
+
+    def look(self, subject: Subject) -> tuple[Sequence[MemoryFinding], dict[str, Any]]:
+        """Beside the reference, or beside unseen pictures that the model learns."""
+        found = relearn(
+            subject.model,
+            subject.job.split.forget,
+            subject.job.split.keep,
+            self._settings(subject),
+            reference=subject.reference,
+            unseen=subject.held_out,
+            shown=subject.shown,
+        )
+        judge = came_back if self.on == "keep" else came_sooner
+        findings, says = judge(found)
+        return findings, found.as_json() | {"says": says}
+
+    def _settings(self, subject: Subject) -> Relearning:
+        settings = subject.settings
+        seeds = range(subject.extent.relearned.get(self.on, 1))
+        return Relearning(
+            on=self.on,
+            steps=settings.relearning_steps if self.on == "keep" else None,
+            regeneration_steps=settings.regeneration_steps,
+            threshold=settings.threshold,
+            seeds=tuple(settings.seed + seed for seed in seeds),
+            micro_batch_rows=settings.batch_size,
+        )
+
+
+def came_back(found: Relearned) -> tuple[list[MemoryFinding], str]:
+    """Whether the images came back by training on other pictures alone.
+
+    They did if at the end certainly more than 5 % of the tries restore them, and than certainly do
+    beside it.
+    """
+    words, (low, high) = share_words("it", found.model)
+    beside, limit = "", FORGOTTEN_BELOW
+    if found.beside:
+        beside, bounds = share_words(NAMES[found.beside_is], found.beside)
+        beside, limit = f"; {beside}", max(limit, bounds[1])
+    said = f"after {found.settings.num_steps} steps on keep images {words}{beside}"
+    if low > limit:
+        return [MemoryFinding(Memory.STILL_KNOWN, said)], ""
+    unsure = low <= limit < high and pooled(found.model)[-1][0].share > limit
+    return [MemoryFinding(Memory.CANNOT_TELL if unsure else Memory.NEVER_SEEN, said)], ""
+
+
+def came_sooner(found: Relearned) -> tuple[list[MemoryFinding], str]:
+    """Whether the images were learnt again sooner than where they never were known."""
+    assert found.sooner is not None
+    own, other = (
+        ", ".join("never" if step is None else str(step) for step in steps)
+        for steps in (found.returned_after, found.beside_returned_after)
+    )
+    said = (
+        f"trained on {'them' if found.settings.on == 'image' else 'a view of them'} it restores "
+        f"them after {own} steps by seed, {NAMES[found.beside_is]} after {other}"
+    )
+    pairs = len(found.model)
+    if pairs < PAIRS_THAT_TELL or found.beside_is != "reference":
+        return [], said
+    memory = Memory.STILL_KNOWN if found.sooner == pairs else Memory.NEVER_SEEN
+    return [MemoryFinding(memory, said)], ""
+
+
+def share_words(who: str, courses: Sequence[Course]) -> tuple[str, tuple[float, float]]:
+    """The share of all tries of the last looks, in words, and its interval."""
+    look, bounds = pooled(courses)[-1]
+    words = f"{who} is restored in {look.restored} of {look.tries} tries"
+    return words if who == "it" else f"{who}: {look.restored} of {look.tries}", bounds
