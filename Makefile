@@ -1,9 +1,9 @@
-# make env | demo | test | quick | lint | check. Everything runs in .venv, which `make env` creates.
+# make env | demo | test | quick | lint | check | docs. Everything runs in .venv, which `make env` creates.
 PYTHON ?= python3
 BIN := .venv/bin
 TORCH := torch==2.13.0
 
-.PHONY: env dev demo test quick lint check clean
+.PHONY: env dev demo test quick lint check docs clean
 
 env: .venv/.installed
 
@@ -39,6 +39,10 @@ lint: dev
 	$(BIN)/mypy
 
 check: lint test
+
+# The documentation as a site, in build/site.
+docs: dev
+	$(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf .venv runs build dist
