@@ -39,6 +39,13 @@ def add_unlearn(parser: Any, recipe: str | None) -> None:
     parser.add_argument(
         "--dry_run", type=bool, default=False, help="Print what would happen, and stop."
     )
+    parser.add_argument(
+        "--push_to_hub",
+        type=str | None,
+        default=None,
+        help="Put the new model on the Hugging Face hub as owner/name, private, if the images are "
+        "as if never seen and quality is kept.",
+    )
     if recipe is not None:
         settings = as_yaml(UNLEARNING_RECIPES[recipe]())
         for name in ("forget", "keep", "out"):

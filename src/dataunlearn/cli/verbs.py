@@ -73,11 +73,21 @@ def demo(
     return result.exit_code
 
 
-def unlearn(*, recipe: str | None, overwrite: bool, dry_run: bool, **settings: Any) -> int:
+def unlearn(
+    *,
+    recipe: str | None,
+    overwrite: bool,
+    dry_run: bool,
+    push_to_hub: str | None,
+    **settings: Any,
+) -> int:
     """Run the settings of ``dataunlearn unlearn``; see :mod:`dataunlearn.runtime.exit_codes`."""
+    from dataunlearn.models.publishing import publish, require_publishable
     from dataunlearn.unlearning.config import Unlearning
 
     config = Unlearning(**settings)
+    if push_to_hub is not None:
+        require_publishable(push_to_hub)
     if dry_run:
         runs.show_plan(config, overwrite=overwrite)
         return 0
@@ -85,6 +95,10 @@ def unlearn(*, recipe: str | None, overwrite: bool, dry_run: bool, **settings: A
     if result is None:
         return 0
     runs.say_result(result)
+    if push_to_hub is not None and result.exit_code == 0:
+        say(f"On the hub: {publish(config.out / 'model', push_to_hub)}")
+    elif push_to_hub is not None:
+        say(f"Not put on the hub as {push_to_hub}: the verdict is not good enough for that.")
     return result.exit_code
 
 

@@ -26,6 +26,7 @@ from dataunlearn.unlearning.holding import held
 from dataunlearn.unlearning.job import Job
 from dataunlearn.unlearning.judging import judge_run, losses_now, losses_of_reference
 from dataunlearn.unlearning.measuring import Asked, Measurement, measure
+from dataunlearn.unlearning.model_card import write_model_card
 from dataunlearn.unlearning.preparing import looked_at, other_prompts, prepared
 from dataunlearn.unlearning.quick_look import require_memorised
 from dataunlearn.unlearning.stopping import budget_callback, stop_callback
@@ -179,6 +180,7 @@ class _Course:
         """Write what the run has found, and end it."""
         dtype = getattr(torch, self.job.config.save_dtype)
         save_model(self.job.model, place.folder / "model", dtype)
+        write_model_card(place.folder / "model", facts.content)
         write_facts(facts, place.folder)
         place.finish()
 
