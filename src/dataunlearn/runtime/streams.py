@@ -11,7 +11,7 @@ LEVEL_STREAM = 8
 # Under an autoencoder's seed: (seed, stream, step).
 ORDER_STREAM, POSTERIOR_STREAM = range(2)
 # Under an evaluation's seed.
-REFERENCE_STREAM = 1
+REFERENCE_STREAM, EMBEDDING_STREAM = 1, 2
 # Under the seed of samples of prompts: (seed, stream), 0 for those that are labelled.
 MODIFIED_STREAM, PRIOR_STREAM, LESS_GUIDANCE_STREAM = 1, 2, 3
 FRESH_STREAM, UNNAMED_STREAM, YARDSTICK_STREAM, TEXT_NOISE_STREAM = 11, 12, 13, 14

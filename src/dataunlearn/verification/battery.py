@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 import torch
 
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.latents import TextSpace
 from dataunlearn.runtime.exit_codes import NOT_AS_IF_NEVER_SEEN, NOT_FORGOTTEN
 from dataunlearn.unlearning.verdict import MEMORY_WORDS, Memory, MemoryFinding, Verdict
 from dataunlearn.verification.check import Check, Checked
+from dataunlearn.verification.embedding import EmbeddingCheck
 from dataunlearn.verification.level import Level
 from dataunlearn.verification.membership import MembershipCheck
 from dataunlearn.verification.relearning import RelearningCheck
@@ -82,6 +84,8 @@ def checks_of(subject: Subject) -> list[Check]:
     found: list[Check] = [Level(), Reproduction()]
     if extent.membership:
         found.append(MembershipCheck())
+    if extent.embeddings and isinstance(subject.model.space, TextSpace):
+        found.append(EmbeddingCheck())
     return [*found, *(RelearningCheck(on) for on in extent.relearned)]
 
 
