@@ -21,10 +21,13 @@ from dataunlearn.requests.pictures import found_again
 from dataunlearn.requests.records import Request, Verification, Version
 from dataunlearn.requests.schema import LedgerError
 from dataunlearn.requests.verifying import Verifier
+from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.lock import locked
 from dataunlearn.runtime.progress import Say
+from dataunlearn.unlearning.verdict import Memory
 
 _MOST_NAMED = 10
+STILL_KNOWN = Memory.STILL_KNOWN.value
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,10 @@ def apply_requests(
             begun had other settings.
         ValueError: As :func:`dataunlearn.unlearning.run.run_job`.
     """
+    require(
+        accelerator.num_processes == 1,
+        "request apply is one process: start it without torchrun or accelerate launch",
+    )
     with locked(folder), Ledger(folder) as ledger:
         begun = ledger.begun
         if begun is not None and how.restart:
@@ -109,7 +116,7 @@ class _Applying:
         made = maker.make(version)
         numbers = sorted({*self.ledger.answered, *version.requests})
         verified = maker.verify(made, [self.ledger.request(number) for number in numbers])
-        back = [v.request for v in verified if v.memory == "still known"]
+        back = [v.request for v in verified if v.memory == STILL_KNOWN]
         earlier = [number for number in back if number not in version.requests]
         good = made.verdict.get("exit_code") == 0 and not back
         accepted = good or self.how.accept
@@ -178,6 +185,9 @@ class _Applying:
                 known.append(request)
                 continue
             found = verifier.verify(ledger.head, (self._head, self._head), request, images)
+            if found.memory == STILL_KNOWN:
+                known.append(request)
+                continue
             self.say(f"Request {request.id}: the model does not know its pictures; {found.words}.")
             unknown.append(found)
         if unknown:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -133,7 +132,6 @@ class Maker:
             "verdict": version.verdict.get("text", ""),
             "verifications": [describe(each) for each in verified],
             "ledger": self.ledger.events[-1].hash,
-            "host": platform.node(),
         }
         sign_folder(folder, signing_key(self.ledger.folder), facts)
 
