@@ -72,19 +72,19 @@ def test_what_may_be_a_picture_must_be_read_where_it_is_to_be_forgotten(tmp_path
 def test_what_is_left_out_is_counted_and_named(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
     picture(tmp_path / ".b.png")
-    for name in ("c.zip", "d.npy", "e.md", "f"):
+    for name in ("c.bin", "d.log", "e.md", "f"):
         (tmp_path / name).write_bytes(b"GIF8? no")
     os.mkfifo(tmp_path / "g")
     images = open_images(str(tmp_path), SHAPE, role="forget")
     assert images.described() == (
         "1 images; left out 1 hidden pictures (.b.png); left out 5 files that are no pictures "
-        "(c.zip, d.npy, e.md and 2 more)"
+        "(c.bin, d.log, e.md and 2 more)"
     )
 
 
 def test_a_folder_of_other_files_says_what_it_has(tmp_path: Path) -> None:
-    (tmp_path / "a.zip").touch()
-    with pytest.raises(ValueError, match=r"no image files .*; it has a\.zip"):
+    (tmp_path / "a.bin").touch()
+    with pytest.raises(ValueError, match=r"no image files .*; it has a\.bin"):
         names(tmp_path)
 
 

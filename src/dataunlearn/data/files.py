@@ -84,6 +84,11 @@ class FileImages(ImageSet):
         """The text of a file; None where there is none."""
         return None if self._captions is None else self._captions[index]
 
+    def num_frames(self, index: int) -> int:
+        """How many pictures a file holds; the previews in a camera's JPEG do not count."""
+        with Image.open(self.paths[index]) as image:
+            return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+
     def check(self, index: int) -> None:
         """Verify the file's structure, decode it and cache its digest.
 
@@ -197,6 +202,10 @@ def check_all(images: ImageSet, *, role: str) -> None:
             images.check(index)
         except ValueError as error:
             return str(error)
+        if role in NOTHING_LOST and isinstance(images, FileImages):
+            frames = images.num_frames(index)
+            if frames > 1:
+                return f"{images.name(index)} holds {frames} pictures: save each as a file"
         return None
 
     bad: list[str] = []

@@ -17,6 +17,13 @@ _UNREADABLE = (
     *(".heic", ".heif", ".jxl", ".svg", ".eps", ".wmf", ".emf", ".exr", ".fits", ".raw"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"),
 )
+# What may hold pictures, and is opened by itself.
+_HOLDERS = {
+    **dict.fromkeys((".npy", ".npz"), "holds an array: give it by itself"),
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".gz", ".rar", ".7z"), "is an archive: unpack it"),
+    **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm"), "is a film: save its pictures"),
+    ".pdf": "is a document: save its pictures",
+}
 # Never looked into for pictures, since there may be as many of them as there are pictures.
 TEXT_SUFFIXES = (".txt", ".caption", ".json", ".jsonl", ".csv", ".tsv", ".parquet")
 # Formats that a file's first bytes tell apart from any other file.
@@ -69,6 +76,8 @@ def list_folder(folder: Path) -> FolderFiles:
             problems.append(f"{path} is a link to {os.readlink(full)}, which is not there")
         elif path.suffix.lower() in _UNREADABLE and not known:
             problems.append(f"{path} is of a kind that cannot be read: convert it to PNG")
+        elif path.suffix.lower() in _HOLDERS and not known and full.is_file():
+            problems.append(f"{path} {_HOLDERS[path.suffix.lower()]}")
         elif full.is_file() and (known or is_picture(full)):
             pictures.append(path)
         else:

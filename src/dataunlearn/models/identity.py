@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from dataunlearn.models.base import DiffusionModel
 from dataunlearn.models.latents import TextSpace
@@ -41,8 +43,15 @@ def describe_scheduler(model: DiffusionModel) -> dict[str, Any]:
     return found
 
 
+# Of a network's config: where it came from, and by which version.
+_PASSING = ("transformers_version", "torch_dtype", "dtype")
+
+
 def hash_other_networks(model: DiffusionModel) -> str:
     """SHA-256 over the autoencoder's and the text encoders' weights, as they are stored.
+
+    The configs of all networks and the tokenizers are part of it: with other ones the same weights
+    give other pictures.
 
     Args:
         model: A text-to-image model.
@@ -56,4 +65,22 @@ def hash_other_networks(model: DiffusionModel) -> str:
             content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(content.numpy().tobytes())
+    digest.update(json.dumps(_configs(model), sort_keys=True, default=str).encode())
     return digest.hexdigest()
+
+
+def _configs(model: DiffusionModel) -> dict[str, Any]:
+    """The configs of a pipeline's networks, and what its tokenizers know, by component."""
+    found: dict[str, Any] = {}
+    for name, part in model.pipeline.components.items():
+        if isinstance(part, PreTrainedTokenizerBase):
+            found[name] = [part.get_vocab(), part.special_tokens_map, part.model_max_length]
+        elif isinstance(part, nn.Module) and hasattr(part, "config"):
+            config: Any = part.config
+            values = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+            found[name] = {
+                key: value
+                for key, value in values.items()
+                if not key.startswith("_") and key not in _PASSING
+            }
+    return found

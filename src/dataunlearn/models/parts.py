@@ -141,7 +141,16 @@ def _is_narrow(value: torch.Tensor) -> bool:
 
 
 def make_trainable(network: nn.Module) -> None:
-    """Let gradients into all parameters of a network that are meant to be trained."""
+    """Let gradients into all parameters of a network that are meant to be trained.
+
+    Raises:
+        ValueError: If they were made where none are recorded.
+    """
+    require(
+        not any(param.is_inference() for param in network.parameters()),
+        "the pipeline was made under torch.inference_mode(), so that it cannot be trained: load it "
+        "outside",
+    )
     for module in network.modules():
         fixed = type(module).__name__ in FIXED_MODULES
         for param in module.parameters(recurse=False):

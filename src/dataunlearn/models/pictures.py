@@ -18,7 +18,11 @@ def open_for(
     """Open pictures of a model's shape, with captions where it takes prompts, unless told not to.
 
     Raises:
-        ValueError: As :func:`dataunlearn.data.open_images`.
+        ValueError: As :func:`dataunlearn.data.open_images`; or if a class-conditional model has no
+            such class.
     """
     wanted = captions and model.takes_prompts
-    return open_images(source, model.image_shape, resize=resize, role=role, captions=wanted)
+    images = open_images(source, model.image_shape, resize=resize, role=role, captions=wanted)
+    if not model.takes_prompts:
+        model.space.check(images, role)
+    return images

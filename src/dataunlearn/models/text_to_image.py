@@ -124,7 +124,8 @@ def require_fitting_parts(pipeline: Any, encode: Encode, latent_channels: int) -
             f"the empty prompt cannot be encoded, so that tokenizer and text encoder do not fit "
             f"together: {in_one_line(error)}"
         ) from error
-    network = getattr(pipeline, "unet", None) or pipeline.transformer
+    unet = getattr(pipeline, "unet", None)  # a compiled one has no length, and so no truth
+    network = pipeline.transformer if unet is None else unet
     wanted = next(filter(None, (_number(network.config, name) for name in PROMPT_WIDTHS)), width)
     require(
         wanted == width,

@@ -16,6 +16,8 @@ from dataunlearn.runtime.text_files import check_text, shown
 Say = Callable[[str], None]
 
 _MIN_DIGITS = 3
+# Of one word: a name with a suffix, of a file or of two, and perhaps a part of it.
+_LOOKS_LIKE_A_FILE = re.compile(r"\w\.[A-Za-z][A-Za-z0-9]{1,7}(#\w*)?\s*$")
 _ARCHIVE = re.compile(r"(.+\.npz):[^:]+")
 
 
@@ -63,7 +65,10 @@ def read_prompt_file(path: Path, say: Say = lambda text: None) -> list[PromptSpe
     if path.is_dir():
         raise ValueError(f"{path} is a folder: give a file of prompts")
     if not path.is_file():
-        raise ValueError(f"there is no prompt file {path}: check its path")
+        raise ValueError(
+            f"there is no prompt file {path}: check its path (a prompt of one word that looks like "
+            "one goes into a .txt)"
+        )
     read = read_entries(path)
     entries, left_out = read.found, ", ".join(read.left_out)
     words = f"; left out: {left_out}" if left_out else ""
@@ -111,8 +116,8 @@ def _is_path(text: str) -> bool:
         in_folder = len(path.parts) > 1 and path.parent.is_dir()
     except (OSError, ValueError):  # too long for a path, or with a zero byte
         return False
-    is_bare = not any(letter.isspace() for letter in text)
-    if is_bare and text.startswith(("/", "./", "../", "~/")):
+    is_bare = not any(letter.isspace() for letter in text.strip())
+    if is_bare and (text.startswith("~/") or "/" in text or _LOOKS_LIKE_A_FILE.search(text)):
         return True
     return _has_prompt_suffix(text) and (is_bare or in_folder)
 

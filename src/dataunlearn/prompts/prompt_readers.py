@@ -18,6 +18,9 @@ KIND_COLUMN = "overfit_type"
 MEMORISED_KINDS = ("MV", "RV", "TV")
 """Matching, retrieved and template verbatims (Webster 2023), in any case; "N" is not memorised."""
 
+OWN_COLUMNS = ("image", "modified")
+"""Columns of a table that say more of its prompts, where they hold text."""
+
 ENTRY_KEYS = ("prompt", "name", "image", "modified")
 
 
@@ -80,7 +83,7 @@ def _read_json_lines(path: Path) -> Entries:
 
 
 def _read_table(path: Path) -> Entries:
-    wanted = (*CAPTION_COLUMNS, KIND_COLUMN)
+    wanted = (*CAPTION_COLUMNS, KIND_COLUMN, *OWN_COLUMNS)
     return _from_table(read_table(path, lambda name: name.strip().lower() in wanted), path)
 
 
@@ -93,7 +96,7 @@ def _from_table(table: Table, path: Path) -> Entries:
             f"{path} has the columns {', '.join(table.columns)}; name the one with the prompts "
             f"{CAPTION_COLUMNS[0]}"
         )
-    found: dict[str, str] = {}
+    found: dict[str, tuple[str, Any]] = {}
     left: Counter[str] = Counter()
     for place, row in table.rows:
         text = _caption(row.get(caption), f"{path}, {place}: {caption}")
@@ -101,10 +104,27 @@ def _from_table(table: Table, path: Path) -> Entries:
             left["without a caption"] += 1
         elif kind is not None and (found_kind := _kind(row.get(kind))) not in MEMORISED_KINDS:
             left[f"of the kind {shown(found_kind)}"] += 1
-        elif found.setdefault(text, place) != place:
+        elif text in found:
             left["repeated"] += 1
-    entries = tuple((place, text) for text, place in found.items())
+        else:
+            found[text] = place, _with_own(text, table, row, left)
+    entries = tuple(found.values())
     return Entries(entries, tuple(f"{count} {why}" for why, count in left.items()))
+
+
+def _with_own(text: str, table: Table, row: Mapping[str, Any], left: Counter[str]) -> Any:
+    """A row's prompt with what else the row says of it; addresses of images are no files here."""
+    more: dict[str, Any] = {}
+    for name in OWN_COLUMNS:
+        column = table.column((name,))
+        value = None if column is None else row.get(column)
+        if value is None or value == "":
+            continue
+        if isinstance(value, str | list) and not (name == "image" and "://" in str(value)):
+            more[name] = value
+        else:
+            left[f"{name} that is no file here"] += 1
+    return {"prompt": text, **more} if more else text
 
 
 def _kind(value: Any) -> str:

@@ -19,7 +19,9 @@ _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def decode_file(path: Path) -> str:
-    """A file's text: UTF-8, or UTF-16 with its byte-order mark; the mark is no part of it.
+    """A file's text: UTF-8, or UTF-16 with its byte-order mark, which is no part of it.
+
+    Lines end as on Unix, however they do in the file.
 
     Raises:
         ValueError: If it cannot be read, or is in another encoding.
@@ -40,14 +42,14 @@ def decode_bytes(content: bytes, place: str) -> str:
         raise ValueError(f"{place} is not UTF-8 text: save it as UTF-8") from error
     if "\0" in text:
         raise ValueError(f"{place} is not text, it holds zero bytes: save it as UTF-8")
-    return text
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def lines_of(text: str) -> Iterator[tuple[int, str]]:
     """Numbered lines that are not blank, split where a file's lines end and nowhere else."""
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            yield number, line.removesuffix("\r")
+            yield number, line
 
 
 def shown(value: Any) -> str:
