@@ -190,6 +190,31 @@ def test_a_later_schema_is_refused(ledger: Ledger) -> None:
         Ledger(ledger.folder)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("UPDATE versions SET parent = 1 WHERE id = 1", "has no parent"),
+        ("DELETE FROM project", "names no project"),
+        ("UPDATE versions SET verdict = '[]' WHERE id = 1", "no JSON"),
+        ("UPDATE versions SET settings = '{' WHERE id = 1", "no JSON"),
+        ("UPDATE verifications SET numbers = 'x'", "no JSON"),
+    ],
+)
+def test_an_edited_ledger_is_refused(ledger: Ledger, change: str, said: str) -> None:
+    make(ledger, 1)
+    connection = sqlite3.connect(ledger.folder / LEDGER_FILE)
+    connection.execute(change)
+    connection.commit()
+    connection.close()
+    with Ledger(ledger.folder) as again, pytest.raises(LedgerError, match=said):
+        listing(again)
+
+
+def test_a_folder_that_another_ledger_left_is_not_taken(ledger: Ledger) -> None:
+    (ledger.folder / "versions" / "0001").mkdir(parents=True)
+    assert ledger.begin([1], {}).id == 2
+
+
 WRITER = """
 import sys
 from pathlib import Path

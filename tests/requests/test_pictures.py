@@ -81,7 +81,8 @@ def test_copies_have_the_same_pixels_and_captions(folder: Path, tmp_path: Path) 
         (folder / f"{name}.txt").write_text(f"caption of {name}")
     images = open_images(str(folder), SHAPE)
     place = copied(images, tmp_path / "project")
-    again = open_images(str(place), SHAPE)
+    assert place.startswith("./pictures/")
+    again = open_images(str(tmp_path / "project" / place), SHAPE)
     assert {p.digest for p in named_pictures(again)} == {p.digest for p in named_pictures(images)}
     assert again.caption(0) == "caption of 0"
     assert copied(images, tmp_path / "project") == place  # once more over itself
@@ -92,7 +93,7 @@ def test_copies_keep_classes(tmp_path: Path) -> None:
         (tmp_path / "given" / str(label)).mkdir(parents=True)
         save(tmp_path / "given" / str(label) / "a.png", random_pixels(label))
     images = open_images(str(tmp_path / "given"), SHAPE)
-    again = open_images(str(copied(images, tmp_path / "project")), SHAPE)
+    again = open_images(str(tmp_path / "project" / copied(images, tmp_path / "project")), SHAPE)
     assert [again.label(row) for row in range(2)] == [3, 5]
 
 
@@ -126,3 +127,10 @@ def test_other_pictures_are_no_near_duplicates() -> None:
     given = np.stack([random_pixels(seed) for seed in range(1, 40)])
     assert near_duplicates(forget, open_images(given, SHAPE), shown=False) == []
     assert torch.isfinite(forget.batch(torch.tensor([0]))).all()
+
+
+def test_a_name_that_no_table_can_show_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "odd").mkdir()
+    save(tmp_path / "odd" / "a\nb.png", random_pixels(0))
+    with pytest.raises(LedgerError, match="rename it"):
+        named_pictures(open_images(str(tmp_path / "odd"), SHAPE))

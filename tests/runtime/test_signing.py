@@ -138,3 +138,22 @@ def test_damaged_signatures_are_refused(signed: Path, text: str) -> None:
 def test_unsigned_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotSignedError, match="not signed"):
         check_folder(tmp_path)
+
+
+def test_a_lost_key_is_not_replaced_in_silence(tmp_path: Path) -> None:
+    signing_key(tmp_path)
+    (tmp_path / KEY_FILE).unlink()
+    with pytest.raises(ValueError, match="put it back"):
+        signing_key(tmp_path)
+
+
+def test_hidden_files_and_links_are_additions(signed: Path) -> None:
+    (signed / ".evil.html").write_text("x")
+    (signed / "etc").symlink_to("/etc")
+    assert check_folder(signed).added == (".evil.html", "etc")
+
+
+def test_a_link_to_the_same_content_is_altered(signed: Path) -> None:
+    (signed / "report.json").rename(signed.parent / "elsewhere")
+    (signed / "report.json").symlink_to(signed.parent / "elsewhere")
+    assert check_folder(signed).altered == ("report.json",)

@@ -83,7 +83,19 @@ SETTINGS = Verifying(effort="quick", regeneration_steps=5, sampling_steps=4)
 def subject_of(
     model: DiffusionModel, pictures: Pictures, **others: DiffusionModel | None
 ) -> Subject:
+    pictures = replace(pictures, held_out=None)  # which a quick one has no use for
     return make_subject(model, pictures, SETTINGS, shown=False, **others)  # type: ignore[arg-type]
+
+
+def test_held_out_pictures_must_be_of_use_and_unseen(
+    knowing: Callable[[bool], DiffusionModel], pictures: Pictures
+) -> None:
+    model = knowing(False)
+    with pytest.raises(ValueError, match="no use for held-out"):
+        make_subject(model, pictures, SETTINGS, shown=False)
+    for seen in (pictures.forget, pictures.keep):
+        with pytest.raises(ValueError, match="must be pictures that no model was trained on"):
+            make_subject(model, replace(pictures, held_out=seen), Verifying(), shown=False)
 
 
 def test_what_is_known_is_still_known(

@@ -22,6 +22,8 @@ from dataunlearn.models import DiffusionModel, save_model
 from dataunlearn.requests.ledger import Ledger
 from dataunlearn.requests.records import VersionState
 from dataunlearn.runtime.exit_codes import ALTERED
+from dataunlearn.runtime.files import write_sealed
+from dataunlearn.runtime.sealed import read_sealed
 
 UNLEARNING = {
     "steps": 4,
@@ -114,7 +116,8 @@ def test_what_is_not_accepted_stays_open_until_it_is(place: Path) -> None:
         assert ledger.version(1).state is VersionState.MADE
         assert [request.id for request in ledger.open] == [1]
     log = (project / "versions" / "0001" / "log.jsonl").read_bytes()
-    assert apply(place, "--accept", unlearning=destroying) in (4, 5)
+    assert apply(place, "--accept", "--duplicates", "take", unlearning=destroying) == 1
+    assert accept(place) in (4, 5)  # no settings: those that it was made with
     with Ledger(project) as ledger:
         assert ledger.head.id == 1  # the same version: nothing was trained anew
         assert len(ledger.versions) == 2
@@ -122,6 +125,14 @@ def test_what_is_not_accepted_stays_open_until_it_is(place: Path) -> None:
     assert cli.run(["request", "rollback", "--project", str(project), "--to", "0"]) == 0
     with Ledger(project) as ledger:
         assert [request.id for request in ledger.open] == [1]
+    assert accept(place) in (4, 5)
+    with Ledger(project) as ledger:
+        assert ledger.head.id == 1  # back again
+
+
+def accept(place: Path) -> int:
+    project = ["--project", str(place / "project"), "--device", "cpu"]
+    return cli.run(["request", "apply", *project, "--accept"])
 
 
 def test_what_the_model_does_not_know_needs_no_version(place: Path) -> None:
@@ -159,7 +170,7 @@ def test_a_changed_model_or_other_settings_are_refused(
     with Ledger(place / "project") as ledger:
         ledger.begin([1], {"unlearning": {"steps": 9}, "duplicates": []})
     assert apply(place) == 1
-    assert "--restart to give it up" in " ".join(capsys.readouterr().err.split())
+    assert "--restart gives it up" in " ".join(capsys.readouterr().err.split())
     save_model(make_model(seed=5), place / "base")
     assert apply(place, "--restart") == 1
     assert "are not those of version 0" in " ".join(capsys.readouterr().err.split())
@@ -217,6 +228,76 @@ def test_purge_removes_what_holds_or_knows_a_picture(
     for version in ("0", "1"):
         assert cli.run(["request", "rollback", "--project", str(project), "--to", version]) == 1
     assert cli.run([*purge, "--days", "0"]) == 0  # once more finds nothing
+
+
+@pytest.mark.usefixtures("everything_known")
+def test_purge_signs_nothing_that_somebody_altered(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("dataunlearn.requests.purging._is_known", lambda *_: False)
+    assert add(place, "6.png") == 0
+    assert apply(place, "--accept") in (0, 4, 5)
+    run = place / "project" / "versions" / "0001"
+    content = read_sealed(run / "report.json")
+    content["verdict"]["text"] = "forged"
+    write_sealed(run / "report.json", content)
+    purge = ["request", "purge", "--project", str(place / "project"), "--days", "0"]
+    assert cli.run(purge) == 1
+    assert "is not as this project signed it" in " ".join(capsys.readouterr().err.split())
+    assert cli.run(["check", str(run)]) == ALTERED
+    assert cli.run([*purge[:-1], "-5"]) == 1
+
+
+@pytest.mark.usefixtures("everything_known")
+def test_purge_that_was_cut_off_is_completed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dataunlearn.requests.purging._is_known", lambda *_: False)
+    assert add(place, "6.png") == 0
+    assert apply(place, "--accept") in (0, 4, 5)
+    run = place / "project" / "versions" / "0001"
+    purge = ["request", "purge", "--project", str(place / "project"), "--days", "0"]
+
+    def cut(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dataunlearn.requests.purging.sign_folder", cut)
+        assert cli.run(purge) == 130
+    assert cli.run(["check", str(run)]) == ALTERED
+    assert cli.run(purge) == 0
+    assert cli.run(["check", str(run)]) == 0
+    assert (shown_in(run) == 128).all()
+    assert not (run / ".redacted").exists()
+
+
+@pytest.mark.usefixtures("everything_known")
+def test_purge_redacts_versions_that_were_never_signed(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dataunlearn.requests.purging._is_known", lambda *_: False)
+    monkeypatch.chdir(place)
+    assert add(place, "6.png", "--copy") == 0
+
+    def cut(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dataunlearn.requests.making.Maker.verify", cut)
+        assert apply(place) == 130
+    assert apply(place, "--restart", "--accept") in (0, 4, 5)
+    assert cli.run(["request", "purge", "--project", "project", "--days", "0"]) == 0
+    assert (shown_in(place / "project" / "versions" / "0001") == 128).all()
+    assert not list((place / "project" / "pictures").iterdir())  # given by a relative path
+
+
+@pytest.mark.usefixtures("everything_known")
+def test_restart_gives_up_only_for_a_run_that_can_begin(place: Path) -> None:
+    assert add(place, "6.png") == 0
+    with Ledger(place / "project") as ledger:
+        ledger.begin([1], {"unlearning": UNLEARNING, "duplicates": [], "decision": "ask"})
+    (place / "6.png").rename(place / "away.png")
+    assert apply(place, "--restart") == 1
+    with Ledger(place / "project") as ledger:
+        assert ledger.begun is not None
 
 
 def shown_in(run: Path) -> np.ndarray:

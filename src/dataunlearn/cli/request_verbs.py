@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
 def request(action: str, **settings: Any) -> int:
     """One of the actions of ``dataunlearn request``."""
     own = {name: value for name, value in settings[action].items() if name != "config"}
-    return ACTIONS[action](**own)
+    try:
+        return ACTIONS[action](**own)
+    except sqlite3.Error as error:
+        raise ValueError(
+            f"the ledger in {own['project']} is damaged ({error}); put back a copy"
+        ) from error
 
 
 def add(*, project: Path, device: str | None, **settings: Any) -> int:

@@ -11,6 +11,7 @@ from dataunlearn.models.pictures import open_for
 from dataunlearn.models.saving import hash_weights
 from dataunlearn.requests.config import NewProject, NewRequest
 from dataunlearn.requests.ledger import Ledger, now
+from dataunlearn.requests.making import without
 from dataunlearn.requests.pictures import copied, lasting_source, named_pictures
 from dataunlearn.requests.records import NamedPicture, Project, Request
 from dataunlearn.requests.schema import LedgerError, has_ledger
@@ -55,17 +56,21 @@ def add_request(
         if is_new and generated_count(known.keep) is None:
             keep = open_for(model, known.keep, resize=known.resize, role="keep")
             say(f"keep: {keep.described()}")
+            without(keep, images.digests())  # or an error
+        pictures = named_pictures(images)
         with Ledger.create(folder, known) if is_new else Ledger(folder) as ledger:
             ledger.require_new(new.reference)
-            return _added(ledger, new, images, say)
+            return _added(ledger, new, (images, pictures), say)
 
 
-def _added(ledger: Ledger, new: NewRequest, images: ImageSet, say: Say) -> Request:
-    pictures = named_pictures(images)
+def _added(
+    ledger: Ledger, new: NewRequest, found: tuple[ImageSet, tuple[NamedPicture, ...]], say: Say
+) -> Request:
+    images, pictures = found
     for request, shared in _shared(ledger, pictures):
         say(f"{shared} of its pictures are in request {request.id} ({request.reference}), too.")
     place = copied(images, ledger.folder) if new.copy else None
-    source = lasting_source(new.images) if place is None else str(place)
+    source = lasting_source(new.images) if place is None else place
     return ledger.add(new.reference, new.reason, new.day, source, pictures)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,13 +71,9 @@ def apply_requests(
     )
     with locked(folder), Ledger(folder) as ledger:
         begun = ledger.begun
-        if begun is not None and how.restart:
-            ledger.give_up(begun)
-            say(f"Version {begun.id} is given up.")
-            begun = None
         applying = _Applying(ledger, how, accelerator, say, shown)
-        if begun is None:
-            return applying.anew()
+        if begun is None or how.restart:
+            return applying.anew(begun)
         applying.require_same(begun)
         return applying.ended(begun)
 
@@ -91,24 +88,36 @@ class _Applying:
     say: Say
     shown: bool
 
-    def anew(self) -> Applied:
-        """Begin a version for the open requests, and end it."""
+    def anew(self, instead: Version | None) -> Applied:
+        """Begin a version for the open requests, and end it.
+
+        Args:
+            instead: A version that was begun and is given up for it, once it can begin; or None.
+        """
         waiting = self.ledger.open
         if not waiting:
             self.say("No request is open.")
             return Applied(None)
         made = self._made_before([request.id for request in waiting])
-        if made is not None and self.how.accept:
+        if made is not None and self.how.accept and instead is None:
+            self._require_made_so(made, "without --accept another version is made")
             self.ledger.move_head(made, "accepted")
             return Applied(made, True, tuple(self.ledger.verifications(version=made.id)))
         known, unknown = self._known_ones(waiting)
         if not known:
+            self._give_up(instead)
             return Applied(None, True, (), unknown)
         found = self._with_duplicates(known)
         plan = self._plan(found)
+        self._give_up(instead)
         version = self.ledger.begin([request.id for request in known], plan)
         done = self.ended(version)
         return Applied(done.version, done.accepted, done.verified, unknown)
+
+    def _give_up(self, version: Version | None) -> None:
+        if version is not None:
+            self.ledger.give_up(version)
+            self.say(f"Version {version.id} is given up.")
 
     def ended(self, version: Version) -> Applied:
         """Make and verify a version; once more where earlier requests came back."""
@@ -130,21 +139,31 @@ class _Applying:
         return self.ended(self.ledger.begin(version.requests, again))
 
     def require_same(self, begun: Version) -> None:
-        """Refuse to go on with a version under other settings.
+        """Refuse to go on with a version under other settings; those left out are as they were.
 
         Raises:
             LedgerError: If they are others.
         """
-        if begun.settings.get("unlearning", {}) != self.how.unlearning:
+        self._require_made_so(begun, "--restart gives it up")
+        self.say(
+            f"Going on with version {begun.id}, which was begun with {_plan_words(begun)} and not "
+            "ended."
+        )
+
+    def _require_made_so(self, version: Version, else_do: str) -> None:
+        plan, how = version.settings, self.how
+        other = how.unlearning and how.unlearning != plan.get("unlearning", {})
+        other = other or (how.duplicates != "ask" and how.duplicates != plan.get("decision"))
+        if other:
             raise LedgerError(
-                f"version {begun.id} was begun with --unlearning "
-                f"{begun.settings.get('unlearning')}: give the same to go on, or --restart to give "
-                "it up"
+                f"version {version.id} was begun with {_plan_words(version)}: give the same, or "
+                f"leave them out; {else_do}"
             )
-        self.say(f"Going on with version {begun.id}, which was begun and not ended.")
 
     def _plan(self, duplicates: Sequence[str]) -> dict[str, Any]:
-        return {"unlearning": self.how.unlearning, "duplicates": list(duplicates)}
+        how = self.how
+        decision = {"duplicates": list(duplicates), "decision": how.duplicates}
+        return {"unlearning": how.unlearning, **decision}
 
     def _made_before(self, requests: list[int]) -> Version | None:
         """The last version that was made of the head for these requests, and not accepted."""
@@ -155,7 +174,6 @@ class _Applying:
             if version.parent == head
             and list(version.requests) == requests
             and version.weights_sha256
-            and version.settings.get("unlearning") == self.how.unlearning
         ]
         return found[-1] if found else None
 
@@ -218,3 +236,10 @@ class _Applying:
             )
         self.say(f"{said}\nThey are forgotten, too.")
         return list(found)
+
+
+def _plan_words(version: Version) -> str:
+    """The settings of a version as they are typed."""
+    given, decision = version.settings.get("unlearning"), version.settings.get("decision")
+    words = f"--unlearning '{json.dumps(given)}'" if given else "no --unlearning"
+    return words if decision in (None, "ask") else f"{words} and --duplicates {decision}"

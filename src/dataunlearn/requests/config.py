@@ -39,12 +39,18 @@ class NewRequest:
         for name, text in (("reference", self.reference), ("reason", self.reason)):
             require(text.isprintable(), f"--{name} must be one line of printable characters")
         if self.received is not None:
-            try:
-                datetime.date.fromisoformat(self.received)
-            except ValueError as error:
-                raise ValueError(
-                    f"--received takes a day as YYYY-MM-DD, not {self.received!r}"
-                ) from error
+            self._require_day(self.received)
+
+    @staticmethod
+    def _require_day(given: str) -> None:
+        try:
+            day = datetime.date.fromisoformat(given)
+        except ValueError:
+            day = None
+        if day is None or day.isoformat() != given:
+            raise ValueError(f"--received takes a day as YYYY-MM-DD, not {given!r}")
+        tomorrow = datetime.datetime.now(tz=datetime.UTC).date() + datetime.timedelta(days=1)
+        require(day <= tomorrow, f"--received {given} is yet to come")
 
     @property
     def day(self) -> str:

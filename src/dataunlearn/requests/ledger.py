@@ -11,7 +11,14 @@ from typing import Any, Self
 
 from dataunlearn.requests import schema
 from dataunlearn.requests.reading import LedgerReader, event_hash
-from dataunlearn.requests.records import NamedPicture, Project, Request, Verification, Version
+from dataunlearn.requests.records import (
+    VERSIONS,
+    NamedPicture,
+    Project,
+    Request,
+    Verification,
+    Version,
+)
 from dataunlearn.requests.schema import LedgerError
 
 
@@ -99,6 +106,8 @@ class Ledger(LedgerReader):
         """Begin a version that answers requests, made from the head."""
         last = self._one("SELECT max(id) AS id FROM versions")
         number = last["id"] + 1
+        while (self.folder / VERSIONS / f"{number:04d}").exists():
+            number += 1  # a folder that another ledger, or an earlier state of this one, left
         with self._changing():
             self._connection.execute(
                 "INSERT INTO versions VALUES (?, ?, 'begun', ?, '', ?, '{}', '{}')",

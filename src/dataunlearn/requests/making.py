@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 
@@ -82,6 +83,7 @@ class Maker:
         if not (folder / FINISHED_FILE).is_file():
             self._run(version, folder)
         facts = read_sealed(folder / "report.json", needs_seal=True)
+        self._require_own(version, facts)
         model = load_model(model_path(self.ledger.folder, self.ledger.project, version))
         seconds = {
             "run": facts["seconds"],
@@ -94,6 +96,21 @@ class Maker:
             verdict=facts["verdict"],
             seconds=seconds,
         )
+
+    def _require_own(self, version: Version, facts: Mapping[str, Any]) -> None:
+        """Refuse a run that was about other pictures.
+
+        Raises:
+            LedgerError: If it was.
+        """
+        requests = [self.ledger.request(number) for number in version.requests]
+        wanted = {picture.digest for request in requests for picture in request.pictures}
+        if not wanted <= set(facts["forget"]["digests"]):
+            folder = version_folder(self.ledger.folder, version)
+            raise LedgerError(
+                f"{folder} holds a run about other pictures: move it away, and give "
+                "request apply --restart"
+            )
 
     def verify(self, version: Version, requests: Sequence[Request]) -> list[Verification]:
         """Verify requests in a version that was made."""

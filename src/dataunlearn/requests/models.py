@@ -8,12 +8,11 @@ from typing import Any
 
 from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.models.saving import hash_weights
-from dataunlearn.requests.records import Project, Version, VersionState
+from dataunlearn.requests.records import VERSIONS, Project, Version, VersionState
 from dataunlearn.requests.schema import LedgerError
 from dataunlearn.unlearning.config import Settings
 from dataunlearn.unlearning.parsing import parse_settings
 
-VERSIONS = "versions"
 SET_BY_PROJECT = (
     *("model", "forget", "keep", "out", "scheduler", "image_size", "resize", "device"),
     *("drop_overlap", "keep_from", "force", "tracker"),

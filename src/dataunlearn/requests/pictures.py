@@ -17,6 +17,7 @@ from dataunlearn.runtime.files import file_hash, make_readable, replace_folder, 
 from dataunlearn.runtime.places import named_file
 
 COPIES = "pictures"
+OWN = "./"  # begins a source that lies in the project, wherever that is
 _MOST_NAMED = 3
 
 
@@ -30,10 +31,19 @@ def lasting_source(source: str) -> str:
 
 
 def named_pictures(images: ImageSet) -> tuple[NamedPicture, ...]:
-    """Every different picture of a set, with its hashes."""
+    """Every different picture of a set, with its hashes.
+
+    Raises:
+        LedgerError: If one has a name that a table cannot show.
+    """
     first: dict[str, int] = {}
     for index in range(len(images)):
         first.setdefault(images.digest(index), index)
+    for index in first.values():
+        if not images.name(index).isprintable():
+            raise LedgerError(
+                f"the name {images.name(index)!a} is no plain text (UTF-8, one line): rename it"
+            )
     return tuple(
         NamedPicture(images.name(index), digest, _hash_of_file(images.name(index)))
         for digest, index in first.items()
@@ -66,7 +76,7 @@ def joined(parts: list[ImageSet]) -> ImageSet:
     return parts[0] if len(parts) == 1 else ConcatImages(parts)
 
 
-def copied(images: ImageSet, folder: Path) -> Path:
+def copied(images: ImageSet, folder: Path) -> str:
     """Copy a set's different pictures into a project, with their classes and captions.
 
     Args:
@@ -74,7 +84,7 @@ def copied(images: ImageSet, folder: Path) -> Path:
         folder: The project's folder.
 
     Returns:
-        Where they are: a folder named by their content.
+        Where they are, from the project's folder on: a folder named by their content.
 
     Raises:
         ValueError: If a picture's prompt is an embedding, which no file of captions holds.
@@ -88,7 +98,7 @@ def copied(images: ImageSet, folder: Path) -> Path:
             _copy(images, rows[picture.digest], place, f"{number:05d}")
         make_readable(place)
         replace_folder(place, target)
-    return target
+    return f"{OWN}{COPIES}/{target.name}"
 
 
 def _copy(images: ImageSet, row: int, place: Path, name: str) -> None:

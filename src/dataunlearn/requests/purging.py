@@ -13,15 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataunlearn.report.run_files import purge_pictures
+from dataunlearn.requests.config import MOST_DAYS
 from dataunlearn.requests.ledger import Ledger, now
 from dataunlearn.requests.models import version_folder
 from dataunlearn.requests.pictures import COPIES
 from dataunlearn.requests.records import Request, Version, VersionState
 from dataunlearn.requests.schema import LedgerError
+from dataunlearn.runtime.checks import require
+from dataunlearn.runtime.files import replace_folder, temporary_folder, write_atomically
 from dataunlearn.runtime.lock import locked
 from dataunlearn.runtime.progress import Say
 from dataunlearn.runtime.signing import (
     SIGNATURE_FILE,
+    Checked,
     check_folder,
     sign_folder,
     signing_key,
@@ -29,6 +33,8 @@ from dataunlearn.runtime.signing import (
 
 # What of a version's folder is a model, or says what one knew.
 MODELS = ("model", "lora", "checkpoints")
+REPORT_FILES = ("report.json", "images.npz", "report.html", "log.jsonl")
+REDACTED = ".redacted"
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ def purge(folder: Path, days: int | None, *, say: Say) -> Purged:
         LedgerError: If a version is being made, or the head still knows a picture whose time it is.
         ValueError: If a report that shows a picture was altered after it was signed.
     """
+    require(days is None or 0 <= days <= MOST_DAYS, f"days must be 0 to {MOST_DAYS}")
     with locked(folder), Ledger(folder) as ledger:
         begun = ledger.begun
         if begun is not None:
@@ -139,37 +146,72 @@ def _remove_pictures(ledger: Ledger) -> None:
     still = {r.source for r in ledger.requests if r.id not in purged}
     for number in purged:
         source = Path(ledger.request(number).source)
-        if source.parent == ledger.folder.absolute() / COPIES and str(source) not in still:
+        if source.parent == (ledger.folder / COPIES).resolve() and str(source) not in still:
             shutil.rmtree(source, ignore_errors=True)
     for version in ledger.versions:
         shown = {*version.requests, *version.settings.get("rehearsed", [])}
         run = version_folder(ledger.folder, version)
-        if shown & purged and (run / SIGNATURE_FILE).is_file():
+        if not shown & purged or not run.is_dir():
+            continue
+        if (run / SIGNATURE_FILE).is_file():
             _redact(ledger, run, is_purged=version.state is VersionState.PURGED)
+        else:
+            _without_signature(run)
 
 
 def _redact(ledger: Ledger, run: Path, *, is_purged: bool) -> None:
-    """Take the pictures out of a version's report, and sign what is left."""
-    found = check_folder(run)
-    if found.facts.get("pictures_purged") and found.whole:
-        return
+    """Take the pictures out of a version's report, and sign what is left.
+
+    What is to take their place is made in a folder of its own first, so that a call that is cut off
+    is completed by the next one, and what somebody altered is never signed.
+    """
+    new = run / REDACTED
+    if not new.is_dir():
+        found = check_folder(run)
+        if found.facts.get("pictures_purged") and found.whole:
+            return
+        _require_as_signed(ledger, run, found, is_purged=is_purged)
+        with temporary_folder(new) as place:
+            for name in REPORT_FILES:
+                shutil.copy2(run / name, place / name)
+            purge_pictures(place)
+            replace_folder(place, new)
+    facts = check_folder(run).facts
+    for name in REPORT_FILES:
+        write_atomically(run / name, (new / name).read_bytes())
+    sign_folder(run, signing_key(ledger.folder), {**facts, "pictures_purged": now()})
+    shutil.rmtree(new)
+
+
+def _require_as_signed(ledger: Ledger, run: Path, found: Checked, *, is_purged: bool) -> None:
+    """Refuse to sign anew what is not as the project signed it.
+
+    Raises:
+        LedgerError: If it is not.
+    """
     gone = [name for name in found.missing if not (is_purged and name.split("/")[0] in MODELS)]
-    ours = {"report.json", "images.npz", "report.html"}  # of a purge that was cut off
-    if not found.genuine or gone or set(found.altered) - ours:
+    own = found.fingerprint == signing_key(ledger.folder).fingerprint
+    if not found.genuine or not own or gone or found.altered:
         raise LedgerError(
-            f"{run} was altered after it was signed: see dataunlearn check {run}; its report is "
+            f"{run} is not as this project signed it: see dataunlearn check {run}; its report is "
             "left as it is"
         )
-    purge_pictures(run)
-    facts = {**found.facts, "signed_first": found.facts.get("signed_first", found.made)}
-    sign_folder(run, signing_key(ledger.folder), {**facts, "pictures_purged": now()})
+
+
+def _without_signature(run: Path) -> None:
+    """Take the pictures out of a version that was never signed: its run was cut off."""
+    if all((run / name).is_file() for name in REPORT_FILES):
+        purge_pictures(run)
+    else:
+        for name in ("images.npz", "report.html"):
+            (run / name).unlink(missing_ok=True)
 
 
 def _left(ledger: Ledger, due: Sequence[Request]) -> list[str]:
     """What holds the pictures, or knows them, and lies outside the project."""
     if not due:
         return []
-    copies = ledger.folder.absolute() / COPIES
+    copies = (ledger.folder / COPIES).resolve()
     sources = sorted({r.source for r in due if Path(r.source).parent != copies})
     return [
         f"{ledger.project.model} (the first model)",

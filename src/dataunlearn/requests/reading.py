@@ -8,7 +8,7 @@ import sqlite3
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from dataunlearn.requests import schema
 from dataunlearn.requests.records import (
@@ -77,6 +77,8 @@ class LedgerReader:
         """The versions from the first model to the head."""
         found = [self.head]
         while found[-1].parent is not None:
+            if found[-1].parent >= found[-1].id:
+                raise LedgerError(f"{self._path} is damaged: version {found[-1].id} has no parent")
             found.append(self.version(found[-1].parent))
         return found[::-1]
 
@@ -118,12 +120,9 @@ class LedgerReader:
         for row in self._connection.execute("SELECT * FROM events ORDER BY id"):
             expected = event_hash(previous, row["at"], row["what"], row["details"])
             if row["id"] != len(found) + 1 or row["hash"] != expected:
-                raise LedgerError(
-                    f"{self.folder / schema.LEDGER_FILE}: event {len(found) + 1} was altered or "
-                    "taken out"
-                )
+                raise LedgerError(f"{self._path}: event {len(found) + 1} was altered or taken out")
             found.append(
-                Event(row["id"], row["at"], row["what"], json.loads(row["details"]), row["hash"])
+                Event(row["id"], row["at"], row["what"], self._values(row["details"]), row["hash"])
             )
             previous = row["hash"]
         return found
@@ -157,10 +156,10 @@ class LedgerReader:
             VersionState(row["state"]),
             row["began"],
             row["weights_sha256"],
-            json.loads(row["settings"]),
+            self._values(row["settings"]),
             tuple(answer["request"] for answer in answers),
-            json.loads(row["verdict"]),
-            json.loads(row["seconds"]),
+            self._values(row["verdict"]),
+            self._values(row["seconds"]),
         )
 
     def verifications(
@@ -171,15 +170,39 @@ class LedgerReader:
         return [
             Verification(
                 *(row["version"], row["request"], row["effort"], row["at"], row["memory"]),
-                *(row["words"], json.loads(row["numbers"]), row["seconds"]),
+                *(row["words"], self._values(row["numbers"]), row["seconds"]),
             )
             for row in rows
             if version in (None, row["version"]) and request in (None, row["request"])
         ]
 
     def _one(self, query: str) -> sqlite3.Row:
-        row: sqlite3.Row = self._connection.execute(query).fetchone()
+        row: sqlite3.Row | None = self._connection.execute(query).fetchone()
+        if row is None:
+            raise LedgerError(f"{self._path} is damaged: it names no project; put back a copy")
         return row
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / schema.LEDGER_FILE
+
+    def _values(self, text: str) -> dict[str, Any]:
+        """JSON values of a row.
+
+        Raises:
+            LedgerError: If they are none.
+        """
+        try:
+            found = json.loads(text)
+        except (ValueError, TypeError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise LedgerError(f"{self._path} is damaged: a row holds no JSON; put back a copy")
+        return found
+
+    def _source(self, stored: str) -> str:
+        """A source as it can be opened: what lies in the project is stored from its folder on."""
+        return str((self.folder / stored).resolve()) if stored.startswith("./") else stored
 
     def _request(self, row: sqlite3.Row) -> Request:
         pictures = self._connection.execute(
@@ -187,7 +210,7 @@ class LedgerReader:
         )
         return Request(
             *(row["id"], row["reference"], row["reason"], row["received"], row["added"]),
-            row["source"],
+            self._source(row["source"]),
             tuple(NamedPicture(p["name"], p["digest"], p["file_sha256"]) for p in pictures),
         )
 

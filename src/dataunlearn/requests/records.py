@@ -71,6 +71,10 @@ class Request:
     pictures: tuple[NamedPicture, ...] = field(repr=False)
 
 
+VERSIONS = "versions"
+"""The folder of a project's versions."""
+
+
 class VersionState(Enum):
     """How far a version is."""
 

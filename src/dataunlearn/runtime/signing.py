@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from dataunlearn.runtime.files import file_hash, write_atomically
+from dataunlearn.runtime.lock import HOLDER_FILE, LOCK_FILE
 from dataunlearn.runtime.text_files import decode_file, parse_json
 
 KEY_FILE, PUBLIC_KEY_FILE = "signing_key.pem", "signing_key.pub.pem"
@@ -106,6 +107,12 @@ def signing_key(folder: Path) -> SigningKey:
         ValueError: If the file is no private Ed25519 key, or others may read it.
     """
     path = folder / KEY_FILE
+    public = folder / PUBLIC_KEY_FILE
+    if not path.exists() and public.exists():
+        raise ValueError(
+            f"{path} is gone, while its public half, {public}, is there: put it back; or remove "
+            "that for a new key, and tell whoever checks reports the new fingerprint"
+        )
     if not path.exists():
         _make_key(path)
     mode = path.stat().st_mode & 0o777
@@ -173,9 +180,9 @@ def check_folder(folder: Path) -> Checked:
         fingerprint(public),
         statement["facts"],
         statement["made"],
-        tuple(n for n in signed if n in there and file_hash(folder / n) != signed[n]),
+        tuple(n for n in signed if n in there and _differs(folder / n, signed[n])),
         tuple(name for name in signed if name not in there),
-        tuple(name for name in there if name not in signed),
+        tuple(name for name in _everything(folder) if name not in signed),
     )
 
 
@@ -204,6 +211,18 @@ def _names(folder: Path, leave_out: Sequence[str]) -> list[str]:
         if not any(part.startswith(".") for part in name.parts)
         and name.as_posix() not in (SIGNATURE_FILE, *leave_out)
     )
+
+
+def _differs(path: Path, digest: str) -> bool:
+    """Whether a file is not what was signed; a link is none, wherever it leads."""
+    return path.is_symlink() or file_hash(path) != digest
+
+
+def _everything(folder: Path) -> list[str]:
+    """All files and links of a folder, hidden ones too, but what a running process leaves there."""
+    found = (path for path in folder.rglob("*") if path.is_symlink() or path.is_file())
+    names = (path.relative_to(folder).as_posix() for path in found)
+    return sorted(name for name in names if name not in (SIGNATURE_FILE, LOCK_FILE, HOLDER_FILE))
 
 
 def _canonical(statement: Mapping[str, Any]) -> bytes:

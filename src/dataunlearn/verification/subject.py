@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
-
 from dataunlearn.data import ImageSet, split_sets
 from dataunlearn.metrics.never_seen import levels_of
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.base import require_comparable, set_guidance
+from dataunlearn.runtime.checks import require
 from dataunlearn.unlearning.config import Evaluation, Settings
 from dataunlearn.unlearning.job import Job, Sources, check_job
 from dataunlearn.unlearning.reference import Reference
@@ -113,12 +112,36 @@ def make_subject(
         pictures = replace(pictures, keep=split.keep)
     sources = Sources("the forget images", pictures.keep_source)
     job = check_job(run, model, pictures.forget, pictures.keep, sources)
+    require_unseen(pictures, settings)
     if reference is not None:
         job = replace(job, reference=Reference(reference))
     if before is not None:
         forget, keep = job.split.forget, job.split.keep
         job = replace(job, levels=levels_of(before, forget, keep, seed=run.seed, shown=shown))
     return Subject(job, before, pictures.held_out, settings, shown)
+
+
+def require_unseen(pictures: Pictures, settings: Verifying) -> None:
+    """Refuse held-out pictures that a model was trained on, or that no check would look at.
+
+    Raises:
+        ValueError: If there are any.
+    """
+    if pictures.held_out is None:
+        return
+    extent = settings.extent
+    require(
+        bool(extent.membership or extent.relearned),
+        f"effort {settings.effort} has no use for held-out images: leave them out",
+    )
+    seen = {digest for side in (pictures.forget, pictures.keep) for digest in side.digests()}
+    wrong = [row for row, digest in enumerate(pictures.held_out.digests()) if digest in seen]
+    require(
+        not wrong,
+        f"{len(wrong)} of the held-out images are among the forget or keep images, as "
+        f"{pictures.held_out.name(wrong[0] if wrong else 0)}: they must be pictures that no model "
+        "was trained on",
+    )
 
 
 def run_settings(settings: Verifying) -> Settings:
@@ -139,8 +162,3 @@ def run_settings(settings: Verifying) -> Settings:
         drop_overlap=settings.drop_overlap,
         seed=settings.seed,
     )
-
-
-def rows_of(images: ImageSet) -> torch.Tensor:
-    """All positions of a set, ``(N,)``."""
-    return torch.arange(len(images))
