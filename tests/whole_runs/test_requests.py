@@ -186,9 +186,12 @@ def test_refusals_come_before_anything_is_written(
         (["apply", *project], "has no ledger"),
         (["list", *project], "has no ledger"),
     ]
+    wrong += [([verb, *project], "has no ledger") for verb in ("verify", "purge")]
+    wrong += [(["rollback", *project, "--to", "0"], "has no ledger")]
     for arguments, said in wrong:
         assert cli.run(["request", *arguments]) == 1
         assert said in " ".join(capsys.readouterr().err.split())
+    assert not (place / "project").exists()
     assert add(place, "6.png", "--received", "yesterday") == 1
     assert add(place, "nothing.png") == 1
     assert not (place / "project" / "ledger.sqlite").exists()

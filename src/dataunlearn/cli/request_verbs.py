@@ -82,9 +82,11 @@ def apply(*, project: Path, device: str | None, **settings: Any) -> int:
         with Ledger(project) as ledger:
             say(f"Version {version.id} is the head; {len(ledger.open)} requests are open.")
         return NOT_FORGOTTEN if known else int(version.verdict.get("exit_code", 0))
+    harder = """To push harder: --unlearning '{"strength": "strong"}', or more steps."""
     say(
-        f"Version {version.id} is not the head, and its requests stay open. To push harder: "
-        """--unlearning '{"strength": "strong"}', or more steps; --accept takes it as it is."""
+        f"Version {version.id} is not the head, and its requests stay open. "
+        f"{harder + ' ' if version.verdict.get('memory') == 'still known' or known else ''}"
+        f"To take it as it is: dataunlearn request apply --project {project} --accept"
     )
     return NOT_FORGOTTEN if known else NOT_AS_IF_NEVER_SEEN
 

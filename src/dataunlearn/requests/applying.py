@@ -20,7 +20,7 @@ from dataunlearn.requests.making import Maker, opened_keep
 from dataunlearn.requests.models import open_version, settings_of
 from dataunlearn.requests.pictures import found_again
 from dataunlearn.requests.records import Request, Verification, Version
-from dataunlearn.requests.schema import LedgerError
+from dataunlearn.requests.schema import LedgerError, require_ledger
 from dataunlearn.requests.verifying import Verifier
 from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.lock import locked
@@ -69,6 +69,7 @@ def apply_requests(
         accelerator.num_processes == 1,
         "request apply is one process: start it without torchrun or accelerate launch",
     )
+    require_ledger(folder)
     with locked(folder), Ledger(folder) as ledger:
         begun = ledger.begun
         applying = _Applying(ledger, how, accelerator, say, shown)

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from dataunlearn.requests.ledger import Ledger
 from dataunlearn.requests.making import Maker
 from dataunlearn.requests.records import Verification
-from dataunlearn.requests.schema import LedgerError
+from dataunlearn.requests.schema import LedgerError, require_ledger
 from dataunlearn.runtime.lock import locked
 from dataunlearn.runtime.progress import Say
 from dataunlearn.verification.config import Effort
@@ -38,6 +38,7 @@ def verify_head(
     Raises:
         LedgerError: If a request is open, or there is none.
     """
+    require_ledger(folder)
     with locked(folder), Ledger(folder) as ledger:
         answered = ledger.answered
         chosen = sorted(answered) if numbers is None else list(numbers)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dataunlearn.requests.ledger import Ledger
 from dataunlearn.requests.records import Request, VersionState
-from dataunlearn.requests.schema import LedgerError
+from dataunlearn.requests.schema import LedgerError, require_ledger
 from dataunlearn.runtime.lock import locked
 
 
@@ -23,6 +23,7 @@ def roll_back(folder: Path, to: int) -> list[Request]:
     Raises:
         LedgerError: If the version is not in the chain before the head, or its model was purged.
     """
+    require_ledger(folder)
     with locked(folder), Ledger(folder) as ledger:
         chain = ledger.chain
         found = next((version for version in chain[:-1] if version.id == to), None)

@@ -18,7 +18,7 @@ from dataunlearn.requests.ledger import Ledger, now
 from dataunlearn.requests.models import version_folder
 from dataunlearn.requests.pictures import COPIES
 from dataunlearn.requests.records import Request, Version, VersionState
-from dataunlearn.requests.schema import LedgerError
+from dataunlearn.requests.schema import LedgerError, require_ledger
 from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.files import replace_folder, temporary_folder, write_atomically
 from dataunlearn.runtime.lock import locked
@@ -67,6 +67,7 @@ def purge(folder: Path, days: int | None, *, say: Say) -> Purged:
         ValueError: If a report that shows a picture was altered after it was signed.
     """
     require(days is None or 0 <= days <= MOST_DAYS, f"days must be 0 to {MOST_DAYS}")
+    require_ledger(folder)
     with locked(folder), Ledger(folder) as ledger:
         begun = ledger.begun
         if begun is not None:

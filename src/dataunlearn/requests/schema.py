@@ -61,12 +61,8 @@ def connect(folder: Path) -> sqlite3.Connection:
     Raises:
         LedgerError: If there is none, or it is damaged or of another version.
     """
+    require_ledger(folder)
     path = folder / LEDGER_FILE
-    if not has_ledger(folder):
-        raise LedgerError(
-            f"{folder} has no ledger: the first request makes one, request add --project {folder} "
-            "--model MODEL --keep IMAGES --images IMAGES --reference NAME"
-        )
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         _set_up(connection)
@@ -78,6 +74,19 @@ def connect(folder: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def require_ledger(folder: Path) -> None:
+    """Refuse a folder without a ledger; nothing is written into it.
+
+    Raises:
+        LedgerError: If it has none.
+    """
+    if not has_ledger(folder):
+        raise LedgerError(
+            f"{folder} has no ledger: the first request makes one, request add --project {folder} "
+            "--model MODEL --keep IMAGES --images IMAGES --reference NAME"
+        )
 
 
 def has_ledger(folder: Path) -> bool:
