@@ -55,3 +55,16 @@ def test_what_may_hold_pictures_is_refused_on_the_forget_side(
     kept = open_images(str(tmp_path), SHAPE, role="keep")
     assert len(kept) == 1
     assert name in kept.described()
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.png.txt", "a.caption"])
+def test_captions_beside_what_a_link_leads_to(tmp_path: Path, name: str) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "links").mkdir()
+    picture(0).save(tmp_path / "real" / "a.png")
+    (tmp_path / "real" / name).write_text("a red kite")
+    (tmp_path / "links" / "b.png").symlink_to(tmp_path / "real" / "a.png")
+    images = open_images(str(tmp_path / "links"), SHAPE, role="forget")
+    assert images.caption(0) == "a red kite"
+    one = open_images(str(tmp_path / "links" / "b.png"), SHAPE, role="forget")
+    assert one.caption(0) == "a red kite"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dataunlearn.data.folders import TEXT_SUFFIXES, some
+from dataunlearn.data.linked import beside_targets
 from dataunlearn.data.tables import TABLE_READERS, Row, Table, as_text, read_table
 from dataunlearn.runtime.text_files import decode_file, parse_json, shown
 
@@ -65,7 +66,8 @@ def read_captions(
     """
     reading = _Reading(folder, {_key(path): place for place, path in enumerate(paths)})
     beside, tables, unused = _sort(paths, [folder / other for other in others])
-    for file, places in beside.items():
+    linked = beside_targets(paths, beside, _BESIDE_SUFFIXES)
+    for file, places in {**beside, **linked}.items():
         text = decode_file(file).strip()
         for place in places:
             reading.add(place, text, file)

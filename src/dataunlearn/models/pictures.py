@@ -6,6 +6,8 @@ from dataunlearn.data import ImageSet, open_images
 from dataunlearn.data.opening import ImageSource
 from dataunlearn.models.base import DiffusionModel
 
+NO_CAPTIONS = "no captions: the empty prompt stands for them"
+
 
 def open_for(
     model: DiffusionModel,
@@ -25,4 +27,6 @@ def open_for(
     images = open_images(source, model.image_shape, resize=resize, role=role, captions=wanted)
     if not model.takes_prompts:
         model.space.check(images, role)
+    elif wanted and images is not source and not images.different_captions():
+        images.remarks = (*images.remarks, NO_CAPTIONS)
     return images
