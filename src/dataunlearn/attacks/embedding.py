@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dataunlearn.conditioning import TextCond, join_conds
+from dataunlearn.conditioning import TextCond
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.latents import text_space
 from dataunlearn.models.sampling import Drawing, Progress, generate
@@ -132,7 +132,7 @@ def _loss(
     noise = torch.randn((settings.draws, *model.shape), generator=stream)
     t, noise = t.to(clean.device), noise.to(clean)
     images = clean.expand_as(noise)
-    rows = join_conds([cond] * settings.draws)
+    rows = cond.repeat_interleave(settings.draws)
     noisy = process.add_noise(images, noise, t)
     error: Tensor = model.denoiser(noisy, t, rows) - process.target(noisy, images, t)
     return error.square().mean()

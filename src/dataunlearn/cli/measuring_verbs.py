@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,11 +48,7 @@ def evaluate(
     if "reference" in others:
         require_comparable(others["reference"], loaded)
     sides = {name: settings.pop(name) for name in ("forget", "keep", "held_out")}
-    opened: dict[str, Any] = {
-        name: opened_pictures(loaded, images, resize=resize, role=name.replace("_", "-"))
-        for name, images in sides.items()
-        if images is not None
-    }
+    opened = opened_sides(loaded, sides, resize=resize)
     inputs = Inputs(loaded, prompts=texts, **others, **opened, **settings)
     evaluation.evaluate(inputs, chosen, out, overwrite=overwrite)
     say((out / evaluation.TABLE_FILE).read_text().rstrip())
@@ -109,6 +105,17 @@ def opened_pictures(model: DiffusionModel, source: str, *, resize: bool, role: s
     return found
 
 
+def opened_sides(
+    model: DiffusionModel, sides: Mapping[str, str | None], *, resize: bool
+) -> dict[str, Any]:
+    """The pictures of the sides that are given, by the names of these."""
+    return {
+        name: opened_pictures(model, images, resize=resize, role=name.replace("_", "-"))
+        for name, images in sides.items()
+        if images is not None
+    }
+
+
 def attack(
     *,
     out: Path,
@@ -133,11 +140,7 @@ def attack(
     where = make_accelerator(source.device).device
     loaded = source.open(where)
     other = None if reference is None else source.like(reference).open(where)
-    opened: dict[str, Any] = {
-        name: opened_pictures(loaded, images, resize=resize, role=name.replace("_", "-"))
-        for name, images in sides.items()
-        if images is not None
-    }
+    opened = opened_sides(loaded, sides, resize=resize)
     run_attacks(
         Inputs(loaded, **opened, batch_size=settings["micro_batch_rows"]),
         relearnings,
@@ -176,11 +179,7 @@ def verify(
         None if other is None else source.like(other).open(where) for other in (before, reference)
     )
     sides = {name: settings.pop(name) for name in ("forget", "keep", "held_out")}
-    opened = {
-        name: opened_pictures(loaded, images, resize=resize, role=name.replace("_", "-"))
-        for name, images in sides.items()
-        if images is not None
-    }
+    opened = opened_sides(loaded, sides, resize=resize)
     pictures = Pictures(**opened, keep_source=sides["keep"])
     how = Verifying(**settings, guidance=source.guidance)
     subject = make_subject(loaded, pictures, how, before=earlier, reference=never)

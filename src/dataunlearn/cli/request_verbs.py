@@ -77,7 +77,7 @@ def apply(*, project: Path, device: str | None, **settings: Any) -> int:
     say(str(version.verdict.get("text", "")))
     folder = version_folder(project, version)
     say(f"New model: {folder / 'model'}\nReport:    {folder / 'report.html'}")
-    known = [v.request for v in found.verified if v.memory == "still known"]
+    known = [v.request for v in found.verified if v.still_known]
     if found.accepted:
         with Ledger(project) as ledger:
             say(f"Version {version.id} is the head; {len(ledger.open)} requests are open.")
@@ -98,7 +98,7 @@ def verify(*, project: Path, device: str | None, requests: list[int] | None, eff
     found = verify_head(
         project, requests, accelerator=make_accelerator(device), say=say, effort=effort
     )
-    known = [each for each in found if each.memory == "still known"]
+    known = [each for each in found if each.still_known]
     say(f"{len(known)} of {len(found)} answered requests are still known to the head.")
     if known:
         return NOT_FORGOTTEN

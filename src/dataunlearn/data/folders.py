@@ -12,13 +12,15 @@ from PIL import Image
 # Pillow opens these only with another program or reader, or they are no pictures.
 _NOT_READ = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
 _FIRST = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
-# Pictures that pillow cannot read by itself: in a forget set they must not be passed over.
-_UNREADABLE = (
-    *(".heic", ".heif", ".jxl", ".svg", ".eps", ".wmf", ".emf", ".exr", ".fits", ".raw"),
-    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"),
-)
-# What may hold pictures, and is opened by itself.
-_HOLDERS = {
+# What may be a picture or hold some, and what to do about it: in a forget set none is passed over.
+_UNREADABLE = {
+    **dict.fromkeys(
+        (
+            *(".heic", ".heif", ".jxl", ".svg", ".eps", ".wmf", ".emf", ".exr", ".fits", ".raw"),
+            *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"),
+        ),
+        "is of a kind that cannot be read: convert it to PNG",
+    ),
     **dict.fromkeys((".npy", ".npz"), "holds an array: give it by itself"),
     **dict.fromkeys((".zip", ".tar", ".tgz", ".gz", ".rar", ".7z"), "is an archive: unpack it"),
     **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm"), "is a film: save its pictures"),
@@ -75,9 +77,7 @@ def list_folder(folder: Path) -> FolderFiles:
         elif not full.exists():
             problems.append(f"{path} is a link to {os.readlink(full)}, which is not there")
         elif path.suffix.lower() in _UNREADABLE and not known:
-            problems.append(f"{path} is of a kind that cannot be read: convert it to PNG")
-        elif path.suffix.lower() in _HOLDERS and not known and full.is_file():
-            problems.append(f"{path} {_HOLDERS[path.suffix.lower()]}")
+            problems.append(f"{path} {_UNREADABLE[path.suffix.lower()]}")
         elif full.is_file() and (known or is_picture(full)):
             pictures.append(path)
         else:

@@ -154,7 +154,7 @@ class Membership(Measure):
             return enough_scores(score, most, most_draws)
 
 
-def _prefix(attack: Attack) -> str:
+def result_prefix(attack: Attack) -> str:
     """How the names of an attack's results begin; the loss came first and has none of its own."""
     return "membership" if attack == "loss" else f"membership_{attack}"
 
@@ -172,7 +172,7 @@ def compared(scores: Mapping[Side, Tensor], attack: Attack = "loss") -> list[Res
     """
     results = []
     for side in [side for side in scores if side != "forget"]:
-        pair, prefix = (scores["forget"], scores[side]), _prefix(attack)
+        pair, prefix = (scores["forget"], scores[side]), result_prefix(attack)
         results.append(membership_auc(*pair, name=f"{prefix}_auc_{side}"))
         results.append(membership_tpr(*pair, name=f"{prefix}_tpr_{side}"))
         results.append(membership_outside(*pair, "below", name=f"{prefix}_below_{side}"))
@@ -209,6 +209,6 @@ def by_timestep(
             results.append(Result(name, float(own.mean()), interval, None, settings, own))
             if side != "forget":
                 forget = scores["forget"][:, column]
-                name = f"{_prefix(attack)}_auc_{side}_{timestep}"
+                name = f"{result_prefix(attack)}_auc_{side}_{timestep}"
                 results.append(membership_auc(forget, own, name=name))
     return results

@@ -117,7 +117,7 @@ def _is_path(text: str) -> bool:
     except (OSError, ValueError):  # too long for a path, or with a zero byte
         return False
     is_bare = not any(letter.isspace() for letter in text.strip())
-    if is_bare and (text.startswith("~/") or "/" in text or _LOOKS_LIKE_A_FILE.search(text)):
+    if is_bare and ("/" in text or _LOOKS_LIKE_A_FILE.search(text)):
         return True
     return _has_prompt_suffix(text) and (is_bare or in_folder)
 

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ class Run:
         """Whether the run's own files show the removed pictures no more: nothing to compare."""
         return self.report.get("pictures") == "left_out"
 
-    @property
+    @cached_property
     def displayed(self) -> dict[str, Images]:
         """The pictures as the page shows them."""
         return redacted(self.images, self.threshold, self.pictures)

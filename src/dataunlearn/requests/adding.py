@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from dataunlearn.data import ImageSet
-from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.models.pictures import open_for
 from dataunlearn.models.saving import hash_weights
 from dataunlearn.requests.config import NewProject, NewRequest
 from dataunlearn.requests.ledger import Ledger, now
 from dataunlearn.requests.making import without
+from dataunlearn.requests.models import open_first
 from dataunlearn.requests.pictures import copied, lasting_source, named_pictures
 from dataunlearn.requests.records import NamedPicture, Project, Request
 from dataunlearn.requests.schema import LedgerError, has_ledger
@@ -48,8 +48,10 @@ def add_request(
             f"{folder} has no ledger yet: its first request says --model and --keep, too"
         )
     with locked(folder):
-        known = _project(folder, project, device) if is_new else _known(folder, project)
-        model = _opened(known, device)
+        known = _described(project) if is_new else _known(folder, project)
+        model = open_first(known, device)
+        if is_new:
+            known = replace(known, model_sha256=hash_weights(model))
         images = open_for(model, new.images, resize=known.resize, role="forget")
         if images.remarks:
             say(f"forget: {images.described()}")
@@ -80,12 +82,12 @@ def _shared(ledger: Ledger, pictures: tuple[NamedPicture, ...]) -> list[tuple[Re
     return [(request, shared) for request, shared in found if shared]
 
 
-def _project(folder: Path, given: NewProject, device: str) -> Project:
-    """A project as its first request describes it, with its model's hash."""
+def _described(given: NewProject) -> Project:
+    """A project as its first request describes it, without its model's hash."""
     assert given.model is not None
     assert given.keep is not None
     generated_count(given.keep)  # a slip in it is told before the model is loaded
-    project = Project(
+    return Project(
         lasting_source(given.model),
         "",
         lasting_source(given.keep),
@@ -95,7 +97,6 @@ def _project(folder: Path, given: NewProject, device: str) -> Project:
         now(),
         RETENTION_DAYS if given.retention_days is None else given.retention_days,
     )
-    return replace(project, model_sha256=hash_weights(_opened(project, device)))
 
 
 def _known(folder: Path, given: NewProject) -> Project:
@@ -121,12 +122,3 @@ def _known(folder: Path, given: NewProject) -> Project:
     options = "--image_size, --resize or --retention_days"
     require(same, f"the project in {folder} has another {options}: leave it out")
     return project
-
-
-def _opened(project: Project, device: str) -> DiffusionModel:
-    return load_model(
-        project.model,
-        scheduler=project.scheduler,
-        image_size=project.image_size,
-        device=device,
-    )

@@ -13,10 +13,11 @@ from accelerate import Accelerator
 
 from dataunlearn.data import ImageSet
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.pictures import open_for
 from dataunlearn.requests.config import Applying
 from dataunlearn.requests.duplicates import Duplicate, near_duplicates
 from dataunlearn.requests.ledger import Ledger
-from dataunlearn.requests.making import Maker, opened_keep
+from dataunlearn.requests.making import Maker, without
 from dataunlearn.requests.models import open_version, settings_of
 from dataunlearn.requests.pictures import found_again
 from dataunlearn.requests.records import Request, Verification, Version
@@ -25,10 +26,9 @@ from dataunlearn.requests.verifying import Verifier
 from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.lock import locked
 from dataunlearn.runtime.progress import Say
-from dataunlearn.unlearning.verdict import Memory
+from dataunlearn.unlearning.generated_keep import generated_count, generated_images
 
 _MOST_NAMED = 10
-STILL_KNOWN = Memory.STILL_KNOWN.value
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class _Applying:
         made = maker.make(version)
         numbers = sorted({*self.ledger.answered, *version.requests})
         verified = maker.verify(made, [self.ledger.request(number) for number in numbers])
-        back = [v.request for v in verified if v.memory == STILL_KNOWN]
+        back = [v.request for v in verified if v.still_known]
         earlier = [number for number in back if number not in version.requests]
         good = made.verdict.get("exit_code") == 0 and not back
         accepted = good or self.how.accept
@@ -188,8 +188,23 @@ class _Applying:
         ledger = self.ledger
         return open_version(ledger.folder, ledger.project, ledger.head, device)
 
-    def _images(self, request: Request) -> ImageSet:
-        return found_again(self._head, self.ledger.project, request)
+    @cached_property
+    def _sides(self) -> dict[int, tuple[ImageSet, ImageSet]]:
+        """The pictures of each open request, and those to keep, by its number."""
+        project = self.ledger.project
+        seed = settings_of(project, self.how.unlearning).seed
+        count, every, found = generated_count(project.keep), None, {}
+        if count is None:
+            every = open_for(self._head, project.keep, resize=project.resize, role="keep")
+        for request in self.ledger.open:
+            images = found_again(self._head, project, request)
+            if every is not None:
+                keep = without(every, images.digests())
+            else:
+                assert count is not None
+                keep = generated_images(self._head, images, count, seed=seed)
+            found[request.id] = images, keep
+        return found
 
     def _known_ones(self, waiting: list[Request]) -> tuple[list[Request], tuple[Verification, ...]]:
         """The requests whose pictures the head knows; the others are answered by it as it is."""
@@ -197,14 +212,13 @@ class _Applying:
         settings = settings_of(project, self.how.unlearning)
         known, unknown = [], []
         for request in waiting:
-            images = self._images(request)
-            keep = opened_keep(self._head, project, images, settings.seed)
+            images, keep = self._sides[request.id]
             verifier = Verifier(settings, keep, project.keep, shown=self.shown)
             if verifier.is_known(self._head, images):
                 known.append(request)
                 continue
             found = verifier.verify(ledger.head, (self._head, self._head), request, images)
-            if found.memory == STILL_KNOWN:
+            if found.still_known:
                 known.append(request)
                 continue
             self.say(f"Request {request.id}: the model does not know its pictures; {found.words}.")
@@ -219,11 +233,9 @@ class _Applying:
         Raises:
             LedgerError: If there are some that look like one to forget, and nobody has decided.
         """
-        project = self.ledger.project
         found: dict[str, Duplicate] = {}
         for request in requests:
-            images = self._images(request)
-            keep = opened_keep(self._head, project, images, 0)
+            images, keep = self._sides[request.id]
             for each in near_duplicates(images, keep, shown=self.shown):
                 found.setdefault(keep.digest(each.row), each)
         if not found or self.how.duplicates == "leave":

@@ -14,8 +14,8 @@ from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.models.pictures import open_for
 from dataunlearn.models.saving import hash_weights
 from dataunlearn.requests.ledger import Ledger
-from dataunlearn.requests.models import model_path, open_version, settings_of, version_folder
-from dataunlearn.requests.pictures import found_again, joined
+from dataunlearn.requests.models import open_version, settings_of, version_folder
+from dataunlearn.requests.pictures import found_again, joined, those_with
 from dataunlearn.requests.records import Project, Request, Verification, Version, VersionState
 from dataunlearn.requests.schema import LedgerError
 from dataunlearn.requests.verifying import Verifier
@@ -30,19 +30,6 @@ from dataunlearn.unlearning.generated_keep import generated_count, generated_ima
 from dataunlearn.unlearning.job import Job, Sources, prepare_with
 from dataunlearn.unlearning.run import run_job
 from dataunlearn.verification.config import Effort
-
-
-def opened_keep(model: DiffusionModel, project: Project, forget: ImageSet, seed: int) -> ImageSet:
-    """A project's pictures to keep, without those that are to be forgotten.
-
-    Raises:
-        LedgerError: If none is left.
-    """
-    count = generated_count(project.keep)
-    if count is not None:
-        return generated_images(model, forget, count, seed=seed)
-    keep = open_for(model, project.keep, resize=project.resize, role="keep")
-    return without(keep, forget.digests())
 
 
 def without(images: ImageSet, digests: Sequence[str]) -> ImageSet:
@@ -84,7 +71,7 @@ class Maker:
             self._run(version, folder)
         facts = read_sealed(folder / "report.json", needs_seal=True)
         self._require_own(version, facts)
-        model = load_model(model_path(self.ledger.folder, self.ledger.project, version))
+        model = load_model(folder / "model")
         seconds = {
             "run": facts["seconds"],
             "training": facts["unlearn_seconds"],
@@ -118,15 +105,15 @@ class Maker:
         settings = settings_of(project, version.settings.get("unlearning", {}))
         after = open_version(ledger.folder, project, version, str(self.accelerator.device))
         answered = {**ledger.answered, **dict.fromkeys(version.requests, version.id)}
+        keep = self._keep(after, project, settings, version)
+        verifier = Verifier(settings, keep, project.keep, self.effort, self.shown)
         found = []
         for request in requests:
             if self._without_pictures(request):
                 self.say(f"Request {request.id} cannot be verified: its pictures were purged.")
                 continue
             images = found_again(after, project, request)
-            keep = self._keep(after, project, settings, version)
             before = self._before(answered[request.id])
-            verifier = Verifier(settings, keep, project.keep, self.effort, self.shown)
             verified = verifier.verify(version, (before, after), request, images)
             self.say(f"Request {request.id} ({request.reference}): {verified.memory}.")
             found.append(verified)
@@ -172,8 +159,7 @@ class Maker:
         twins = set(version.settings.get("duplicates", []))
         if twins:
             every = open_for(model, project.keep, resize=project.resize, role="keep")
-            rows = [row for row, digest in enumerate(every.digests()) if digest in twins]
-            parts.append(SubsetImages(every, rows))
+            parts.append(those_with(every, twins))
         job = prepare_with(model, settings, joined(parts), keep, shown=self.shown)
         words = f"request {', '.join(str(number) for number in numbers)} of the project's ledger"
         return replace(job, sources=Sources(words, project.keep))
@@ -189,9 +175,10 @@ class Maker:
             gone |= {picture.digest for picture in request.pictures}
         for earlier in self.ledger.chain:
             gone |= set(earlier.settings.get("duplicates", []))
-        if generated_count(project.keep) is not None:
+        count = generated_count(project.keep)
+        if count is not None:
             parts = [found_again(model, project, request) for request in requests]
-            return opened_keep(model, project, joined(parts), settings.seed)
+            return generated_images(model, joined(parts), count, seed=settings.seed)
         return without(open_for(model, project.keep, resize=project.resize), sorted(gone))
 
     def _before(self, number: int) -> DiffusionModel:

@@ -24,11 +24,14 @@ def version_folder(folder: Path, version: Version) -> Path:
     return folder / VERSIONS / version.folder
 
 
-def model_path(folder: Path, project: Project, version: Version) -> str:
-    """Where the model of a version lies."""
-    if version.parent is None:
-        return project.model
-    return str(version_folder(folder, version) / "model")
+def open_first(project: Project, device: str) -> DiffusionModel:
+    """Load the first model of a project."""
+    return load_model(
+        project.model,
+        scheduler=project.scheduler,
+        image_size=project.image_size,
+        device=device,
+    )
 
 
 def open_version(
@@ -47,13 +50,12 @@ def open_version(
     """
     if version.state is VersionState.PURGED:
         raise LedgerError(f"the model of version {version.id} was purged")
-    is_first = version.parent is None
-    model = load_model(
-        model_path(folder, project, version),
-        scheduler=project.scheduler if is_first else None,
-        image_size=project.image_size,
-        device=device or "cpu",
-    )
+    where = device or "cpu"
+    if version.parent is None:
+        model = open_first(project, where)
+    else:
+        path = version_folder(folder, version) / "model"
+        model = load_model(path, image_size=project.image_size, device=where)
     model.denoiser.eval()
     if version.weights_sha256 and hash_weights(model) != version.weights_sha256:
         raise LedgerError(

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from PIL import Image
 
 from dataunlearn.data import ConcatImages, ImageSet, SubsetImages
+from dataunlearn.data.folders import some
+from dataunlearn.metrics.pixel_distance import distinct_indices
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.pictures import open_for
-from dataunlearn.requests.records import NamedPicture, Project, Request
+from dataunlearn.requests.records import OWN, NamedPicture, Project, Request
 from dataunlearn.requests.schema import LedgerError
 from dataunlearn.runtime.files import file_hash, make_readable, replace_folder, temporary_folder
 from dataunlearn.runtime.places import named_file
 
 COPIES = "pictures"
-OWN = "./"  # begins a source that lies in the project, wherever that is
-_MOST_NAMED = 3
 
 
 def lasting_source(source: str) -> str:
@@ -36,17 +37,15 @@ def named_pictures(images: ImageSet) -> tuple[NamedPicture, ...]:
     Raises:
         LedgerError: If one has a name that a table cannot show.
     """
-    first: dict[str, int] = {}
-    for index in range(len(images)):
-        first.setdefault(images.digest(index), index)
-    for index in first.values():
+    rows = distinct_indices(images)
+    for index in rows:
         if not images.name(index).isprintable():
             raise LedgerError(
                 f"the name {images.name(index)!a} is no plain text (UTF-8, one line): rename it"
             )
     return tuple(
-        NamedPicture(images.name(index), digest, _hash_of_file(images.name(index)))
-        for digest, index in first.items()
+        NamedPicture(images.name(index), images.digest(index), _hash_of_file(images.name(index)))
+        for index in rows
     )
 
 
@@ -58,16 +57,20 @@ def found_again(model: DiffusionModel, project: Project, request: Request) -> Im
     """
     images = open_for(model, request.source, resize=project.resize, role="forget")
     wanted = {picture.digest: picture.name for picture in request.pictures}
-    rows = [row for row in range(len(images)) if images.digest(row) in wanted]
-    lacking = set(wanted) - {images.digest(row) for row in rows}
+    lacking = set(wanted) - set(images.digests())
     if lacking:
-        names = sorted(wanted[digest] for digest in lacking)
-        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
         raise LedgerError(
-            f"request {request.id} ({request.reference}): {', '.join(names[:_MOST_NAMED])}{more} "
-            f"of {request.source} cannot be found there any more, or is another picture now: put "
-            "it back (request add --copy keeps copies)"
+            f"request {request.id} ({request.reference}): "
+            f"{some(sorted(wanted[digest] for digest in lacking))} of {request.source} cannot be "
+            "found there any more, or is another picture now: put it back (request add --copy "
+            "keeps copies)"
         )
+    return those_with(images, wanted)
+
+
+def those_with(images: ImageSet, digests: Collection[str]) -> ImageSet:
+    """The pictures of a set that have these digests, copies included."""
+    rows = [row for row, digest in enumerate(images.digests()) if digest in digests]
     return SubsetImages(images, rows)
 
 
@@ -89,13 +92,12 @@ def copied(images: ImageSet, folder: Path) -> str:
     Raises:
         ValueError: If a picture's prompt is an embedding, which no file of captions holds.
     """
-    pictures = named_pictures(images)
-    content = hashlib.sha256("".join(picture.digest for picture in pictures).encode())
+    rows = distinct_indices(images)
+    content = hashlib.sha256("".join(images.digest(row) for row in rows).encode())
     target = folder / COPIES / content.hexdigest()[:16]
-    rows = {images.digest(row): row for row in reversed(range(len(images)))}
     with temporary_folder(target) as place:
-        for number, picture in enumerate(pictures):
-            _copy(images, rows[picture.digest], place, f"{number:05d}")
+        for number, row in enumerate(rows):
+            _copy(images, row, place, f"{number:05d}")
         make_readable(place)
         replace_folder(place, target)
     return f"{OWN}{COPIES}/{target.name}"

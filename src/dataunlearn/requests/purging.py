@@ -99,10 +99,10 @@ def _due(ledger: Ledger, days: int) -> list[Request]:
     """The answered requests whose time has come and whose traces are still there."""
     latest = datetime.datetime.now(tz=datetime.UTC) - datetime.timedelta(days=days)
     limit = latest.strftime("%Y-%m-%dT%H:%M:%SZ")
-    found = []
+    found, purged = [], ledger.purged
     for number, version in ledger.answered.items():
         looks = ledger.verifications(version=version, request=number)
-        if number not in ledger.purged and looks and looks[0].at <= limit:
+        if number not in purged and looks and looks[0].at <= limit:
             found.append(ledger.request(number))
     return found
 
@@ -110,7 +110,7 @@ def _due(ledger: Ledger, days: int) -> list[Request]:
 def _is_known(ledger: Ledger, request: Request) -> bool:
     looks = ledger.verifications(version=ledger.head.id, request=request.id)
     looks = looks or ledger.verifications(request=request.id)
-    return looks[-1].memory == "still known"
+    return looks[-1].still_known
 
 
 def _that_know(ledger: Ledger, requests: Sequence[int]) -> list[Version]:

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from dataunlearn.requests import schema
 from dataunlearn.requests.records import (
+    OWN,
     Event,
     NamedPicture,
     Project,
@@ -202,7 +203,7 @@ class LedgerReader:
 
     def _source(self, stored: str) -> str:
         """A source as it can be opened: what lies in the project is stored from its folder on."""
-        return str((self.folder / stored).resolve()) if stored.startswith("./") else stored
+        return str((self.folder / stored).resolve()) if stored.startswith(OWN) else stored
 
     def _request(self, row: sqlite3.Row) -> Request:
         pictures = self._connection.execute(

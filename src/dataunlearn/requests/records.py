@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from dataunlearn.unlearning.verdict import Memory
+
 
 @dataclass(frozen=True)
 class Project:
@@ -70,6 +72,9 @@ class Request:
     source: str
     pictures: tuple[NamedPicture, ...] = field(repr=False)
 
+
+OWN = "./"
+"""Begins a source that lies in the project, wherever that is."""
 
 VERSIONS = "versions"
 """The folder of a project's versions."""
@@ -139,6 +144,11 @@ class Verification:
     words: str
     numbers: Mapping[str, Any] = field(default_factory=dict, repr=False)
     seconds: float = 0.0
+
+    @property
+    def still_known(self) -> bool:
+        """Whether the version knows the request's pictures."""
+        return self.memory == Memory.STILL_KNOWN.value
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,16 +130,13 @@ def signing_key(folder: Path) -> SigningKey:
     return SigningKey(found)
 
 
-def sign_folder(
-    folder: Path, key: SigningKey, facts: Mapping[str, Any], *, leave_out: Sequence[str] = ()
-) -> Path:
+def sign_folder(folder: Path, key: SigningKey, facts: Mapping[str, Any]) -> Path:
     """Sign all files of a folder, its own earlier signature and hidden files excepted.
 
     Args:
         folder: The folder.
         key: Who signs.
         facts: JSON values that are stated with the files.
-        leave_out: Files that may change afterwards, by their paths inside the folder.
 
     Returns:
         The file with statement, public key and signature.
@@ -148,8 +145,7 @@ def sign_folder(
         "schema": 1,
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "facts": dict(facts),
-        "files": {name: file_hash(folder / name) for name in _names(folder, leave_out)},
-        "left_out": sorted(leave_out),
+        "files": {name: file_hash(folder / name) for name in _names(folder)},
     }
     content = {
         "statement": statement,
@@ -174,7 +170,7 @@ def check_folder(folder: Path) -> Checked:
     except (InvalidSignature, ValueError):
         genuine = False
     signed: dict[str, str] = statement["files"]
-    there = _names(folder, statement["left_out"])
+    there = _names(folder)
     return Checked(
         genuine,
         fingerprint(public),
@@ -202,15 +198,13 @@ def _make_key(path: Path) -> None:
     write_atomically(path.with_name(PUBLIC_KEY_FILE), public)
 
 
-def _names(folder: Path, leave_out: Sequence[str]) -> list[str]:
-    """The files of a folder by their paths in it, sorted; without hidden ones and the signature."""
-    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return sorted(
-        name.as_posix()
-        for name in found
-        if not any(part.startswith(".") for part in name.parts)
-        and name.as_posix() not in (SIGNATURE_FILE, *leave_out)
-    )
+def _names(folder: Path) -> list[str]:
+    """What is signed of a folder: its files, without hidden ones."""
+    return [
+        name
+        for name in _everything(folder)
+        if (folder / name).is_file() and not any(part.startswith(".") for part in Path(name).parts)
+    ]
 
 
 def _differs(path: Path, digest: str) -> bool:
@@ -242,7 +236,6 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes, bytes]:
         whole = all(isinstance(statement[key], dict) for key in ("files", "facts"))
         whole = whole and all(isinstance(value, str) for value in (*files, *files.values()))
         whole = whole and isinstance(statement["made"], str)
-        whole = whole and all(isinstance(name, str) for name in statement["left_out"])
         keys = (base64.b64decode(value, validate=True) for value in (public, signature))
         found = (statement, *keys)
     except (KeyError, TypeError, AttributeError, binascii.Error) as error:

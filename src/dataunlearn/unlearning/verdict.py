@@ -8,7 +8,7 @@ Without a model that never saw the images, memory is judged by their level
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -36,6 +36,14 @@ class Memory(Enum):
     NEVER_SEEN = "as if never seen"
     PUSHED_PAST = "pushed past it"
     CANNOT_TELL = "cannot tell"
+
+
+WORST_FIRST = (Memory.STILL_KNOWN, Memory.PUSHED_PAST, Memory.CANNOT_TELL, Memory.NEVER_SEEN)
+
+
+def worst(found: Iterable[Memory]) -> Memory:
+    """What several findings come to: the worst of them; without any it cannot be told."""
+    return min(found, key=WORST_FIRST.index, default=Memory.CANNOT_TELL)
 
 
 @dataclass(frozen=True)
@@ -68,11 +76,7 @@ class Verdict:
     @property
     def memory(self) -> Memory:
         """Still known if any finding says so, else pushed past if any does, else cannot tell."""
-        found = {finding.memory for finding in self.memory_findings}
-        for memory in (Memory.STILL_KNOWN, Memory.PUSHED_PAST, Memory.CANNOT_TELL):
-            if memory in found:
-                return memory
-        return Memory.NEVER_SEEN if found else Memory.CANNOT_TELL
+        return worst(finding.memory for finding in self.memory_findings)
 
     @property
     def quality(self) -> Quality:
@@ -223,6 +227,22 @@ def _drawn(after: Measurement, as_before: int | None) -> list[MemoryFinding]:
         said += ", too few samples to tell (--evaluation.num_samples)"
         return [MemoryFinding(Memory.CANNOT_TELL, said)]
     return [MemoryFinding(Memory.NEVER_SEEN, said)]
+
+
+def beside(own: tuple[int, int], other: tuple[int, int] | None) -> Memory:
+    """What a share says beside that of pictures or a model without memory.
+
+    Still known if it is certainly above 5 %, and above what certainly is beside it; cannot tell if
+    it is above, and not certainly.
+
+    Args:
+        own: Copies, and tries.
+        other: Likewise beside it; None without any.
+    """
+    limit = FORGOTTEN_BELOW if other is None else max(FORGOTTEN_BELOW, wilson(*other)[1])
+    if wilson(*own)[0] > limit:
+        return Memory.STILL_KNOWN
+    return Memory.CANNOT_TELL if own[0] / own[1] > limit else Memory.NEVER_SEEN
 
 
 def against_level(found: OverLevel, familiar: Sequence[bool]) -> MemoryFinding:

@@ -11,7 +11,7 @@ import torch
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.latents import TextSpace
 from dataunlearn.runtime.exit_codes import NOT_AS_IF_NEVER_SEEN, NOT_FORGOTTEN
-from dataunlearn.unlearning.verdict import MEMORY_WORDS, Memory, MemoryFinding, Verdict
+from dataunlearn.unlearning.verdict import MEMORY_WORDS, Memory, worst
 from dataunlearn.verification.check import Check, Checked
 from dataunlearn.verification.embedding import EmbeddingCheck
 from dataunlearn.verification.level import Level
@@ -54,12 +54,7 @@ class Verified:
     @property
     def memory(self) -> Memory:
         """Still known if any check says so, else pushed past if any does, else cannot tell."""
-        findings = [
-            MemoryFinding(each.memory, each.words)
-            for each in self.checks
-            if each.memory is not None
-        ]
-        return Verdict(findings, []).memory
+        return worst(each.memory for each in self.checks if each.memory is not None)
 
     @property
     def text(self) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from dataunlearn.unlearning.verdict import Memory, MemoryFinding
+from dataunlearn.unlearning.verdict import WORST_FIRST, Memory, MemoryFinding
 from dataunlearn.verification.subject import Subject
 
 
@@ -97,8 +97,7 @@ class Check(ABC):
         """Make it."""
         started = time.perf_counter()
         findings, numbers = self.look(subject)
-        order = (Memory.STILL_KNOWN, Memory.PUSHED_PAST, Memory.CANNOT_TELL, Memory.NEVER_SEEN)
-        known = [f for memory in order for f in findings if f.memory is memory]
+        known = sorted(findings, key=lambda finding: WORST_FIRST.index(finding.memory))
         says = numbers.pop("says", "")
         words = "; ".join([*(finding.words for finding in known), *([says] if says else [])])
         memory = known[0].memory if known else None

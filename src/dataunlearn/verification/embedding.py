@@ -10,12 +10,11 @@ import torch
 from dataunlearn.attacks.embedding import EmbeddingSearch, recall
 from dataunlearn.conditioning import TextCond
 from dataunlearn.data import ImageSet, SubsetImages
-from dataunlearn.metrics.intervals import wilson
 from dataunlearn.metrics.pixel_distance import are_copies, copy_threshold, distinct_indices
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.latents import TextSpace
 from dataunlearn.runtime.progress import progress_bar
-from dataunlearn.unlearning.verdict import FORGOTTEN_BELOW, Memory, MemoryFinding
+from dataunlearn.unlearning.verdict import MemoryFinding, beside
 from dataunlearn.verification.check import Check, Cost
 from dataunlearn.verification.subject import Subject
 
@@ -33,7 +32,7 @@ class EmbeddingCheck(Check):
         """Prompts, and something to compare with."""
         if not isinstance(subject.model.space, TextSpace):
             return "the model takes no prompts"
-        if subject.reference is None and subject.held_out is None:
+        if not subject.has_comparison:
             return "it needs --reference or --held-out: an embedding leads a model to much"
         return None
 
@@ -49,15 +48,15 @@ class EmbeddingCheck(Check):
         images = first_of(job.split.forget)
         own = copies_for(subject, subject.model, images, job.threshold, "the model")
         if subject.reference is not None:
-            beside = copies_for(subject, subject.reference, images, job.threshold, "the reference")
+            other = copies_for(subject, subject.reference, images, job.threshold, "the reference")
             whose = "a model that never saw it"
         else:
             assert subject.held_out is not None
             strange = first_of(subject.held_out, len(images))
             limit = subject.settings.threshold or copy_threshold(strange, job.split.keep)
-            beside = copies_for(subject, subject.model, strange, limit, "unseen pictures")
+            other = copies_for(subject, subject.model, strange, limit, "unseen pictures")
             whose = "pictures that it never saw"
-        return [judged(own, beside, whose)], {"model": own, "beside": beside}
+        return [judged(own, other, whose)], {"model": own, "beside": other}
 
 
 def search_of(subject: Subject) -> EmbeddingSearch:
@@ -93,17 +92,11 @@ def copies_for(
     return {"copies": copies, "samples": how.samples, "threshold": threshold}
 
 
-def judged(own: dict[str, Any], beside: dict[str, Any], whose: str) -> MemoryFinding:
+def judged(own: dict[str, Any], other: dict[str, Any], whose: str) -> MemoryFinding:
     """Still known if certainly more samples are copies than 5 %, and than are beside it."""
-    counts = [sum(side["copies"]) for side in (own, beside)]
-    tries = [side["samples"] * len(side["copies"]) for side in (own, beside)]
-    low = wilson(counts[0], tries[0])[0]
-    limit = max(FORGOTTEN_BELOW, wilson(counts[1], tries[1])[1])
+    shares = [(sum(side["copies"]), side["samples"] * len(side["copies"])) for side in (own, other)]
     words = (
-        f"{counts[0]} of {tries[0]} samples for embeddings made to call it up are copies, of "
-        f"{whose} {counts[1]} of {tries[1]}"
+        f"{shares[0][0]} of {shares[0][1]} samples for embeddings made to call it up are copies, "
+        f"of {whose} {shares[1][0]} of {shares[1][1]}"
     )
-    if low > limit:
-        return MemoryFinding(Memory.STILL_KNOWN, words)
-    unsure = counts[0] / tries[0] > limit
-    return MemoryFinding(Memory.CANNOT_TELL if unsure else Memory.NEVER_SEEN, words)
+    return MemoryFinding(beside(*shares), words)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from dataunlearn.metrics.never_seen import OverLevel, losses_at_levels, over_level
-from dataunlearn.recognition.levels import Levels
+from dataunlearn.metrics.never_seen import losses_at_levels, over_level
 from dataunlearn.unlearning.judging import forget_losses, over_level_numbers
 from dataunlearn.unlearning.verdict import MemoryFinding, against_level, against_reference
 from dataunlearn.verification.check import Check, Cost
@@ -46,8 +45,3 @@ class Level(Check):
         found = over_level(replace(levels, level=own), losses)
         numbers["over_reference"] = over_level_numbers(found)["over_level"]
         return [against_reference(found)], numbers
-
-
-def mean_ratio(levels: Levels, over: OverLevel) -> float:
-    """The geometric mean over images and noise levels; 1 where nothing was recognised."""
-    return float(over.overall.log().mean().exp()) if levels.timesteps else 1.0

@@ -8,7 +8,7 @@ from typing import Any
 from scipy.stats import binom
 
 from dataunlearn.metrics.inputs import Inputs
-from dataunlearn.metrics.membership import Membership
+from dataunlearn.metrics.membership import Membership, result_prefix
 from dataunlearn.metrics.membership_names import Attack
 from dataunlearn.metrics.membership_statistics import TAIL
 from dataunlearn.metrics.result import Result
@@ -97,13 +97,12 @@ def judged(
     findings, areas = [], []
     resolves = False
     for attack in attacks:
-        prefix = "membership" if attack == "loss" else f"membership_{attack}"
+        prefix = result_prefix(attack)
         areas.append(f"{attack} {own[f'{prefix}_auc_held_out'].value:.2f}")
         for tail in ("below", "above"):
-            result = own[f"{prefix}_{tail}_held_out"]
-            count, images = outside(result)
-            resolves = resolves or float(binom.sf(images - 1, images, TAIL)) <= limit
             name = f"{prefix}_{tail}_held_out"
+            count, images = outside(own[name])
+            resolves = resolves or chance_of(images, images) <= limit
             never = name in beside and chance_of(*outside(beside[name])) <= limit
             if chance_of(count, images) > limit or never:
                 continue

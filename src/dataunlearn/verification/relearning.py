@@ -9,7 +9,7 @@ from dataunlearn.attacks.config import On, Relearning
 from dataunlearn.attacks.courses import Course, Relearned, pooled
 from dataunlearn.attacks.relearning import relearn
 from dataunlearn.attacks.run import NAMES, WORDS
-from dataunlearn.unlearning.verdict import FORGOTTEN_BELOW, Memory, MemoryFinding
+from dataunlearn.unlearning.verdict import Memory, MemoryFinding, beside
 from dataunlearn.verification.check import Check, Cost
 from dataunlearn.verification.subject import Subject
 
@@ -31,7 +31,7 @@ class RelearningCheck(Check):
 
     def lacks(self, subject: Subject) -> str | None:
         """Something to compare with: any model may come to restore a picture by training."""
-        if subject.reference is None and subject.held_out is None:
+        if not subject.has_comparison:
             return "it needs --reference or --held-out: steps alone say nothing"
         return None
 
@@ -39,8 +39,7 @@ class RelearningCheck(Check):
         """Training and looks, of all models and seeds."""
         how = self._settings(subject)
         looks = 2 + (how.num_steps - 1) // how.steps_between_looks
-        alone = subject.reference is None and subject.held_out is None
-        trainings = len(how.seeds) * (1 if alone else 2)
+        trainings = 2 * len(how.seeds)  # of the model, and beside it
         tries = looks * how.tries * how.regeneration_steps
         return Cost(trainings * tries, trainings * how.num_steps * how.batch_images)
 
@@ -78,16 +77,14 @@ def came_back(found: Relearned) -> tuple[list[MemoryFinding], str]:
     They did if at the end certainly more than 5 % of the tries restore them, and than certainly do
     beside it.
     """
-    words, (low, high) = share_words("it", found.model)
-    beside, limit = "", FORGOTTEN_BELOW
-    if found.beside:
-        beside, bounds = share_words(NAMES[found.beside_is], found.beside)
-        beside, limit = f"; {beside}", max(limit, bounds[1])
-    said = f"after {found.settings.num_steps} steps on keep images {words}{beside}"
-    if low > limit:
-        return [MemoryFinding(Memory.STILL_KNOWN, said)], ""
-    unsure = low <= limit < high and pooled(found.model)[-1][0].share > limit
-    return [MemoryFinding(Memory.CANNOT_TELL if unsure else Memory.NEVER_SEEN, said)], ""
+    own, other = last_looks(found.model), last_looks(found.beside) if found.beside else None
+    said = (
+        f"after {found.settings.num_steps} steps on keep images it is restored in {own[0]} of "
+        f"{own[1]} tries"
+    )
+    if other is not None:
+        said += f"; {NAMES[found.beside_is]}: {other[0]} of {other[1]}"
+    return [MemoryFinding(beside(own, other), said)], ""
 
 
 def came_sooner(found: Relearned) -> tuple[list[MemoryFinding], str]:
@@ -108,8 +105,7 @@ def came_sooner(found: Relearned) -> tuple[list[MemoryFinding], str]:
     return [MemoryFinding(memory, said)], ""
 
 
-def share_words(who: str, courses: Sequence[Course]) -> tuple[str, tuple[float, float]]:
-    """The share of all tries of the last looks, in words, and its interval."""
-    look, bounds = pooled(courses)[-1]
-    words = f"{who} is restored in {look.restored} of {look.tries} tries"
-    return words if who == "it" else f"{who}: {look.restored} of {look.tries}", bounds
+def last_looks(courses: Sequence[Course]) -> tuple[int, int]:
+    """How many tries of all seeds' last looks were restored, and how many there were."""
+    look = pooled(courses)[-1][0]
+    return look.restored, look.tries

@@ -62,6 +62,11 @@ class Subject:
         return None if self.job.reference is None else self.job.reference.model
 
     @property
+    def has_comparison(self) -> bool:
+        """Whether there is something without memory to stand beside the model's numbers."""
+        return self.reference is not None or self.held_out is not None
+
+    @property
     def extent(self) -> Extent:
         """What the effort comes to."""
         return self.settings.extent
