@@ -1,0 +1,57 @@
+"""Fifty emoji as grey pictures of 28 pixels on black, each far from every other.
+
+    python experiments/requests/fifty_emoji.py data/fifty_emoji.npz
+
+Chosen from ``data/emoji64.npz`` by a rule, not by eye: first the picture that is farthest from the
+mean of all, then again and again the one whose nearest chosen picture is farthest (mean squared
+difference, however turned or mirrored). The README of ``data`` has their source and licence.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+SIZE = 28
+COUNT = 50
+
+
+def main() -> None:
+    """Write ``planted (50, 28, 28)`` uint8 and ``names (50,)``, in the order of the requests."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    out: Path = parser.parse_args().out
+    with np.load("data/emoji64.npz") as emoji:
+        pictures, names = emoji["google"], emoji["names"]
+    grey = np.stack([on_black(picture) for picture in pictures])
+    chosen = spread(grey)
+    np.savez_compressed(out, planted=grey[chosen], names=names[chosen])
+
+
+def on_black(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Luminance of a picture ``(64, 64, 3)`` on white, turned over and resized to 28 pixels."""
+    return 255 - np.asarray(Image.fromarray(picture).convert("L").resize((SIZE, SIZE)))
+
+
+def spread(pictures: NDArray[np.uint8]) -> list[int]:
+    """Positions of ``COUNT`` pictures, each far from those before it, in any of eight positions."""
+    flat = pictures.reshape(len(pictures), -1).astype(np.float32) / 255
+    chosen = [int(np.argmax(((flat - flat.mean(0)) ** 2).mean(1)))]
+    nearest = np.full(len(flat), np.inf, dtype=np.float32)
+    while len(chosen) < COUNT:
+        for turned in _turned(flat[chosen[-1]].reshape(SIZE, SIZE)):
+            nearest = np.minimum(nearest, ((flat - turned.reshape(-1)) ** 2).mean(1))
+        chosen.append(int(np.argmax(nearest)))
+    return chosen
+
+
+def _turned(picture: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    return [np.rot90(side, turns) for side in (picture, picture[:, ::-1]) for turns in range(4)]
+
+
+if __name__ == "__main__":
+    main()
