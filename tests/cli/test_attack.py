@@ -72,6 +72,9 @@ def test_a_finished_attack_is_replaced_only_if_asked(
         (["--membership.num_draws", "1"], "no --held-out images"),
         (["--steps", "0"], "steps must be at least 1"),
         (["--reference", "nowhere"], "nowhere does not exist"),
+        (["--timestep", "1000"], "timestep must lie from 0 to 999"),
+        (["--on", "view", "--view", "sideways"], "no view 'sideways' of these pictures"),
+        (["--on", "keep,view", "--view", "sideways"], "no view 'sideways' of these pictures"),
     ],
 )
 def test_senseless_attacks_end_with_a_message_and_without_files(

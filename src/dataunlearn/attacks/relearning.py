@@ -55,6 +55,17 @@ class Case:
         """The pictures ``(K, C, H, W)`` in [-1, 1]."""
         return self.images.batch(torch.arange(len(self.images)))
 
+    def sampler(self, pictures: ImageSet, settings: Relearning, seed: int) -> PairSampler:
+        """The batches of pictures that a copy of the model is trained on."""
+        return PairSampler(
+            pictures,
+            None,
+            self.model.process,
+            batch_pairs=settings.batch_images,
+            seed=seed,
+            space=self.model.space,
+        )
+
     def look(self, model: DiffusionModel, settings: Relearning, seed: int, step: int) -> Look:
         """How many tries a trained copy of the model restores; the noise depends on the seed."""
         assert settings.timestep is not None
@@ -104,6 +115,52 @@ def relearn(
     Raises:
         ValueError: Before any training, if inputs and settings do not fit each other.
     """
+    plan = planned(model, forget, keep, settings, reference=reference, unseen=unseen)
+    return plan.run(shown=shown)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A relearning whose inputs were all checked.
+
+    Attributes:
+        settings: Complete.
+        keep: The pictures to keep.
+        case: The model that is tried.
+        beside: What is put through the same; None for nothing.
+        beside_is: What that is.
+    """
+
+    settings: Relearning
+    keep: ImageSet
+    case: Case
+    beside: Case | None = None
+    beside_is: Beside = "unseen"
+
+    def run(self, *, shown: bool = True) -> Relearned:
+        """Train, and look."""
+        own = trained_courses(self.case, self.keep, self.settings, "the model", shown)
+        if self.beside is None:
+            return Relearned(self.settings, own)
+        words = {"unseen": "unseen pictures", "reference": "the reference"}[self.beside_is]
+        others = trained_courses(self.beside, self.keep, self.settings, words, shown)
+        return Relearned(self.settings, own, others, self.beside_is, self.beside.threshold)
+
+
+def planned(
+    model: DiffusionModel,
+    forget: ImageSource,
+    keep: ImageSource,
+    settings: Relearning | None = None,
+    *,
+    reference: DiffusionModel | None = None,
+    unseen: ImageSource | None = None,
+) -> Plan:
+    """Check everything that :func:`relearn` is given; nothing is trained.
+
+    Raises:
+        ValueError: If inputs and settings do not fit each other.
+    """
     settings = settings or Relearning()
     split = split_sets(
         open_for(model, forget, role="forget"),
@@ -113,6 +170,7 @@ def relearn(
     images = SubsetImages(split.forget, distinct_indices(split.forget, MOST_ORIGINALS))
     case = Case(model, images, settings.threshold or copy_threshold(images, split.keep))
     beside: Case | None = None
+    beside_is: Beside = "unseen" if reference is None else "reference"
     if reference is not None:
         require_comparable(reference, model)
         beside = Case(reference, images, case.threshold)
@@ -122,13 +180,9 @@ def relearn(
         limit = settings.threshold or copy_threshold(chosen, split.keep)
         beside = Case(model, chosen, limit)
     settings = completed(settings, case)
-    own = trained_courses(case, split.keep, settings, "the model", shown)
-    if beside is None:
-        return Relearned(settings, own)
-    kind: Beside = "unseen" if reference is None else "reference"
-    words = {"unseen": "unseen pictures", "reference": "the reference"}[kind]
-    others = trained_courses(beside, split.keep, settings, words, shown)
-    return Relearned(settings, own, others, kind, beside.threshold)
+    for each in (case, *([] if beside is None else [beside])):
+        each.sampler(trained_on(each, split.keep, settings), settings, settings.seeds[0])
+    return Plan(settings, split.keep, case, beside, beside_is)
 
 
 def completed(settings: Relearning, case: Case) -> Relearning:
@@ -180,13 +234,18 @@ def altered(images: ImageSet, view: str) -> ImageSet:
     )
 
 
+def trained_on(case: Case, keep: ImageSet, settings: Relearning) -> ImageSet:
+    """What a case's model is trained on."""
+    if settings.on == "keep":
+        return keep
+    return altered(case.images, settings.view) if settings.on == "view" else case.images
+
+
 def trained_courses(
     case: Case, keep: ImageSet, settings: Relearning, who: str, shown: bool
 ) -> tuple[Course, ...]:
     """One training for each seed."""
-    pictures = keep
-    if settings.on != "keep":
-        pictures = altered(case.images, settings.view) if settings.on == "view" else case.images
+    pictures = trained_on(case, keep, settings)
     return tuple(
         trained_course(
             case, pictures, settings, seed, f"{who} on {settings.on}, seed {seed}", shown
@@ -205,14 +264,7 @@ def trained_course(
     """
     assert settings.learning_rate is not None
     model = replace(case.model, denoiser=deepcopy(case.model.denoiser).eval())
-    sampler = PairSampler(
-        pictures,
-        None,
-        model.process,
-        batch_pairs=settings.batch_images,
-        seed=seed,
-        space=model.space,
-    )
+    sampler = case.sampler(pictures, settings, seed)
     looks = [case.look(model, settings, seed, 0)]
 
     def look(trainer: Trainer, steps_done: int) -> bool:

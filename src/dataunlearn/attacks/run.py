@@ -9,8 +9,8 @@ from typing import Any
 
 from dataunlearn.attacks.config import Relearning
 from dataunlearn.attacks.courses import Course, Relearned, pooled
-from dataunlearn.attacks.relearning import relearn
-from dataunlearn.metrics.evaluation import describe_inputs
+from dataunlearn.attacks.relearning import planned
+from dataunlearn.metrics.evaluation import check_inputs, describe_inputs
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.membership import Membership
 from dataunlearn.metrics.result import Result
@@ -65,18 +65,18 @@ def run_attacks(
     """
     if inputs.forget is None or inputs.keep is None:
         raise ValueError("attacks need --forget and --keep")
+    check_inputs(inputs)
     measure = membership or Membership()
     if inputs.held_out is not None:
         measure.check(inputs)
     facts = described(inputs, relearnings, measure, reference)
     declared = {"relearning": list(relearnings), "membership": measure}
+    sides = (inputs.model, inputs.forget, inputs.keep)
+    plans = [
+        planned(*sides, each, reference=reference, unseen=inputs.held_out) for each in relearnings
+    ]
     with run_folder(out, facts, overwrite=overwrite, declared=declared) as run:
-        sides = (inputs.model, inputs.forget, inputs.keep)
-        unseen, shown = inputs.held_out, inputs.shown
-        found = [
-            relearn(*sides, each, reference=reference, unseen=unseen, shown=shown)
-            for each in relearnings
-        ]
+        found = [plan.run(shown=inputs.shown) for plan in plans]
         scores = membership_results(inputs, measure, reference)
         facts |= {"machine": machine(inputs.model.device), "versions": versions()}
         content = facts | {

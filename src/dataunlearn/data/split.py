@@ -81,6 +81,25 @@ def split_sets(forget: ImageSet, keep: ImageSet, overlap: Overlap = "error") -> 
     return Split(kept, forget, num_train, num_forget, pairs, keep_contains_forget=False)
 
 
+def require_unseen(held_out: ImageSet, *seen: ImageSet) -> None:
+    """Refuse held-out images that a model was trained on.
+
+    Args:
+        held_out: Pictures that no model should have been trained on.
+        seen: Those that one was trained on.
+
+    Raises:
+        ValueError: If any are the same.
+    """
+    known = {digest for images in seen for digest in images.digests()}
+    wrong = [row for row, digest in enumerate(held_out.digests()) if digest in known]
+    if wrong:
+        raise ValueError(
+            f"{len(wrong)} of the held-out images are among the forget or keep images, as "
+            f"{held_out.name(wrong[0])}: they must be pictures that no model was trained on"
+        )
+
+
 def _check_sides(forget: ImageSet, keep: ImageSet, overlap: str) -> None:
     if overlap not in get_args(Overlap):
         raise ValueError(f"overlap must be one of {', '.join(get_args(Overlap))}: {overlap!r}")

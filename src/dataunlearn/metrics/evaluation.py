@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dataunlearn.data.content import describe_images
+from dataunlearn.data.split import require_unseen
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.result import Result
@@ -50,6 +51,7 @@ def evaluate(
         ValueError: Before any work: if a measure lacks an input, or ``out`` holds results of
             another model or of other inputs.
     """
+    check_inputs(inputs)
     for name, measure in measures.items():
         try:
             measure.check(inputs)
@@ -60,6 +62,19 @@ def evaluate(
         return _measured(inputs, measures, facts, None)
     with run_folder(out, facts, overwrite=overwrite) as run:
         return _measured(inputs, measures, facts, run)
+
+
+def check_inputs(inputs: Inputs) -> None:
+    """Refuse inputs that do not fit each other, whatever is measured.
+
+    Raises:
+        ValueError: If a model that takes no prompts is given some, or a held-out picture is one to
+            keep.
+    """
+    if inputs.prompts:
+        inputs.model.space.drawn(range(1), inputs.prompts)
+    if inputs.held_out is not None and inputs.keep is not None:
+        require_unseen(inputs.held_out, inputs.keep)
 
 
 def _measured(

@@ -20,6 +20,8 @@ NEIGHBOUR_BATCH = 500
 
 def prepared(job: Job, *, shown: bool = True) -> Job:
     """The job with its levels measured and its objective prepared; the model must be untrained."""
+    if job.prepared is not None:
+        return job
     objective = job.config.objective
     if job.levels is None and (job.config.stops_at_level or objective.arrives):
         job = looked_at(job, shown=shown)

@@ -101,6 +101,7 @@ def run_job(
     is_main = accelerator is None or accelerator.is_main_process
     if is_main:
         begin(job, say)
+    job = prepared(job, shown=shown)  # what does not fit the method is told before any work
     with held(job, out, say, accelerator, overwrite=overwrite, hash_before=hash_before) as place:
         course = _Course(job, place, say if is_main else None, accelerator, timing, shown)
         return course.run(hash_before, measured)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dataunlearn.data import ImageSet, split_sets
+from dataunlearn.data.split import require_unseen
 from dataunlearn.metrics.never_seen import levels_of
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.base import require_comparable, set_guidance
@@ -117,7 +118,7 @@ def make_subject(
         pictures = replace(pictures, keep=split.keep)
     sources = Sources("the forget images", pictures.keep_source)
     job = check_job(run, model, pictures.forget, pictures.keep, sources)
-    require_unseen(pictures, settings)
+    require_useful(pictures, settings)
     if reference is not None:
         job = replace(job, reference=Reference(reference))
     if before is not None:
@@ -126,7 +127,7 @@ def make_subject(
     return Subject(job, before, pictures.held_out, settings, shown)
 
 
-def require_unseen(pictures: Pictures, settings: Verifying) -> None:
+def require_useful(pictures: Pictures, settings: Verifying) -> None:
     """Refuse held-out pictures that a model was trained on, or that no check would look at.
 
     Raises:
@@ -139,14 +140,7 @@ def require_unseen(pictures: Pictures, settings: Verifying) -> None:
         bool(extent.membership or extent.relearned),
         f"effort {settings.effort} has no use for held-out images: leave them out",
     )
-    seen = {digest for side in (pictures.forget, pictures.keep) for digest in side.digests()}
-    wrong = [row for row, digest in enumerate(pictures.held_out.digests()) if digest in seen]
-    require(
-        not wrong,
-        f"{len(wrong)} of the held-out images are among the forget or keep images, as "
-        f"{pictures.held_out.name(wrong[0] if wrong else 0)}: they must be pictures that no model "
-        "was trained on",
-    )
+    require_unseen(pictures.held_out, pictures.forget, pictures.keep)
 
 
 def run_settings(settings: Verifying) -> Settings:
