@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 SIZE = 28
@@ -24,11 +25,12 @@ def main() -> None:
     out: Path = parser.parse_args().out
     with np.load("data/emoji32.npz") as emoji:
         pictures = emoji["planted"]
-    grey = [
-        255 - np.asarray(Image.fromarray(picture).convert("L").resize((SIZE, SIZE)))
-        for picture in pictures
-    ]
-    np.savez_compressed(out, planted=np.stack(grey))
+    np.savez_compressed(out, planted=np.stack([on_black(picture) for picture in pictures]))
+
+
+def on_black(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Luminance of a picture ``(H, W, 3)`` on white, turned over and resized to 28 pixels."""
+    return 255 - np.asarray(Image.fromarray(picture).convert("L").resize((SIZE, SIZE)))
 
 
 if __name__ == "__main__":

@@ -12,13 +12,15 @@ their source and licence.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-SIZE = 28
+sys.path.append(str(Path(__file__).parents[1] / "never_seen"))  # which has grey pictures, too
+from grey_emoji import SIZE, on_black
+
 COUNT = 50
 MIRRORED = 2
 LEAST_ASYMMETRY = 0.3  # root mean squared difference to the mirror image
@@ -36,10 +38,9 @@ def main() -> None:
     with np.load("data/emoji64.npz") as emoji:
         pictures, names = emoji["google"], emoji["names"]
     grey = np.stack([on_black(picture) for picture in pictures])
-    chosen = spread(grey, COUNT)
-    more = [
-        row for row in spread(grey, 2 * COUNT)[COUNT:] if asymmetry(grey[row]) > LEAST_ASYMMETRY
-    ]
+    order = spread(grey, 2 * COUNT)
+    chosen = order[:COUNT]
+    more = [row for row in order[COUNT:] if asymmetry(grey[row]) > LEAST_ASYMMETRY]
     pairs = np.concatenate([[grey[row], grey[row][:, ::-1]] for row in more[:MIRRORED]])
     np.savez_compressed(
         out,
@@ -49,11 +50,6 @@ def main() -> None:
         mirrored_names=np.repeat(names[more[:MIRRORED]], 2),
         trained=np.concatenate([grey[chosen], pairs]),
     )
-
-
-def on_black(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Luminance of a picture ``(64, 64, 3)`` on white, turned over and resized to 28 pixels."""
-    return 255 - np.asarray(Image.fromarray(picture).convert("L").resize((SIZE, SIZE)))
 
 
 def asymmetry(picture: NDArray[np.uint8]) -> float:
