@@ -14,7 +14,7 @@ from dataunlearn.unlearning.verdict import Memory
 from dataunlearn.verification import embedding
 from dataunlearn.verification.battery import checks_of
 from dataunlearn.verification.config import Verifying
-from dataunlearn.verification.embedding import EmbeddingCheck, judged
+from dataunlearn.verification.embedding import EmbeddingCheck
 from dataunlearn.verification.subject import Pictures, Subject, make_subject
 from tiny_pipelines import stable_diffusion
 
@@ -35,7 +35,7 @@ def side(*copies: int, samples: int = 16) -> dict[str, Any]:
 def test_copies_count_beside_what_else_is_called_up(
     own: dict[str, Any], beside: dict[str, Any], memory: Memory
 ) -> None:
-    assert judged(own, beside, "a model that never saw it").memory is memory
+    assert EmbeddingCheck.judged(own, beside, "a model that never saw it").memory is memory
 
 
 def pictures(count: int, seed: int, shape: tuple[int, int, int]) -> ArrayImages:

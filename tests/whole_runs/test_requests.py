@@ -9,21 +9,28 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 
 from dataunlearn.cli import main as cli
 from dataunlearn.models import DiffusionModel, save_model
 from dataunlearn.requests.ledger import Ledger
-from dataunlearn.requests.records import VersionState
+from dataunlearn.requests.making import Maker
+from dataunlearn.requests.records import Version, VersionState
 from dataunlearn.runtime.exit_codes import ALTERED
 from dataunlearn.runtime.files import write_sealed
 from dataunlearn.runtime.sealed import read_sealed
+from dataunlearn.training.engine import trainable
+from dataunlearn.training.restraints import Restraint, flat
+from dataunlearn.unlearning.job import Job
+from dataunlearn.unlearning.restraining import restraint_of
 
 UNLEARNING = {
     "steps": 4,
@@ -128,6 +135,61 @@ def test_what_is_not_accepted_stays_open_until_it_is(place: Path) -> None:
     assert accept(place) in (4, 5)
     with Ledger(project) as ledger:
         assert ledger.head.id == 1  # back again
+
+
+@pytest.mark.usefixtures("everything_known")
+@pytest.mark.parametrize(("limit", "head"), [("0.01", 0), ("1e6", 1)])
+def test_a_version_too_far_from_the_first_model_is_not_made_the_head(
+    limit: str,
+    head: int,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """However good its own verdict is: small losses add up over versions."""
+    make = Maker.make
+
+    def approved(maker: Maker, version: Version) -> Version:
+        made = make(maker, version)
+        return replace(made, verdict={**made.verdict, "exit_code": 0})
+
+    monkeypatch.setattr(Maker, "make", approved)
+    monkeypatch.setattr(Maker, "verify", lambda *_: [])
+    assert add(place, "6.png") == 0
+    rising = {**UNLEARNING, "learning_rate": 0.02, "objective": "NegGrad"}
+    rising |= {"stop": {"then": "end"}}
+    apply(place, "--most_drift", limit, unlearning=rising)
+    assert ("--most_drift 0.01 allows" in capsys.readouterr().err) == (head == 0)
+    with Ledger(place / "project") as ledger:
+        assert ledger.head.id == head
+        drift = ledger.version(1).verdict["drift"]
+    assert drift["is_too_far"] == (head == 0)
+    assert drift["worst"] > 1.01
+
+
+def test_an_anchor_in_a_ledger_draws_to_the_first_model(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not to the version before, from which small drifts would add up."""
+    monkeypatch.setattr("dataunlearn.requests.verifying.Verifier.is_known", lambda *_, **__: True)
+    seen = []
+
+    def recorded(job: Job, **options: Any) -> Restraint:
+        found = restraint_of(job, **options)
+        own = flat(trainable(job.model.denoiser))
+        assert found.centre is not None
+        seen.append((own, found.centre))
+        return found
+
+    monkeypatch.setattr("dataunlearn.unlearning.run.restraint_of", recorded)
+    anchored = {**UNLEARNING, "anchor": {"weight": 1}}
+    for picture in ("6.png", "7.png"):
+        assert add(place, picture) == 0
+        assert apply(place, "--accept", unlearning=anchored) in (0, 4, 5)
+    (first, centre), (second, same) = seen
+    assert torch.equal(first, centre)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, second)
 
 
 def accept(place: Path) -> int:

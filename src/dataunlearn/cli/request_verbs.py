@@ -66,11 +66,13 @@ def apply(*, project: Path, device: str | None, **settings: Any) -> int:
     """Answer the open requests."""
     from dataunlearn.requests.applying import apply_requests
     from dataunlearn.requests.config import Applying
+    from dataunlearn.requests.drift import is_too_far
     from dataunlearn.requests.ledger import Ledger
     from dataunlearn.requests.models import version_folder
 
     accelerator = make_accelerator(device)
-    found = apply_requests(project, Applying(**settings), accelerator=accelerator, say=say)
+    how = Applying(**settings)
+    found = apply_requests(project, how, accelerator=accelerator, say=say)
     if found.version is None:
         return 0
     version = found.version
@@ -82,6 +84,12 @@ def apply(*, project: Path, device: str | None, **settings: Any) -> int:
         with Ledger(project) as ledger:
             say(f"Version {version.id} is the head; {len(ledger.open)} requests are open.")
         return NOT_FORGOTTEN if known else int(version.verdict.get("exit_code", 0))
+    if is_too_far(version.verdict):
+        say(
+            f"It is further from the first model than --most_drift {how.most_drift:g} allows: "
+            f"{version.verdict['drift']['words']}. "
+            """--unlearning '{"anchor": {"weight": 1}}' holds it nearer."""
+        )
     harder = """To push harder: --unlearning '{"strength": "strong"}', or more steps."""
     say(
         f"Version {version.id} is not the head, and its requests stay open. "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ from dataunlearn.process import expand_to
 from dataunlearn.runtime.seeding import random_stream
 
 Progress = Callable[[int], None]
+Predict = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,22 +177,39 @@ def walk(
     model: DiffusionModel, noisy: Tensor, timesteps: list[int], cond: Cond | None = None
 ) -> Walked:
     """As :func:`denoise`, with pictures as they are, finite or not."""
-    process, sample, finite = model.process, noisy, []
+    sample, finite = noisy, []
+    for seen, after in steps_down(model, noisy, timesteps, partial(model.predict, cond=cond)):
+        finite.append(finite_rows(seen))
+        sample = after
+    pictures = model.space.decode(sample)
+    finite.append(finite_rows(pictures))
+    return Walked(pictures, torch.stack(finite), timesteps)
+
+
+def steps_down(
+    model: DiffusionModel, noisy: Tensor, timesteps: list[int], predict: Predict
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each step of a walk: what the model takes for the clean sample, and the sample after it.
+
+    Args:
+        model: The model.
+        noisy: Samples ``(B, *shape)`` at noise level ``timesteps[0]``, on the model's device.
+        timesteps: Falling timesteps.
+        predict: Gives the model's predictions for samples at timesteps ``(B,)``.
+    """
+    process, sample = model.process, noisy
     rule = SamplingRule.of(model.pipeline.scheduler)
     for t, following in zip(timesteps, [*timesteps[1:], None], strict=True):
         t_batch = torch.full((len(sample),), t, device=sample.device)
-        prediction = model.predict(sample, t_batch, cond)
+        prediction = predict(sample, t_batch)
         clean = process.clean_estimate(sample, prediction, t_batch)
-        finite.append(finite_rows(clean))
         gamma, sigma = process.gamma(t_batch), process.sigma(t_batch)
         noise = noise_if_clean(sample, clean, expand_to(gamma, sample), expand_to(sigma, sample))
         sample = rule.bounded(clean)
         if following is not None or rule.ends_noisy:
             level = process.first_timestep if following is None else following
             sample = process.add_noise(sample, noise, torch.full_like(t_batch, level))
-    pictures = model.space.decode(sample)
-    finite.append(finite_rows(pictures))
-    return Walked(pictures, torch.stack(finite), timesteps)
+        yield clean, sample
 
 
 def noise_for(shape: tuple[int, int, int], seed: int, indices: range) -> Tensor:

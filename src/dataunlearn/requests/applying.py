@@ -15,6 +15,7 @@ from dataunlearn.data import ImageSet
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.pictures import open_for
 from dataunlearn.requests.config import Applying
+from dataunlearn.requests.drift import is_too_far
 from dataunlearn.requests.duplicates import Duplicate, near_duplicates
 from dataunlearn.requests.ledger import Ledger
 from dataunlearn.requests.making import Maker, without
@@ -128,7 +129,7 @@ class _Applying:
         verified = maker.verify(made, [self.ledger.request(number) for number in numbers])
         back = [v.request for v in verified if v.still_known]
         earlier = [number for number in back if number not in version.requests]
-        good = made.verdict.get("exit_code") == 0 and not back
+        good = made.verdict.get("exit_code") == 0 and not back and not is_too_far(made.verdict)
         accepted = good or self.how.accept
         maker.sign(made, verified)
         self.ledger.conclude(made, verified, head=accepted)
@@ -180,7 +181,10 @@ class _Applying:
 
     @cached_property
     def _maker(self) -> Maker:
-        return Maker(self.ledger, self.accelerator, self.say, self.how.effort, self.shown)
+        how = self.how
+        return Maker(
+            self.ledger, self.accelerator, self.say, how.effort, how.most_drift, self.shown
+        )
 
     @cached_property
     def _head(self) -> DiffusionModel:

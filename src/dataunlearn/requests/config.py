@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from dataunlearn.runtime.checks import require
 from dataunlearn.verification.config import Effort
 
 MOST_DAYS = 36_500
+MOST_DRIFT = 0.2
 Decision = Literal["ask", "take", "leave"]
 
 
@@ -97,6 +99,8 @@ class Applying:
         duplicates: What to do about pictures to keep that look like one to forget: "ask" names them
             and stops, "take" forgets them, too, "leave" keeps them.
         effort: How hard the version is verified, as for ``dataunlearn verify``.
+        most_drift: By how much a version may lose more on pictures to keep than the first model,
+            as a share, at any noise level; one that certainly loses more is not made the head.
         rehearse: Where a new version knows again what an earlier request asked it to forget, make
             it once more, with those pictures among what it has to forget.
         accept: Make a version the head whatever its verdict.
@@ -106,6 +110,12 @@ class Applying:
     unlearning: dict[str, Any] = field(default_factory=dict)
     duplicates: Decision = "ask"
     effort: Effort = "quick"
+    most_drift: float = MOST_DRIFT
     rehearse: bool = True
     accept: bool = False
     restart: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the limit."""
+        good = math.isfinite(self.most_drift) and self.most_drift > 0
+        require(good, f"most_drift must be above 0, not {self.most_drift}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from dataunlearn.data import ImageSet, SubsetImages
 from dataunlearn.models import DiffusionModel, load_model
 from dataunlearn.models.pictures import open_for
 from dataunlearn.models.saving import hash_weights
+from dataunlearn.requests.config import MOST_DRIFT
+from dataunlearn.requests.drift import drift_of
 from dataunlearn.requests.ledger import Ledger
 from dataunlearn.requests.models import open_version, settings_of, version_folder
 from dataunlearn.requests.pictures import found_again, joined, those_with
@@ -54,6 +57,7 @@ class Maker:
         accelerator: The device.
         say: Where lines for a person go.
         effort: How hard versions are verified.
+        most_drift: By how much a version may lose more on pictures to keep than the first model.
         shown: Whether to draw progress.
     """
 
@@ -61,8 +65,10 @@ class Maker:
     accelerator: Accelerator
     say: Say
     effort: Effort = "quick"
+    most_drift: float = MOST_DRIFT
     shown: bool = True
     _opened: dict[int, DiffusionModel] = field(default_factory=dict)
+    _kept: dict[int, ImageSet] = field(default_factory=dict)
 
     def make(self, version: Version) -> Version:
         """Run a version to its end, if it has not come there yet; with what it came to."""
@@ -71,7 +77,7 @@ class Maker:
             self._run(version, folder)
         facts = read_sealed(folder / "report.json", needs_seal=True)
         self._require_own(version, facts)
-        model = load_model(folder / "model")
+        model = load_model(folder / "model", device=str(self.accelerator.device))
         seconds = {
             "run": facts["seconds"],
             "training": facts["unlearn_seconds"],
@@ -80,9 +86,28 @@ class Maker:
         return replace(
             version,
             weights_sha256=hash_weights(model),
-            verdict=facts["verdict"],
+            verdict=facts["verdict"] | self._drift(version, model),
             seconds=seconds,
         )
+
+    def _drift(self, version: Version, model: DiffusionModel) -> dict[str, Any]:
+        """How far a version's model is from the first one; empty where that one is gone."""
+        settings = settings_of(self.ledger.project, version.settings.get("unlearning", {}))
+        try:
+            first = self._first
+        except (OSError, ValueError) as error:
+            self.say(f"How far version {version.id} is from the first model is unknown: {error}")
+            return {}
+        keep = self._keep_after(model, settings, version)
+        drift = drift_of(first, model, keep, self.most_drift, settings.evaluation.seed)
+        self.say(f"Version {version.id}: {drift.words}.")
+        return {"drift": drift.as_json()}
+
+    @cached_property
+    def _first(self) -> DiffusionModel:
+        ledger = self.ledger
+        device = str(self.accelerator.device)
+        return open_version(ledger.folder, ledger.project, ledger.version(0), device)
 
     def _require_own(self, version: Version, facts: Mapping[str, Any]) -> None:
         """Refuse a run that was about other pictures.
@@ -105,7 +130,7 @@ class Maker:
         settings = settings_of(project, version.settings.get("unlearning", {}))
         after = open_version(ledger.folder, project, version, str(self.accelerator.device))
         answered = {**ledger.answered, **dict.fromkeys(version.requests, version.id)}
-        keep = self._keep(after, project, settings, version)
+        keep = self._keep_after(after, settings, version)
         verifier = Verifier(settings, keep, project.keep, self.effort, self.shown)
         found = []
         for request in requests:
@@ -162,7 +187,14 @@ class Maker:
             parts.append(those_with(every, twins))
         job = prepare_with(model, settings, joined(parts), keep, shown=self.shown)
         words = f"request {', '.join(str(number) for number in numbers)} of the project's ledger"
-        return replace(job, sources=Sources(words, project.keep))
+        job = replace(job, sources=Sources(words, project.keep))
+        return job if settings.anchor is None else replace(job, anchored_to=self._first)
+
+    def _keep_after(self, model: DiffusionModel, settings: Settings, version: Version) -> ImageSet:
+        """What a version that was made is judged by; its own pictures, if it draws them."""
+        if version.id not in self._kept:
+            self._kept[version.id] = self._keep(model, self.ledger.project, settings, version)
+        return self._kept[version.id]
 
     def _keep(
         self, model: DiffusionModel, project: Project, settings: Settings, version: Version

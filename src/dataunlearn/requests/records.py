@@ -101,7 +101,8 @@ class Version:
         weights_sha256: Hash of its weights; empty until made.
         settings: Settings of its run that differ from the defaults.
         requests: Numbers of the requests that it was made for.
-        verdict: The run's verdict, as its report has it; empty until made.
+        verdict: The run's verdict, as its report has it, and beside it how far the version is from
+            the first model ("drift"); empty until made.
         seconds: Of the whole run, and of its parts.
     """
 

@@ -75,7 +75,10 @@ def version_words(version: Version) -> str:
     numbers = ", ".join(str(number) for number in version.requests)
     made = f"version {version.id}, from {version.parent}, {version.began}, for request {numbers}"
     if version.state is VersionState.MADE:
-        return f"{made}: {version.verdict.get('memory')}, quality {version.verdict.get('quality')}"
+        drift = version.verdict.get("drift")
+        far = "" if drift is None else f", loss on kept pictures {drift['worst']:.2f} of the first"
+        verdict = version.verdict
+        return f"{made}: {verdict.get('memory')}, quality {verdict.get('quality')}{far}"
     return f"{made}: {version.state.value}"
 
 

@@ -7,7 +7,7 @@ EVALUATION_SEED = 1234  # of everything that is measured, where nothing else is 
 # Streams under a training's seed: (seed, stream, step).
 KEEP_STREAM, FORGET_STREAM, NOISE_STREAM, OBJECTIVE_STREAM = range(4)
 ENCODING_STREAM, DROPOUT_STREAM, PROMPT_STREAM, BUDGET_STREAM = range(4, 8)
-LEVEL_STREAM = 8
+LEVEL_STREAM, IMPORTANCE_STREAM = 8, 9
 # Under an autoencoder's seed: (seed, stream, step).
 ORDER_STREAM, POSTERIOR_STREAM = range(2)
 # Under an evaluation's seed.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from dataunlearn.combine import Combination, Direction
 from dataunlearn.objectives import Objective
 from dataunlearn.process import ForwardProcess
 from dataunlearn.rows import Rows, concatenate
 from dataunlearn.training.pairs import PairSampler
+from dataunlearn.training.restraints import Restraint
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +68,13 @@ class Phase:
         combination: How the two gradients are weighed.
         norms_every_steps: Steps from one measurement of their lengths to the next, where the rule
             looks at nothing else; in between they are estimated. 1 measures in every step.
+        restraint: What holds parameters back.
     """
 
     parts: Sequence[StepPart]
     combination: Combination
     norms_every_steps: int = 1
+    restraint: Restraint = field(default_factory=Restraint)
 
     def __post_init__(self) -> None:
         """Refuse a rule that does not fit an objective; one side may come from some parts alone."""

@@ -138,15 +138,18 @@ class Trainer:
         phase, rule = self.phase, self.phase.combination
         factors = rule.factors or self.lagged.factors(rule, rows, phase.norms_every_steps)
         gradients = self.engine(self.model.denoiser, rows, seed, self.frozen, factors)
+        phase.restraint.mask(gradients)
         gramian = gradients.gramian()
         gradients.require_finite(gramian, rows, number + 1)
         u_keep, u_forget = factors if gradients.in_one_pass and factors else rule(gramian)
         self.lagged.saw(rule, rows, gradients, gramian)
         gradients.write(self.params, u_keep, u_forget)
+        phase.restraint.draw_back(self.params)
         torch.nn.utils.clip_grad_norm_(self.params, self.config.clip_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.rate(number)
         self.optimizer.step()
+        phase.restraint.hold(self.params)
         if self.ema is not None:
             self.ema.step(self.params)
         record = self._record(number, rows, gradients, gramian)
@@ -233,12 +236,13 @@ class Trainer:
         return Checkpoint(self.steps_done, tensors, values)
 
     def _share_weights(self) -> None:
-        """Give all processes the main one's weights, those of the frozen model too."""
+        """Give all processes the main one's weights, the frozen model's and a restraint's too."""
         accelerator = self.loop.accelerator
         if accelerator is None or accelerator.num_processes == 1:
             return
         networks = [self.model.denoiser, *([] if self.frozen is None else [self.frozen])]
-        for value in (value for network in networks for value in network.state_dict().values()):
+        weights = [value for network in networks for value in network.state_dict().values()]
+        for value in (*weights, *self.forgetting.restraint.tensors()):
             value.copy_(broadcast(value.clone()))
 
     def restore(self, checkpoint: Checkpoint) -> None:

@@ -129,6 +129,12 @@ class Settings(Updates, Method):
         require(0 <= self.prompt_dropout < 1, "prompt_dropout must lie in [0, 1)")
         require(self.norms_every_steps >= 1, "norms_every_steps must be at least 1")
         require(self.guidance is None or self.guidance >= 1, "guidance must be at least 1")
+        held = self.saliency is not None or self.anchor is not None
+        require(
+            self.lora is None or not held,
+            "saliency and anchor are for the network's own parameters, which an adapter leaves as "
+            "they are: leave lora out, or them",
+        )
         size = self.image_size
         require(size is None or size >= 1, f"image_size must be at least 1, not {size}")
         self.objective.check_combination(self.rule)

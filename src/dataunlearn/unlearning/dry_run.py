@@ -103,5 +103,7 @@ def _try_step(job: Job) -> tuple[PassCounts, float, float]:
     seconds = time.perf_counter() - started
     parameters = BYTES_PER_PARAMETER * model.num_parameters
     has_copy = forgetting.asks and job.config.lora is None  # an adapter is switched off instead
-    copied = BYTES_PER_COPIED_PARAMETER * model.num_parameters if has_copy else 0
+    config = job.config
+    copies = has_copy + (config.saliency is not None) + 2 * (config.anchor is not None)
+    copied = copies * BYTES_PER_COPIED_PARAMETER * model.num_parameters
     return gradients.counts, seconds, peak_memory(model.device) + parameters / 2 + copied

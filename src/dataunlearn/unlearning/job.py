@@ -75,6 +75,7 @@ class Job:
         levels: What the model is predicted to lose on the different forget images had it never
             seen them; None until measured.
         prepared: The objective with what it found out about this run; None until then.
+        anchored_to: The model that an anchor draws parameters to; None for the model as it begins.
     """
 
     config: Settings
@@ -89,6 +90,7 @@ class Job:
     reference: Reference | None = None
     levels: Levels | None = None
     prepared: Objective | None = None
+    anchored_to: DiffusionModel | None = None
 
     @property
     def objective(self) -> Objective:

@@ -12,6 +12,7 @@ from dataunlearn.objectives import Counterfactual, Objective
 from dataunlearn.runtime.checks import require
 from dataunlearn.timesteps import TimestepPolicy
 from dataunlearn.training.config import default_learning_rate
+from dataunlearn.training.restraints import Anchor, SaliencyMask
 
 # Of how many steps one is for the warm-up; and of methods with an aim.
 WARMUP, AIMED_WARMUP = 4, 10
@@ -154,6 +155,10 @@ class Method:
             of a method with an aim.
         lora: Train a low-rank adapter instead of the network; the run's folder then holds it beside
             the model that it is merged into. None trains the network itself.
+        saliency: Let those parameters alone move that the forget images' loss depends on most
+            (SalUn's mask); None lets all.
+        anchor: Draw parameters back to where they were, the more the more the other pictures depend
+            on them (Selective Amnesia's penalty); None does not.
         norms_every_steps: Steps from one measurement of both gradients' lengths to the next, where
             the combination rule looks at nothing else (NormFix, BalancedDescent): the steps in
             between estimate them, and run all rows in one backward pass. 1 measures in every step.
@@ -173,6 +178,8 @@ class Method:
     budget: QualityBudget | None = None
     warmup_steps: int | None = None
     lora: Lora | None = None
+    saliency: SaliencyMask | None = None
+    anchor: Anchor | None = None
     norms_every_steps: int = 10
     prompt_dropout: float = 0.0
 

@@ -12,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dataunlearn.data import ImageSet
 from dataunlearn.metrics.intervals import paired_bootstrap
 from dataunlearn.metrics.never_seen import some_pictures, witness_of
+from dataunlearn.models import DiffusionModel
 from dataunlearn.unlearning.job import Job
 
 # By how much a model's loss on pictures to keep may rise at any noise level. Models trained
@@ -89,10 +91,14 @@ class KeepLosses:
 
 def keep_losses(job: Job) -> KeepLosses:
     """What the job's model loses on pictures to keep, as it is now."""
-    seed = job.config.evaluation.seed
-    pictures = some_pictures(job.model, job.split.keep, KEEP_PICTURES, seed + QUALITY_SEED)
-    witness = witness_of(job.model, len(pictures), seed + QUALITY_SEED)
-    timesteps = job.model.process.timesteps_at(KEEP_SHARES)
+    return losses_of_kept(job.model, job.split.keep, job.config.evaluation.seed)
+
+
+def losses_of_kept(model: DiffusionModel, keep: ImageSet, seed: int) -> KeepLosses:
+    """What a model loses on some pictures of a set, which the seed names, and the noise."""
+    pictures = some_pictures(model, keep, KEEP_PICTURES, seed + QUALITY_SEED)
+    witness = witness_of(model, len(pictures), seed + QUALITY_SEED)
+    timesteps = model.process.timesteps_at(KEEP_SHARES)
     return KeepLosses(timesteps, witness.mean_losses(pictures, timesteps).mean(2))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from dataunlearn.unlearning.measuring import Asked, Measurement, measure
 from dataunlearn.unlearning.model_card import write_model_card
 from dataunlearn.unlearning.preparing import looked_at, other_prompts, prepared
 from dataunlearn.unlearning.quick_look import require_memorised
+from dataunlearn.unlearning.restraining import restraint_of
 from dataunlearn.unlearning.stopping import budget_callback, stop_callback
 from dataunlearn.unlearning.tracking import tracked, tracker_callback
 
@@ -234,6 +235,7 @@ def make_trainer(
         shown: Whether to draw progress.
     """
     job = prepared(job, shown=shown)
+    restraint = restraint_of(job, shown=shown)
     callbacks = [stop or stop_callback(job)]
     if job.config.budget is not None:
         callbacks.append(budget_callback(job, job.config.budget))
@@ -241,7 +243,7 @@ def make_trainer(
         callbacks.append(tracker_callback(accelerator))
     trainer = Trainer(
         job.model,
-        job.phases(extra_parts),
+        [replace(phase, restraint=restraint) for phase in job.phases(extra_parts)],
         job.training,
         run_dir=out,
         accelerator=accelerator,

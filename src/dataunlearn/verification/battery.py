@@ -16,6 +16,8 @@ from dataunlearn.verification.check import Check, Checked
 from dataunlearn.verification.embedding import EmbeddingCheck
 from dataunlearn.verification.level import Level
 from dataunlearn.verification.membership import MembershipCheck
+from dataunlearn.verification.noise import NoiseCheck
+from dataunlearn.verification.prompts import PromptCheck
 from dataunlearn.verification.relearning import RelearningCheck
 from dataunlearn.verification.reproduction import Reproduction
 from dataunlearn.verification.subject import Subject
@@ -79,8 +81,10 @@ def checks_of(subject: Subject) -> list[Check]:
     found: list[Check] = [Level(), Reproduction()]
     if extent.membership:
         found.append(MembershipCheck())
-    if extent.embeddings and isinstance(subject.model.space, TextSpace):
-        found.append(EmbeddingCheck())
+    if extent.prompts and isinstance(subject.model.space, TextSpace):
+        found += [PromptCheck(), EmbeddingCheck()]
+    if extent.noises:
+        found.append(NoiseCheck())
     return [*found, *(RelearningCheck(on) for on in extent.relearned)]
 
 

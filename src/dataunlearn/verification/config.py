@@ -23,14 +23,17 @@ class Extent:
         samples: Samples that are searched for copies.
         membership: Membership scores that are compared with those of unseen pictures.
         relearned: What copies of the model are trained on, and with how many seeds.
-        embeddings: Whether embeddings are sought that call up the images.
+        prompts: Whether a text-to-image model is tried with prompts like the images' own, and
+            with embeddings that are sought to call them up.
+        noises: Whether noises are sought that they are drawn from.
     """
 
     tries: int
     samples: int = 0
     membership: tuple[Attack, ...] = ()
     relearned: Mapping[On, int] = field(default_factory=dict)
-    embeddings: bool = False
+    prompts: bool = False
+    noises: bool = False
 
 
 EXTENTS: Mapping[Effort, Extent] = {
@@ -42,7 +45,8 @@ EXTENTS: Mapping[Effort, Extent] = {
         2048,
         ("loss", "sima", "pia", "secmi", "inversion"),
         {"keep": 3, "view": 3, "image": 5},
-        embeddings=True,
+        prompts=True,
+        noises=True,
     ),
 }
 
@@ -55,8 +59,8 @@ class Verifying:
         effort: "quick" restores the images from noise and compares losses; "standard" also draws
             samples, compares membership scores, and trains a copy on the keep images to see whether
             the images come back; "thorough" does all of it more often, and trains on the images and
-            on a view of them, and seeks embeddings for which a text-to-image model
-            draws them.
+            on a view of them, seeks noise that the model draws them from, and tries a text-to-image
+            model with prompts like their own and with embeddings that are sought to call them up.
         threshold: Pixel distance (pixels in [0, 1]) under which a picture counts as a copy; None
             takes 7/8 of the distance from a forget image to the nearest keep image.
         sampling_steps: Denoiser calls per sample.
