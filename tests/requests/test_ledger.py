@@ -22,6 +22,7 @@ from dataunlearn.requests.records import (
     Version,
     VersionState,
 )
+from dataunlearn.requests.replay import require_as_told
 from dataunlearn.requests.schema import LEDGER_FILE, LedgerError
 from dataunlearn.requests.words import listing, shown, state_of
 
@@ -72,6 +73,7 @@ def test_open_is_what_no_version_of_the_chain_answers(ledger: Ledger) -> None:
 def test_rollback_opens_requests_again(ledger: Ledger) -> None:
     for number in (1, 2, 3):
         make(ledger, number)
+        require_as_told(ledger)
     opened = roll_back(ledger.folder, 1)
     assert [request.id for request in opened] == [2, 3]
     with Ledger(ledger.folder) as again:
@@ -186,8 +188,55 @@ def test_a_later_schema_is_refused(ledger: Ledger) -> None:
     connection.execute("PRAGMA user_version = 99")
     connection.commit()
     connection.close()
-    with pytest.raises(LedgerError, match="schema 99 and this version reads 1"):
+    with pytest.raises(LedgerError, match="schema 99 and this version reads 2"):
         Ledger(ledger.folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("UPDATE requests SET received = '2020-01-01' WHERE id = 2", r"a request \(number 2\)"),
+        ("UPDATE pictures SET digest = '5' WHERE request = 3", r"a request \(number 3\)"),
+        ("DELETE FROM pictures WHERE request = 1 AND position = 1", r"a request \(number 1\)"),
+        ("UPDATE versions SET state = 'begun' WHERE id = 2", r"a version \(number 2\)"),
+        ("UPDATE versions SET verdict = '{}' WHERE id = 1", r"came to \(number 1\)"),
+        ("UPDATE versions SET weights_sha256 = 'e' WHERE id = 2", r"came to \(number 2\)"),
+        ("UPDATE verifications SET memory = 'still known'", "a verification"),
+        ("UPDATE verifications SET words = 'all is well' WHERE id = 1", "a verification"),
+        ("DELETE FROM verifications WHERE id = 2", "a verification"),
+        ("DELETE FROM answers WHERE version = 2", r"a version answers \(number 2\)"),
+        ("UPDATE project SET head = 1", "the head"),
+        ("DELETE FROM events WHERE id = (SELECT max(id) FROM events)", "the head"),
+        ("DELETE FROM events WHERE id > 4", "newest events were taken out"),
+        ("UPDATE events SET what = 'other' WHERE id = 1", "was altered"),
+    ],
+)
+def test_tables_that_the_events_do_not_tell_of_are_found(
+    ledger: Ledger, change: str, said: str
+) -> None:
+    make(ledger, 1)
+    make(ledger, 2)
+    ledger.nothing_to_forget([verification(2, 3)])
+    roll_back(ledger.folder, 1)
+    ledger.move_head(ledger.version(2), "accepted")
+    require_as_told(ledger)
+    connection = sqlite3.connect(ledger.folder / LEDGER_FILE)
+    connection.execute(change)
+    connection.commit()
+    connection.close()
+    for look in (listing, lambda ledger: shown(ledger, ledger.request(1))):
+        with Ledger(ledger.folder) as again, pytest.raises(LedgerError, match=said):
+            look(again)
+
+
+def test_a_project_may_be_moved(ledger: Ledger, tmp_path: Path) -> None:
+    """The place of its own copies of pictures is no part of what is compared."""
+    ledger.add("fourth", "", "2026-11-01", "./pictures/0004", PICTURES)
+    make(ledger, 4)
+    ledger.purge([4], [0])
+    ledger.folder.rename(tmp_path / "elsewhere")
+    with Ledger(tmp_path / "elsewhere") as again:
+        require_as_told(again)
 
 
 @pytest.mark.parametrize(
@@ -244,6 +293,7 @@ def test_kills_leave_whole_transactions(tmp_path: Path, moment: float) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     with Ledger(tmp_path) as ledger:
+        require_as_told(ledger)
         events = [(event.what, event.details) for event in ledger.events]
         requests = [d["request"] for what, d in events if what == "request"]
         assert [request.id for request in ledger.requests] == requests

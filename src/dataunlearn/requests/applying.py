@@ -22,6 +22,7 @@ from dataunlearn.requests.making import Maker, without
 from dataunlearn.requests.models import open_version, settings_of
 from dataunlearn.requests.pictures import found_again
 from dataunlearn.requests.records import Request, Verification, Version
+from dataunlearn.requests.replay import require_as_told
 from dataunlearn.requests.schema import LedgerError, require_ledger
 from dataunlearn.requests.verifying import Verifier
 from dataunlearn.runtime.checks import require
@@ -72,6 +73,7 @@ def apply_requests(
     )
     require_ledger(folder)
     with locked(folder), Ledger(folder) as ledger:
+        require_as_told(ledger)
         begun = ledger.begun
         applying = _Applying(ledger, how, accelerator, say, shown)
         if begun is None or how.restart:

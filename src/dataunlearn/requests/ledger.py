@@ -19,6 +19,7 @@ from dataunlearn.requests.records import (
     Verification,
     Version,
 )
+from dataunlearn.requests.replay import row_digest, version_digest
 from dataunlearn.requests.schema import LedgerError
 
 
@@ -86,8 +87,10 @@ class Ledger(LedgerReader):
                 [(number, i, p.name, p.digest, p.file_sha256) for i, p in enumerate(pictures)],
             )
             digests = [picture.digest for picture in pictures]
-            self._note("request", {"request": number, "reference": reference, "digests": digests})
-        return self.request(number)
+            details = {"request": number, "reference": reference, "digests": digests}
+            found = self.request(number)
+            self._note("request", details | {"sha256": row_digest(found)})
+        return found
 
     def require_new(self, reference: str) -> None:
         """Refuse a reference that a request has already.
@@ -134,6 +137,9 @@ class Ledger(LedgerReader):
                 "INSERT INTO answers VALUES (?, ?)",
                 [(each.version, each.request) for each in found],
             )
+            for version in sorted({each.version for each in found}):
+                requests = [each.request for each in found if each.version == version]
+                self._note("answered", {"version": version, "requests": requests})
             self._verified(found)
 
     def purge(self, requests: Sequence[int], versions: Sequence[int]) -> None:
@@ -166,7 +172,9 @@ class Ledger(LedgerReader):
                     version.id,
                 ),
             )
-            self._note("made", {"version": version.id, "weights": version.weights_sha256})
+            details = {"version": version.id, "weights": version.weights_sha256}
+            made = self.version(version.id)
+            self._note("made", details | {"sha256": version_digest(made)})
             self._verified(verified)
             if head:
                 self._move_head(version, "made")
@@ -193,7 +201,7 @@ class Ledger(LedgerReader):
 
     def _verified(self, found: Sequence[Verification]) -> None:
         for each in found:
-            self._connection.execute(
+            added = self._connection.execute(
                 "INSERT INTO verifications VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *(each.version, each.request, each.effort, each.at, each.memory, each.words),
@@ -201,7 +209,11 @@ class Ledger(LedgerReader):
                 ),
             )
             details = {"version": each.version, "request": each.request, "memory": each.memory}
-            self._note("verified", details | {"effort": each.effort})
+            kept = self._connection.execute(
+                "SELECT * FROM verifications WHERE id = ?", (added.lastrowid,)
+            ).fetchone()
+            digest = row_digest(self._verification(kept))
+            self._note("verified", details | {"effort": each.effort, "sha256": digest})
 
     def _move_head(self, version: Version, why: str) -> None:
         self._connection.execute("UPDATE project SET head = ?", (version.id,))

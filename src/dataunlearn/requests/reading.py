@@ -79,7 +79,7 @@ class LedgerReader:
         found = [self.head]
         while found[-1].parent is not None:
             if found[-1].parent >= found[-1].id:
-                raise LedgerError(f"{self._path} is damaged: version {found[-1].id} has no parent")
+                raise LedgerError(f"{self.path} is damaged: version {found[-1].id} has no parent")
             found.append(self.version(found[-1].parent))
         return found[::-1]
 
@@ -121,7 +121,7 @@ class LedgerReader:
         for row in self._connection.execute("SELECT * FROM events ORDER BY id"):
             expected = event_hash(previous, row["at"], row["what"], row["details"])
             if row["id"] != len(found) + 1 or row["hash"] != expected:
-                raise LedgerError(f"{self._path}: event {len(found) + 1} was altered or taken out")
+                raise LedgerError(f"{self.path}: event {len(found) + 1} was altered or taken out")
             found.append(
                 Event(row["id"], row["at"], row["what"], self._values(row["details"]), row["hash"])
             )
@@ -169,22 +169,26 @@ class LedgerReader:
         """Verifications in order of time, all or those of a version, a request or both."""
         rows = self._connection.execute("SELECT * FROM verifications ORDER BY id")
         return [
-            Verification(
-                *(row["version"], row["request"], row["effort"], row["at"], row["memory"]),
-                *(row["words"], self._values(row["numbers"]), row["seconds"]),
-            )
+            self._verification(row)
             for row in rows
             if version in (None, row["version"]) and request in (None, row["request"])
         ]
 
+    def _verification(self, row: sqlite3.Row) -> Verification:
+        return Verification(
+            *(row["version"], row["request"], row["effort"], row["at"], row["memory"]),
+            *(row["words"], self._values(row["numbers"]), row["seconds"]),
+        )
+
     def _one(self, query: str) -> sqlite3.Row:
         row: sqlite3.Row | None = self._connection.execute(query).fetchone()
         if row is None:
-            raise LedgerError(f"{self._path} is damaged: it names no project; put back a copy")
+            raise LedgerError(f"{self.path} is damaged: it names no project; put back a copy")
         return row
 
     @property
-    def _path(self) -> Path:
+    def path(self) -> Path:
+        """The ledger's file."""
         return self.folder / schema.LEDGER_FILE
 
     def _values(self, text: str) -> dict[str, Any]:
@@ -198,7 +202,7 @@ class LedgerReader:
         except (ValueError, TypeError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise LedgerError(f"{self._path} is damaged: a row holds no JSON; put back a copy")
+            raise LedgerError(f"{self.path} is damaged: a row holds no JSON; put back a copy")
         return found
 
     def _source(self, stored: str) -> str:

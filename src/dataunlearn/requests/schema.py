@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 LEDGER_FILE = "ledger.sqlite"
-SCHEMA = 1
+SCHEMA = 2
 TABLES = """
 CREATE TABLE project (
     one INTEGER PRIMARY KEY CHECK (one = 1),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from dataunlearn.requests.ledger import Ledger
 from dataunlearn.requests.records import Request, Verification, Version, VersionState
+from dataunlearn.requests.replay import require_as_told
 from dataunlearn.runtime.signing import KEY_FILE, PUBLIC_KEY_FILE, signing_key
 
 _REFERENCE_WIDTH = 32
@@ -15,9 +16,9 @@ def listing(ledger: Ledger) -> str:
     """All requests in a table, then the chain of versions and the key that reports are signed with.
 
     Raises:
-        LedgerError: If the ledger's record of events was altered.
+        LedgerError: If the ledger or its record of events was altered.
     """
-    ledger.events  # noqa: B018  read to be checked
+    require_as_told(ledger)
     requests = ledger.requests
     rows = [("no.", "reference", "received", "pictures", "state")]
     rows += [
@@ -35,7 +36,12 @@ def listing(ledger: Ledger) -> str:
 
 
 def shown(ledger: Ledger, request: Request) -> str:
-    """One request with its pictures and everything that was found about it."""
+    """One request with its pictures and everything that was found about it.
+
+    Raises:
+        LedgerError: If the ledger or its record of events was altered.
+    """
+    require_as_told(ledger)
     lines = [
         f"request {request.id}: {request.reference}",
         f"received {request.received}, added {request.added}",
