@@ -121,8 +121,8 @@ def _drawn(model: DiffusionModel, noise: Tensor, timesteps: list[int], cond: Con
         assert isinstance(found, Tensor)
         return found
 
-    *_, (_, sample) = steps_down(model, noise, timesteps, predict)
-    return sample
+    last: Tensor = list(steps_down(model, noise, timesteps, predict))[-1][1]
+    return last
 
 
 def _as_long_as_likely(noise: Tensor) -> Tensor:

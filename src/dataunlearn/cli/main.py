@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from dataunlearn.cli import measuring_verbs, options, request_verbs, verbs
+from dataunlearn.cli import difference, measuring_verbs, options, request_verbs, verbs
 from dataunlearn.cli.arguments import normalise, without_overwrite
 from dataunlearn.runtime.exit_codes import INTERRUPTED
 from dataunlearn.runtime.interrupt import InterruptedRunError, raise_on_interrupt
@@ -41,7 +41,7 @@ def build_parser(verb: str | None = None, recipe: str | None = None) -> Any:
         sub = CommandParser(description=summary, usage=f"dataunlearn {name} {USAGE[name]}")
         subcommands.add_subcommand(name, sub, help=summary)
         if name == verb:
-            if name != "request":  # whose actions have their own
+            if name not in WITH_ACTIONS:  # which have their own
                 sub.add_argument("--config", action="config", help=options.CONFIG_HELP)
             build(sub, recipe)
     return parser
@@ -101,6 +101,11 @@ VERBS: Mapping[str, tuple[Builder, Callable[..., int], str]] = {
         request_verbs.request,
         "Keep a ledger of removal requests, and answer them.",
     ),
+    "difference": (
+        options.add_difference,
+        difference.difference,
+        "Save what unlearning changed on its own; apply it, or take it back.",
+    ),
     "check": (
         options.add_check,
         request_verbs.check,
@@ -123,10 +128,13 @@ USAGE: Mapping[str, str] = {
     "bench": "BENCHMARK.yaml [options]",
     "report": "RUN_DIR [--beside RUN_DIR ...] [--pictures shown|blurred|left_out]",
     "request": "add|list|show|apply|verify|rollback|purge --project DIR [options]",
+    "difference": "save|apply|take-back [options]",
     "check": "RUN_DIR",
 }
 
 
+# Verbs with actions, each of which has its options.
+WITH_ACTIONS = ("request", "difference")
 # With one of these `train` can do without a recipe.
 NEED_NO_RECIPE = {"--recipe", "--config", "--unet", "--help", "-h", "--print_config"}
 

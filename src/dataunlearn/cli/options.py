@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -251,10 +251,24 @@ def add_request(parser: Any, recipe: str | None) -> None:
     """The actions of ``request``, each with its options."""
     from dataunlearn.cli.request_options import ACTIONS
 
-    actions = parser.add_subcommands(dest="action", metavar="ACTION")
-    for name, (build, usage, summary) in ACTIONS.items():
-        sub = type(parser)(description=summary, usage=f"dataunlearn request {name} {usage}")
-        actions.add_subcommand(name, sub, help=summary)
+    add_actions(parser, "request", ACTIONS)
+
+
+def add_difference(parser: Any, recipe: str | None) -> None:
+    """The actions of ``difference``, each with its options."""
+    from dataunlearn.cli.difference import ACTIONS
+
+    add_actions(parser, "difference", ACTIONS)
+
+
+def add_actions(
+    parser: Any, verb: str, actions: Mapping[str, tuple[Callable[[Any], None], str, str]]
+) -> None:
+    """The actions of a verb: what gives each its options, its usage and what it is for."""
+    places = parser.add_subcommands(dest="action", metavar="ACTION")
+    for name, (build, usage, summary) in actions.items():
+        sub = type(parser)(description=summary, usage=f"dataunlearn {verb} {name} {usage}")
+        places.add_subcommand(name, sub, help=summary)
         sub.add_argument("--config", action="config", help=CONFIG_HELP)
         build(sub)
 

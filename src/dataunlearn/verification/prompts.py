@@ -8,6 +8,7 @@ import torch
 
 from dataunlearn.attacks.variations import variations
 from dataunlearn.data import ImageSet
+from dataunlearn.data.prompt import EmbeddedPrompt, Prompt
 from dataunlearn.metrics.pixel_distance import are_copies
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.latents import TextSpace
@@ -55,8 +56,7 @@ class PromptCheck(LedCheck):
         label = f"prompts like those of {who}"
         with progress_bar(label, len(images) * SAMPLES, shown=subject.shown) as advance:
             for row in range(len(images)):
-                own = images.caption(row) or ""
-                asked = [own, *variations(own)]
+                asked = prompts_like(images.caption(row) or "")
                 drawing = Drawing(
                     seed=settings.seed,
                     num_steps=settings.sampling_steps,
@@ -68,7 +68,21 @@ class PromptCheck(LedCheck):
                 found = are_copies(generate(model, SAMPLES, drawing), image, threshold)
                 copies.append(int(found.sum()))
                 by_prompt.append(
-                    {text: int(found[at :: len(asked)].sum()) for at, text in enumerate(asked)}
+                    {
+                        name_of(prompt): int(found[at :: len(asked)].sum())
+                        for at, prompt in enumerate(asked)
+                    }
                 )
         numbers = {"copies": copies, "samples": SAMPLES, "threshold": threshold}
         return numbers | {"by_prompt": by_prompt}
+
+
+def prompts_like(own: Prompt) -> list[Prompt]:
+    """A prompt, and variations of its text."""
+    text = own.text if isinstance(own, EmbeddedPrompt) else own
+    return [own, *variations(text)]
+
+
+def name_of(prompt: Prompt) -> str:
+    """What a prompt is called."""
+    return prompt.name if isinstance(prompt, EmbeddedPrompt) else prompt
