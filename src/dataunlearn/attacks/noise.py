@@ -117,8 +117,7 @@ def _drawn(model: DiffusionModel, noise: Tensor, timesteps: list[int], cond: Con
     """The sample at the end of the walk; only one call's intermediate values are held at a time."""
 
     def predict(sample: Tensor, t: Tensor) -> Tensor:
-        found = checkpoint(model.predict, sample, t, cond, use_reentrant=False)
-        assert isinstance(found, Tensor)
+        found: Tensor = checkpoint(model.predict, sample, t, cond, use_reentrant=False)
         return found
 
     last: Tensor = list(steps_down(model, noise, timesteps, predict))[-1][1]
@@ -129,4 +128,5 @@ def _as_long_as_likely(noise: Tensor) -> Tensor:
     """Each noise scaled to the length that nearly all normal noise has, the root of its size."""
     flat = noise.flatten(1)
     lengths = flat.norm(dim=1, keepdim=True)
-    return (flat * (math.sqrt(flat.shape[1]) / lengths)).view_as(noise)
+    scaled: Tensor = flat * (math.sqrt(flat.shape[1]) / lengths)
+    return scaled.view_as(noise)
