@@ -230,7 +230,11 @@ def add_bench(parser: Any, recipe: str | None) -> None:
 
 def add_report(parser: Any, recipe: str | None) -> None:
     """Options of ``report``."""
-    parser.add_argument("run_dir", type=Path, help="Folder that `dataunlearn unlearn` wrote to.")
+    parser.add_argument(
+        "run_dir",
+        type=Path,
+        help="Folder that `dataunlearn unlearn` wrote to; with --pdf also one of `verify`.",
+    )
     parser.add_argument(
         "--beside",
         type=Path,
@@ -244,6 +248,13 @@ def add_report(parser: Any, recipe: str | None) -> None:
         default="shown",
         help="How the page shows the removed pictures, and what looks like them. The run keeps "
         "them in its images.npz: hand on the page alone.",
+    )
+    parser.add_argument(
+        "--pdf",
+        type=Path | None,
+        default=None,
+        help="Print the page to this file, through Chromium, Chrome or Edge; the run's folder "
+        "stays as it is.",
     )
 
 

@@ -204,11 +204,23 @@ def check_sample(out: Path, counts: Mapping[str, int], seed: int, *, overwrite: 
     require(overwrite or not out.exists(), f"{out} is there: give --overwrite to replace it")
 
 
-def report(run_dir: Path, beside: Sequence[Path] = (), pictures: Any = "shown") -> int:
-    """Write the HTML page of a run again, with other runs beside it."""
-    from dataunlearn.report.run_files import read_run, write_report
+def report(
+    run_dir: Path,
+    beside: Sequence[Path] = (),
+    pictures: Any = "shown",
+    pdf: Path | None = None,
+) -> int:
+    """Write the HTML page of a run again, with other runs beside it; or print it to a PDF."""
+    from dataunlearn.report.pdf import print_page, require_browser, require_pdf_name
+    from dataunlearn.report.run_files import page_of, read_run, write_report
     from dataunlearn.runtime.lock import locked
 
+    if pdf is not None:
+        require_pdf_name(pdf)
+        require_browser()
+        print_page(page_of(run_dir, beside, pictures=pictures), pdf)
+        say(f"PDF: {pdf}")
+        return 0
     read_run(run_dir)
     with locked(run_dir):
         page = write_report(run_dir, beside, pictures=pictures)

@@ -38,6 +38,9 @@ _DAMAGE = (
 )
 
 
+VERIFICATION_PAGE = "verification.html"
+
+
 def write_report(run_dir: Path, beside: Sequence[Path] = (), *, pictures: Shown = "shown") -> Path:
     """Write ``report.html`` from what an unlearning run left in its folder.
 
@@ -58,11 +61,25 @@ def write_report(run_dir: Path, beside: Sequence[Path] = (), *, pictures: Shown 
         ValueError: If a file, a key or an array is missing or malformed, or another run is about
             other images or another model.
     """
+    path = Path(run_dir) / "report.html"
+    write_atomically(path, page_of(run_dir, beside, pictures=pictures))
+    return path
+
+
+def page_of(run_dir: Path, beside: Sequence[Path] = (), *, pictures: Shown = "shown") -> bytes:
+    """The page that :func:`write_report` writes; of a folder of ``verify`` the page that is there.
+
+    Raises:
+        ValueError: As :func:`write_report`.
+    """
+    verification = Path(run_dir) / VERIFICATION_PAGE
+    if verification.is_file() and not (Path(run_dir) / "report.json").exists():
+        if beside or pictures != "shown":
+            raise ValueError(f"{run_dir} holds a verification: its page shows no pictures")
+        return verification.read_bytes()
     run = read_run(Path(run_dir))
     others = [other_run(run, Path(folder)) for folder in beside]
-    path = Path(run_dir) / "report.html"
-    write_atomically(path, as_page(render(replace(run, others=others, pictures=pictures))))
-    return path
+    return as_page(render(replace(run, others=others, pictures=pictures)))
 
 
 def purge_pictures(run_dir: Path) -> None:
