@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from by_heart import ByHeart
 from dataunlearn.cli import main as cli
 from dataunlearn.data import open_images
 from dataunlearn.models import DiffusionModel, save_model
-from dataunlearn.process import ForwardProcess, expand_to
 from dataunlearn.runtime.exit_codes import NOT_FORGOTTEN
 from dataunlearn.unlearning.verdict import Memory
 from dataunlearn.verification.battery import checks_of, make_checks, planned
@@ -25,32 +25,6 @@ from dataunlearn.verification.run import MADE_FILE, verify
 from dataunlearn.verification.subject import Pictures, Subject, make_subject
 
 SHAPE = (1, 8, 8)
-
-
-class ByHeart(nn.Module):
-    """Knows some pictures: the mean of z given m, of Gaussians about them and a wide one."""
-
-    def __init__(self, process: ForwardProcess, known: Tensor) -> None:
-        super().__init__()
-        self.process, self.known = process, known
-        self.anchor = nn.Parameter(torch.zeros(()))
-
-    def forward(self, noisy: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
-        gamma, sigma = self.process.gamma(t), self.process.sigma(t)
-        variance = gamma.square() + sigma.square()
-        wide = expand_to(gamma / variance, noisy) * noisy
-        guess = wide
-        if len(self.known):
-            apart = (noisy[:, None] - expand_to(gamma, noisy)[:, None] * self.known).flatten(2)
-            narrow = -apart.square().sum(2) / (2 * sigma.square()[:, None])
-            dims = noisy[0].numel()
-            broad = -noisy.flatten(1).square().sum(1) / (2 * variance)
-            broad = broad + dims / 2 * (sigma.square() / variance).log()
-            logits = torch.cat([narrow, broad[:, None]], 1)  # (B, K + 1)
-            weights = logits.softmax(1).to(noisy)
-            known = torch.einsum("bk,kchw->bchw", weights[:, :-1], self.known)
-            guess = known + expand_to(weights[:, -1], noisy) * wide
-        return self.process.target(noisy, guess, t)
 
 
 @pytest.fixture

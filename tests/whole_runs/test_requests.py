@@ -167,6 +167,23 @@ def test_a_version_too_far_from_the_first_model_is_not_made_the_head(
     assert drift["worst"] > 1.01
 
 
+@pytest.mark.usefixtures("everything_known")
+def test_earlier_requests_are_looked_at_together(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is not clear is verified on its own, so that each has a verification."""
+    for number in range(4):
+        pixels = np.random.default_rng(50 + number).integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(place / f"of {number}.png")
+        assert add(place, f"of {number}.png") == 0
+        if number >= 2:
+            assert apply(place, "--accept") in (0, 4, 5)
+    said = capsys.readouterr().err
+    assert "of 3 earlier requests are clear: looked at together." in said
+    with Ledger(place / "project") as ledger:
+        assert [each.request for each in ledger.verifications(version=2)] == [1, 2, 3, 4]
+
+
 def test_an_anchor_in_a_ledger_draws_to_the_first_model(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,8 +127,11 @@ class _Applying:
         """Make and verify a version; once more where earlier requests came back."""
         maker = self._maker
         made = maker.make(version)
-        numbers = sorted({*self.ledger.answered, *version.requests})
-        verified = maker.verify(made, [self.ledger.request(number) for number in numbers])
+        own = [self.ledger.request(number) for number in version.requests]
+        others = sorted({*self.ledger.answered} - {*version.requests})
+        verified = maker.verify(made, own)
+        verified += maker.verify_earlier(made, [self.ledger.request(number) for number in others])
+        verified.sort(key=lambda each: each.request)
         back = [v.request for v in verified if v.still_known]
         earlier = [number for number in back if number not in version.requests]
         good = made.verdict.get("exit_code") == 0 and not back and not is_too_far(made.verdict)

@@ -48,6 +48,6 @@ def verify_head(
         if not chosen:
             raise LedgerError("no request is answered yet: there is nothing to verify")
         requests = [ledger.request(number) for number in chosen]
-        found = Maker(ledger, accelerator, say, effort, shown).verify(ledger.head, requests)
+        found = Maker(ledger, accelerator, say, effort, shown=shown).verify(ledger.head, requests)
         ledger.verified(found)
         return found

@@ -21,6 +21,7 @@ from dataunlearn.requests.models import open_version, settings_of, version_folde
 from dataunlearn.requests.pictures import found_again, joined, those_with
 from dataunlearn.requests.records import Project, Request, Verification, Version, VersionState
 from dataunlearn.requests.schema import LedgerError
+from dataunlearn.requests.screening import FEWEST, groups, looked_at, screened
 from dataunlearn.requests.verifying import Verifier
 from dataunlearn.runtime.own_files import FINISHED_FILE
 from dataunlearn.runtime.places import named_file
@@ -69,6 +70,7 @@ class Maker:
     shown: bool = True
     _opened: dict[int, DiffusionModel] = field(default_factory=dict)
     _kept: dict[int, ImageSet] = field(default_factory=dict)
+    _judges: dict[int, tuple[DiffusionModel, Verifier]] = field(default_factory=dict)
 
     def make(self, version: Version) -> Version:
         """Run a version to its end, if it has not come there yet; with what it came to."""
@@ -125,24 +127,58 @@ class Maker:
             )
 
     def verify(self, version: Version, requests: Sequence[Request]) -> list[Verification]:
-        """Verify requests in a version that was made."""
-        ledger, project = self.ledger, self.ledger.project
-        settings = settings_of(project, version.settings.get("unlearning", {}))
-        after = open_version(ledger.folder, project, version, str(self.accelerator.device))
-        answered = {**ledger.answered, **dict.fromkeys(version.requests, version.id)}
-        keep = self._keep_after(after, settings, version)
-        verifier = Verifier(settings, keep, project.keep, self.effort, self.shown)
+        """Verify requests one by one in a version that was made."""
+        known, purged = self._with_pictures(requests)
+        for request in purged:
+            self.say(f"Request {request.id} cannot be verified: its pictures were purged.")
+        if not known:
+            return []
+        after, verifier = self._judging(version)
+        answered = {**self.ledger.answered, **dict.fromkeys(version.requests, version.id)}
         found = []
-        for request in requests:
-            if self._without_pictures(request):
-                self.say(f"Request {request.id} cannot be verified: its pictures were purged.")
-                continue
-            images = found_again(after, project, request)
+        for request in known:
+            images = found_again(after, self.ledger.project, request)
             before = self._before(answered[request.id])
             verified = verifier.verify(version, (before, after), request, images)
             self.say(f"Request {request.id} ({request.reference}): {verified.memory}.")
             found.append(verified)
         return found
+
+    def verify_earlier(self, version: Version, requests: Sequence[Request]) -> list[Verification]:
+        """Verify earlier requests again: all together first, then those that are not clear."""
+        known, _ = self._with_pictures(requests)
+        if len(known) < FEWEST or self.effort != "quick":
+            return self.verify(version, requests)
+        try:
+            first = self._first
+        except (OSError, ValueError):
+            return self.verify(version, requests)
+        after, verifier = self._judging(version)
+        clear: list[Verification] = []
+        for group in groups(known):
+            parts = [found_again(after, self.ledger.project, request) for request in group]
+            subject = verifier.subject((first, after), joined(parts))
+            clear += screened(subject, looked_at(subject), version, group)
+        done = {each.request for each in clear}
+        self.say(f"{len(clear)} of {len(known)} earlier requests are clear: looked at together.")
+        return [*clear, *self.verify(version, [each for each in requests if each.id not in done])]
+
+    def _judging(self, version: Version) -> tuple[DiffusionModel, Verifier]:
+        """The model of a version that was made, and what verifies it."""
+        if version.id not in self._judges:
+            ledger, project = self.ledger, self.ledger.project
+            settings = settings_of(project, version.settings.get("unlearning", {}))
+            after = open_version(ledger.folder, project, version, str(self.accelerator.device))
+            keep = self._keep_after(after, settings, version)
+            verifier = Verifier(settings, keep, project.keep, self.effort, self.shown)
+            self._judges.clear()  # one at a time: models may be large
+            self._judges[version.id] = after, verifier
+        return self._judges[version.id]
+
+    def _with_pictures(self, requests: Sequence[Request]) -> tuple[list[Request], list[Request]]:
+        """The requests whose pictures are there, and those whose pictures were purged."""
+        lacking = [request for request in requests if self._without_pictures(request)]
+        return [request for request in requests if request not in lacking], lacking
 
     def _without_pictures(self, request: Request) -> bool:
         """Whether a request's pictures were purged, and lie nowhere else."""

@@ -35,7 +35,7 @@ class Verifier:
 
     def is_known(self, model: DiffusionModel, images: ImageSet) -> bool:
         """Whether a model restores pictures, or recognises them by its loss."""
-        job = self._subject((model, model), images).job
+        job = self.subject((model, model), images).job
         return quick_look(job).near > 0 or loss_of_unseen(job) < RECOGNISED_BELOW
 
     def verify(
@@ -54,7 +54,7 @@ class Verifier:
             request: The request.
             images: Its pictures.
         """
-        subject = self._subject(models, images)
+        subject = self.subject(models, images)
         plans = [Planned(check, check.lacks(subject), 0.0) for check in checks_of(subject)]
         found = make_checks(subject, plans, {}, lambda _: None)
         return Verification(
@@ -64,7 +64,8 @@ class Verifier:
             sum(check.seconds for check in found.checks),
         )
 
-    def _subject(self, models: tuple[DiffusionModel, DiffusionModel], images: ImageSet) -> Subject:
+    def subject(self, models: tuple[DiffusionModel, DiffusionModel], images: ImageSet) -> Subject:
+        """What is verified: a model that still knows pictures, the version's, and the pictures."""
         before, after = models
         evaluation = self.settings.evaluation
         how = Verifying(
