@@ -135,15 +135,16 @@ class _Applying:
         back = [v.request for v in verified if v.still_known]
         earlier = [number for number in back if number not in version.requests]
         good = made.verdict.get("exit_code") == 0 and not back and not is_too_far(made.verdict)
-        accepted = good or self.how.accept
+        again = earlier and self.how.rehearse and not version.settings.get("rehearsed")
+        accepted = good or (self.how.accept and not again)
         maker.sign(made, verified)
         self.ledger.conclude(made, verified, head=accepted)
-        if accepted or not earlier or not self.how.rehearse or version.settings.get("rehearsed"):
+        if accepted or not again:
             return Applied(self.ledger.version(made.id), accepted, tuple(verified))
         names = ", ".join(str(number) for number in earlier)
         self.say(f"The pictures of request {names} came back: making it again, with them.")
-        again = {**version.settings, "rehearsed": earlier}
-        return self.ended(self.ledger.begin(version.requests, again))
+        with_them = {**version.settings, "rehearsed": earlier}
+        return self.ended(self.ledger.begin(version.requests, with_them))
 
     def require_same(self, begun: Version) -> None:
         """Refuse to go on with a version under other settings; those left out are as they were.

@@ -103,7 +103,8 @@ class Applying:
             as a share, at any noise level; one that certainly loses more is not made the head.
         rehearse: Where a new version knows again what an earlier request asked it to forget, make
             it once more, with those pictures among what it has to forget.
-        accept: Make a version the head whatever its verdict.
+        accept: Make a version the head whatever its verdict, the last one where it is made once
+            more.
         restart: Give up a version that an earlier call began and did not end.
     """
 

@@ -1,0 +1,168 @@
+"""Fifty removal requests, one after the other, on a model that knows fifty pictures by heart.
+
+    python experiments/requests/fifty.py rehearsed --out runs/requests
+
+``models/mnist_fifty`` learnt digits and fifty emoji, its twin the digits alone. Each request names
+one emoji and is answered by ``request apply`` with 30 steps. After each one it is noted what the
+verifications of all requests say, how far the model is from the twin on the pictures that were
+removed so far, what it loses on pictures to keep, and where the seconds went; the Inception Score
+after every fifth one. A call that was interrupted goes on. Arms: ``plain``, ``rehearsed`` (what
+comes back is made forgotten again, the command's default) and ``anchored`` (that, and a penalty
+that draws parameters to the first model's).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from dataunlearn.data import open_images
+from dataunlearn.metrics.digits import digit_quality, load_digit_classifier
+from dataunlearn.metrics.inputs import Inputs
+from dataunlearn.metrics.reference_distance import ReferenceDistance
+from dataunlearn.models import load_model
+from dataunlearn.models.sampling import Drawing, generate
+from dataunlearn.requests.adding import add_request
+from dataunlearn.requests.applying import apply_requests
+from dataunlearn.requests.config import Applying, NewProject, NewRequest
+from dataunlearn.requests.ledger import Ledger
+from dataunlearn.requests.models import open_version
+from dataunlearn.runtime.files import write_atomically
+
+ARMS: dict[str, tuple[bool, dict[str, Any]]] = {
+    "plain": (False, {}),
+    "rehearsed": (True, {}),
+    "anchored": (True, {"anchor": {"weight": 1.0}}),
+}
+UNLEARNING = {
+    "steps": 30,
+    "evaluation": {"num_samples": 64, "regeneration_copies": 32},
+}
+SEED = 20270
+SCORED_EVERY, SAMPLES = 5, 512
+
+
+@dataclass(frozen=True)
+class Course:
+    """Requests under one arm.
+
+    Attributes:
+        arm: Its name.
+        model: The first model.
+        twin: One that never saw any of the pictures.
+        pictures: The pictures, one a request.
+        folder: Where the project and the records go.
+        keep: The pictures to keep.
+    """
+
+    arm: str
+    model: Path
+    twin: Path
+    pictures: str
+    folder: Path
+    keep: str
+
+    @property
+    def project(self) -> Path:
+        """The ledger's folder."""
+        return self.folder / "project"
+
+    def run(self, count: int) -> None:
+        """Add and answer requests until there are ``count``."""
+        records = self._records()
+        for number in range(len(records), count):
+            records.append(self._one(number))
+            text = json.dumps({"arm": self.arm, "records": records}, indent=1)
+            write_atomically(self.folder / "records.json", text.encode())
+
+    def _records(self) -> list[dict[str, Any]]:
+        path = self.folder / "records.json"
+        return list(json.loads(path.read_text())["records"]) if path.is_file() else []
+
+    def _one(self, number: int) -> dict[str, Any]:
+        self._add(number)
+        rehearse, more = ARMS[self.arm]
+        how = Applying(
+            unlearning=UNLEARNING | more, duplicates="leave", rehearse=rehearse, accept=True
+        )
+        started = time.perf_counter()
+        found = apply_requests(self.project, how, accelerator=Accelerator(cpu=True), say=print)
+        seconds = time.perf_counter() - started
+        with Ledger(self.project) as ledger:
+            return {"request": number + 1, **self._state(ledger, number, seconds, found)}
+
+    def _add(self, number: int) -> None:
+        reference = f"picture {number}"
+        if (self.project / "ledger.sqlite").is_file():
+            with Ledger(self.project) as ledger:
+                if any(request.reference == reference for request in ledger.requests):
+                    return
+        request = NewRequest(f"{self.pictures}[{number}]", reference)
+        project = NewProject(model=str(self.model), keep=self.keep)
+        add_request(self.project, request, project, say=print, device="cpu")
+
+    def _state(self, ledger: Ledger, number: int, seconds: float, found: Any) -> dict[str, Any]:
+        made = [version for version in ledger.versions if number + 1 in version.requests]
+        verifications = [v for version in made for v in ledger.verifications(version=version.id)]
+        last = {v.request: v.memory for v in ledger.verifications(version=ledger.head.id)}
+        parts = {
+            "training": sum(version.seconds.get("training", 0.0) for version in made),
+            "measuring": sum(version.seconds.get("measuring", 0.0) for version in made),
+            "verification": sum(each.seconds for each in verifications),
+        }
+        drift = ledger.head.verdict.get("drift", {})
+        return {
+            "versions": [version.id for version in made],
+            "known_to_the_head": found.version is not None,
+            "memory": last,
+            "seconds": {"all": seconds, **parts},
+            "keep_loss": drift.get("rise", {}).get("ratios"),
+            "verdict": ledger.head.verdict.get("text"),
+            **self._measured(ledger, number),
+        }
+
+    def _measured(self, ledger: Ledger, number: int) -> dict[str, Any]:
+        """Distance to the twin on the pictures so far; the Inception Score now and then."""
+        model = open_version(ledger.folder, ledger.project, ledger.head)
+        images = open_images(self.pictures, model.image_shape)
+        forget = open_images(
+            torch.stack([torch.from_numpy(images.pixels(i)) for i in range(number + 1)]).numpy(),
+            model.image_shape,
+        )
+        twin = load_model(self.twin)
+        inputs = Inputs(model, forget=forget, reference=twin, seed=SEED, shown=False)
+        near = {each.name: each.value for each in ReferenceDistance(num_draws=2)(inputs)}
+        if (number + 1) % SCORED_EVERY:
+            return {"to_twin": near}
+        samples = generate(model, SAMPLES, Drawing(seed=SEED))
+        found = digit_quality(samples, load_digit_classifier())
+        names = ("inception_score", "inception_score_std", "mean_confidence", "broken_share")
+        return {"to_twin": near, "digits": {name: getattr(found, name) for name in names}}
+
+
+def main() -> None:
+    """Run an arm."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("arm", choices=ARMS)
+    parser.add_argument("--model", type=Path, default=Path("models/mnist_fifty"))
+    parser.add_argument("--twin", type=Path, default=Path("models/mnist_tshirt_small_without"))
+    parser.add_argument("--pictures", default="data/fifty_emoji.npz:planted")
+    parser.add_argument("--keep", default="src/dataunlearn/assets/digits.npz")
+    parser.add_argument("--requests", type=int, default=50)
+    parser.add_argument("--out", type=Path, default=Path("runs/requests"))
+    chosen = parser.parse_args()
+    folder: Path = chosen.out / chosen.arm
+    folder.mkdir(parents=True, exist_ok=True)
+    course = Course(chosen.arm, chosen.model, chosen.twin, chosen.pictures, folder, chosen.keep)
+    course.run(chosen.requests)
+
+
+if __name__ == "__main__":
+    main()
