@@ -104,7 +104,7 @@ class Course:
             with Ledger(self.project) as ledger:
                 if any(request.reference == reference for request in ledger.requests):
                     return
-        request = NewRequest(f"{self.pictures}[{number}]", reference)
+        request = NewRequest(reference, f"{self.pictures}[{number}]")
         project = NewProject(model=str(self.model), keep=self.keep)
         add_request(self.project, request, project, say=print, device="cpu")
 

@@ -97,7 +97,8 @@ def add_purge(parser: Any) -> None:
 ACTIONS: Mapping[str, tuple[Callable[[Any], None], str, str]] = {
     "add": (
         add_add,
-        f"{PROJECT} --images IMAGES --reference NAME [--model MODEL --keep IMAGES] [options]",
+        f"{PROJECT} --images IMAGES|--prompts FILE --reference NAME [--model MODEL --keep IMAGES] "
+        "[options]",
         "Put a removal request into the ledger; the first one makes the project.",
     ),
     "list": (

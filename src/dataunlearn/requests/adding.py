@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dataunlearn.data import ImageSet
+from dataunlearn.models import DiffusionModel
 from dataunlearn.models.pictures import open_for
 from dataunlearn.models.saving import hash_weights
 from dataunlearn.requests.config import NewProject, NewRequest
@@ -13,6 +14,7 @@ from dataunlearn.requests.ledger import Ledger, now
 from dataunlearn.requests.making import without
 from dataunlearn.requests.models import open_first
 from dataunlearn.requests.pictures import copied, lasting_source, named_pictures
+from dataunlearn.requests.prompts import memorised_pictures
 from dataunlearn.requests.records import NamedPicture, Project, Request
 from dataunlearn.requests.schema import LedgerError, has_ledger
 from dataunlearn.runtime.checks import require
@@ -41,6 +43,7 @@ def add_request(
     """
     require_writable(folder)
     inputs = {"model": project.model, "keep": project.keep, "images": new.images}
+    inputs["prompts"] = None if new.prompts is None else str(new.prompts)
     require_outside(folder, inputs, "--project")
     is_new = not has_ledger(folder)
     if is_new and (project.model is None or project.keep is None):
@@ -52,7 +55,7 @@ def add_request(
         model = open_first(known, device)
         if is_new:
             known = replace(known, model_sha256=hash_weights(model))
-        images = open_for(model, new.images, resize=known.resize, role="forget")
+        images = _asked_for(new, model, known, say)
         if images.remarks:
             say(f"forget: {images.described()}")
         if is_new and generated_count(known.keep) is None:
@@ -65,14 +68,25 @@ def add_request(
             return _added(ledger, new, (images, pictures), say)
 
 
+def _asked_for(new: NewRequest, model: DiffusionModel, known: Project, say: Say) -> ImageSet:
+    """The pictures that a request is about."""
+    if new.images is not None:
+        return open_for(model, new.images, resize=known.resize, role="forget")
+    assert new.prompts is not None
+    model.denoiser.eval()
+    return memorised_pictures(model, new.prompts, new.samples_per_prompt, say=say)
+
+
 def _added(
     ledger: Ledger, new: NewRequest, found: tuple[ImageSet, tuple[NamedPicture, ...]], say: Say
 ) -> Request:
     images, pictures = found
     for request, shared in _shared(ledger, pictures):
         say(f"{shared} of its pictures are in request {request.id} ({request.reference}), too.")
-    place = copied(images, ledger.folder) if new.copy else None
-    source = lasting_source(new.images) if place is None else place
+    if new.copy or new.images is None:
+        source = copied(images, ledger.folder)
+    else:
+        source = lasting_source(new.images)
     return ledger.add(new.reference, new.reason, new.day, source, pictures)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from dataunlearn.runtime.checks import require
@@ -17,20 +18,26 @@ Decision = Literal["ask", "take", "leave"]
 
 @dataclass(frozen=True)
 class NewRequest:
-    """A removal request that is to be added.
+    """A removal request that is to be added: of pictures, or of what prompts have memorised.
 
     Args:
+        reference: What the request is called: a letter's date, a ticket. Each has its own.
         images: The pictures to remove: an image, a folder, .npy, .npz (``file.npz:key``), a saved
             dataset or a dataset id.
-        reference: What the request is called: a letter's date, a ticket. Each has its own.
+        prompts: In place of images, a file of prompts of a text-to-image model: samples of each are
+            drawn, and what it draws by heart for them is removed. Copies of these pictures are kept
+            in the project, until they are purged.
+        samples_per_prompt: Samples that are drawn for each prompt.
         reason: Why, in words.
         received: The day that it came, as YYYY-MM-DD; None for today.
         copy: Keep copies of the pictures in the project, until they are purged. Without, they must
             stay where they are; they are known by their hashes.
     """
 
-    images: str
     reference: str
+    images: str | None = None
+    prompts: Path | None = None
+    samples_per_prompt: int = 64
     reason: str = ""
     received: str | None = None
     copy: bool = False
@@ -38,6 +45,9 @@ class NewRequest:
     def __post_init__(self) -> None:
         """Check the words and the day."""
         require(bool(self.reference.strip()), "--reference needs a name for the request")
+        one = (self.images is None) != (self.prompts is None)
+        require(one, "a request names pictures or prompts: give --images, or --prompts")
+        require(self.samples_per_prompt >= 4, "samples_per_prompt must be at least 4")
         for name, text in (("reference", self.reference), ("reason", self.reason)):
             require(text.isprintable(), f"--{name} must be one line of printable characters")
         if self.received is not None:
