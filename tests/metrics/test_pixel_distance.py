@@ -119,7 +119,13 @@ def test_quarters(make_model: Callable[..., DiffusionModel]) -> None:
 def test_generated_spec() -> None:
     assert generated_count("generated:20") == 20
     assert generated_count("folder") is None
-    for bad in ("generated", "generated:", "generated:0", "generated:x"):
+    for bad in (
+        "generated",
+        "generated:",
+        "generated:0",
+        "generated:x",
+        "generated:100000000000000",
+    ):
         with pytest.raises(ValueError, match="generated:NUMBER"):
             generated_count(bad)
 

@@ -103,6 +103,8 @@ def test_two_requests_one_after_the_other(place: Path, capsys: pytest.CaptureFix
         signed = json.loads((folder / "signature.json").read_text())["statement"]
         assert {"report.html", "report.json", "model/model_index.json"} <= signed["files"].keys()
         assert signed["facts"]["verifications"]
+        title = f"Request {int(version)}: letter about {5 + int(version)}.png (version "
+        assert title in (folder / "report.html").read_text()
     assert not any((place / "keep").glob("*.lock"))
     capsys.readouterr()
     assert cli.run(["request", "list", "--project", str(project)]) == 0

@@ -32,12 +32,13 @@ def add(*, project: Path, device: str | None, **settings: Any) -> int:
 
     from dataunlearn.requests.adding import add_request
     from dataunlearn.requests.config import NewProject, NewRequest
+    from dataunlearn.requests.words import counted
 
     names = [field.name for field in dataclasses.fields(NewProject)]
     described = NewProject(**{name: settings.pop(name) for name in names})
     where = str(make_accelerator(device).device)
     added = add_request(project, NewRequest(**settings), described, say=say, device=where)
-    say(f"Request {added.id} ({added.reference}): {len(added.pictures)} different pictures.")
+    say(f"Request {added.id} ({added.reference}): {counted(len(added.pictures), 'picture')}.")
     say(f"Answer it: dataunlearn request apply --project {project}")
     return 0
 
@@ -69,6 +70,7 @@ def apply(*, project: Path, device: str | None, **settings: Any) -> int:
     from dataunlearn.requests.drift import is_too_far
     from dataunlearn.requests.ledger import Ledger
     from dataunlearn.requests.models import version_folder
+    from dataunlearn.requests.words import counted
 
     accelerator = make_accelerator(device)
     how = Applying(**settings)
@@ -82,7 +84,8 @@ def apply(*, project: Path, device: str | None, **settings: Any) -> int:
     known = [v.request for v in found.verified if v.still_known]
     if found.accepted:
         with Ledger(project) as ledger:
-            say(f"Version {version.id} is the head; {len(ledger.open)} requests are open.")
+            left = counted(len(ledger.open), "open request")
+        say(f"Version {version.id} is the head; {left}.")
         return NOT_FORGOTTEN if known else int(version.verdict.get("exit_code", 0))
     if is_too_far(version.verdict):
         say(
@@ -102,12 +105,13 @@ def apply(*, project: Path, device: str | None, **settings: Any) -> int:
 def verify(*, project: Path, device: str | None, requests: list[int] | None, effort: Effort) -> int:
     """Verify answered requests in the head again."""
     from dataunlearn.requests.checking import verify_head
+    from dataunlearn.requests.words import counted
 
     found = verify_head(
         project, requests, accelerator=make_accelerator(device), say=say, effort=effort
     )
     known = [each for each in found if each.still_known]
-    say(f"{len(known)} of {len(found)} answered requests are still known to the head.")
+    say(f"Still known to the head: {len(known)} of {counted(len(found), 'answered request')}.")
     if known:
         return NOT_FORGOTTEN
     return 0 if all(each.memory == "as if never seen" for each in found) else NOT_AS_IF_NEVER_SEEN

@@ -26,8 +26,9 @@ from dataunlearn.runtime.progress import progress_bar
 from dataunlearn.runtime.streams import PRIOR_STREAM
 from dataunlearn.training.phase import StepPart
 from dataunlearn.training.trainer import Trainer
-from dataunlearn.unlearning.job import Job, Sources, check_job, set_up_model
+from dataunlearn.unlearning.job import Job, check_job, set_up_model
 from dataunlearn.unlearning.run import make_trainer
+from dataunlearn.unlearning.sources import Sources
 
 
 @dataclass(frozen=True, eq=False)

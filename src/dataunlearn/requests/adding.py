@@ -41,7 +41,7 @@ def add_request(
     Raises:
         ValueError: If the project, the model or the pictures cannot be had, or do not fit.
     """
-    require_writable(folder)
+    require_writable(folder, "--project")
     inputs = {"model": project.model, "keep": project.keep, "images": new.images}
     inputs["prompts"] = None if new.prompts is None else str(new.prompts)
     require_outside(folder, inputs, "--project")

@@ -31,9 +31,12 @@ from dataunlearn.runtime.settings import describe
 from dataunlearn.runtime.signing import sign_folder, signing_key
 from dataunlearn.unlearning.config import Settings
 from dataunlearn.unlearning.generated_keep import generated_count, generated_images
-from dataunlearn.unlearning.job import Job, Sources, prepare_with
+from dataunlearn.unlearning.job import Job, prepare_with
 from dataunlearn.unlearning.run import run_job
+from dataunlearn.unlearning.sources import Sources
 from dataunlearn.verification.config import Effort
+
+MOST_NAMED = 3  # requests in a report's title
 
 
 def without(images: ImageSet, digests: Sequence[str]) -> ImageSet:
@@ -223,7 +226,10 @@ class Maker:
             parts.append(those_with(every, twins))
         job = prepare_with(model, settings, joined(parts), keep, shown=self.shown)
         words = f"request {', '.join(str(number) for number in numbers)} of the project's ledger"
-        job = replace(job, sources=Sources(words, project.keep))
+        own = [self.ledger.request(number) for number in version.requests]
+        title = "; ".join(f"Request {each.id}: {each.reference}" for each in own[:MOST_NAMED])
+        title += f"; {len(own) - MOST_NAMED} more" if len(own) > MOST_NAMED else ""
+        job = replace(job, sources=Sources(words, project.keep, f"{title} (version {version.id})"))
         return job if settings.anchor is None else replace(job, anchored_to=self._first)
 
     def _keep_after(self, model: DiffusionModel, settings: Settings, version: Version) -> ImageSet:

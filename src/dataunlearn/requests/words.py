@@ -97,6 +97,11 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, which takes an s."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def shortened(text: str) -> str:
     """Text that fits a column."""
     fits = len(text) <= _REFERENCE_WIDTH

@@ -13,30 +13,31 @@ from typing import Any
 _PART_OF_A_FILE = re.compile(r"(?<=\.npz):[^:\[\]]+(\[\d+\])?$", re.IGNORECASE)
 
 
-def require_writable(out: Path) -> None:
+def require_writable(out: Path, option: str = "--out") -> None:
     """Refuse a file or folder that cannot be written; leaves nothing behind.
 
     Args:
         out: What is to be written; neither it nor the folders above it need exist.
+        option: What it is given with.
 
     Raises:
         ValueError: If its name is no UTF-8 or none that the disk takes, or nothing can be written
             there.
     """
-    require_name(out)
+    require_name(out, option)
     try:
         place = _existing(out.absolute())
         if not place.is_dir():
-            raise ValueError(f"{place} is a file: choose another --out")
+            raise ValueError(f"{place} is a file: choose another {option}")
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
         raise ValueError(
-            f"{out} cannot be written: {error.strerror}; choose another --out"
+            f"{out} cannot be written: {error.strerror}; choose another {option}"
         ) from error
 
 
-def require_name(out: Path) -> None:
+def require_name(out: Path, option: str = "--out") -> None:
     """Refuse a name that no file can have.
 
     Raises:
@@ -45,16 +46,16 @@ def require_name(out: Path) -> None:
     try:
         str(out).encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"--out {str(out)!a} is not UTF-8: choose another name") from error
+        raise ValueError(f"{option} {str(out)!a} is not UTF-8: choose another name") from error
     if "\0" in str(out):
-        raise ValueError(f"--out {str(out)!a} holds a zero byte: choose another name")
+        raise ValueError(f"{option} {str(out)!a} holds a zero byte: choose another name")
     try:
         place = _existing(out.absolute())
         for part in out.absolute().relative_to(place).parts:
             with suppress(FileNotFoundError, NotADirectoryError):
                 (place / part).lstat()  # an error if no file can be called that
     except OSError as error:
-        raise ValueError(f"--out {out}: {error.strerror}; choose another name") from error
+        raise ValueError(f"{option} {out}: {error.strerror}; choose another name") from error
 
 
 def require_outside(out: Path, inputs: Mapping[str, Any], option: str = "--out") -> None:

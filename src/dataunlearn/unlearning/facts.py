@@ -182,6 +182,8 @@ def recognition_facts(job: Job) -> dict[str, Any]:
 
 def title(job: Job) -> str:
     """A line that says what was done."""
+    if job.sources.title is not None:
+        return job.sources.title
     names = Counter(short_name(job.split.forget.name(i)) for i in range(len(job.split.forget)))
     what = next(iter(names)) if len(names) == 1 else f"{len(names)} pictures"
     return f"Removing {what} from {Path(job.model.source).name}"

@@ -15,6 +15,7 @@ from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.runtime.progress import progress_bar
 
 NEAR_SHARE = 0.75
+MOST = 10**6  # samples: nobody waits for more, a slip
 _SPEC = re.compile(r"generated:(\d+)")
 
 
@@ -27,9 +28,13 @@ def generated_count(spec: str) -> int | None:
     if not spec.startswith("generated"):
         return None
     match = _SPEC.fullmatch(spec)
-    if match is None or int(match[1]) < 1:
-        raise ValueError(f"write generated:NUMBER, for example generated:2048, not {spec!r}")
-    return int(match[1])
+    count = 0 if match is None or len(match[1]) > len(str(MOST)) else int(match[1])
+    if not 1 <= count <= MOST:
+        raise ValueError(
+            f"write generated:NUMBER with a number from 1 to {MOST:,}, for example "
+            f"generated:2048, not {spec!r}"
+        )
+    return count
 
 
 def generated_images(

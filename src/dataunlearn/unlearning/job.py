@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,25 +31,7 @@ from dataunlearn.training.phase import Phase, StepPart
 from dataunlearn.unlearning.config import Settings, Unlearning
 from dataunlearn.unlearning.generated_keep import generated_count, generated_images
 from dataunlearn.unlearning.reference import Reference, open_reference
-
-
-@dataclass(frozen=True, eq=False)
-class Sources:
-    """Where a run's pictures come from, in words for its report.
-
-    Attributes:
-        forget: The forget side's path, or words for pictures in memory.
-        keep: The keep side's.
-    """
-
-    forget: str
-    keep: str
-
-    @classmethod
-    def of(cls, forget: ImageSource, keep: ImageSource) -> Sources:
-        """The words for two sources."""
-        return cls(*map(_in_words, (forget, keep)))
-
+from dataunlearn.unlearning.sources import Sources
 
 # Share of the pull to forget that a method with an aim settles with.
 HOLDING = 0.125
@@ -193,10 +174,6 @@ class Job:
             replace(part, keep_predictions=predictions, predictions_below=below)
             for part in (own, *extra)
         ]
-
-
-def _in_words(source: ImageSource) -> str:
-    return str(source) if isinstance(source, (str, Path)) else "in memory"
 
 
 def prepare(config: Unlearning, *, device: str | torch.device = "cpu", shown: bool = True) -> Job:

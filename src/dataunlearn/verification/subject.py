@@ -11,8 +11,9 @@ from dataunlearn.models import DiffusionModel
 from dataunlearn.models.base import require_comparable, set_guidance
 from dataunlearn.runtime.checks import require
 from dataunlearn.unlearning.config import Evaluation, Settings
-from dataunlearn.unlearning.job import Job, Sources, check_job
+from dataunlearn.unlearning.job import Job, check_job
 from dataunlearn.unlearning.reference import Reference
+from dataunlearn.unlearning.sources import Sources
 from dataunlearn.verification.config import Extent, Verifying
 
 
