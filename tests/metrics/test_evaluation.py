@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from safetensors.torch import save_file
 from dataunlearn.cli import main as cli
 from dataunlearn.data import open_images
 from dataunlearn.metrics.catalogue import MEASURES
-from dataunlearn.metrics.evaluation import evaluate
+from dataunlearn.metrics.evaluation import evaluate, price_words, prices
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.families import wrap_pipeline
@@ -94,6 +95,49 @@ def test_every_measure_gives_results_with_intervals(inputs: Inputs, tmp_path: Pa
     table = (tmp_path / "out" / "results.md").read_text()
     assert "| kid |" in table
     assert len(table.splitlines()) == 2 + sum(len(m["results"]) for m in kept["measures"].values())
+
+
+def test_every_measure_has_a_price_that_its_passes_keep(
+    inputs: Inputs, request: pytest.FixtureRequest
+) -> None:
+    """As many pictures go through the model as was said, within what cannot be known."""
+    counted = [0]
+
+    def count(module: Any, given: tuple[Any, ...]) -> None:
+        counted[0] += len(given[0])
+
+    for each in (inputs.model, inputs.before, inputs.reference):
+        assert each is not None
+        request.addfinalizer(each.denoiser.register_forward_pre_hook(count).remove)
+    sampling = inputs.num_samples * inputs.sampling_steps
+    inexact = {"nll": 4, "membership": 20, "never_seen": 20}  # evaluations, intervals, views
+    for name, kind in MEASURES.items():
+        if name in ("text_noise", "clip_iqa"):
+            continue
+        measure = kind(**SMALL.get(name, {}))
+        fresh = replace(inputs)
+        measure.check(fresh)
+        counted[0] = 0
+        cost = measure.cost(fresh)
+        said = cost.passes + cost.trained + sampling * len(measure.looks_at)
+        assert counted[0] == 0, name
+        measure(fresh)
+        factor = inexact.get(name, 1)
+        assert counted[0] <= said, name
+        assert said <= counted[0] * factor, name
+
+
+def test_prices_leave_out_what_is_there(inputs: Inputs, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    chosen = {name: MEASURES[name](**SMALL.get(name, {})) for name in ("copies", "regeneration")}
+    assert list(prices(inputs, chosen)) == ["samples", "copies", "regeneration"]
+    assert all(seconds >= 0 for seconds in prices(inputs, chosen).values())
+    evaluate(inputs, {"copies": chosen["copies"]}, out)
+    assert list(prices(inputs, chosen, out)) == ["regeneration"]
+    evaluate(replace(inputs), chosen, out, overwrite=True)
+    assert prices(inputs, chosen, out) == {}
+    assert price_words({}) == "Everything was measured before."
+    assert "in about 3 s" in price_words({"samples": 1.0, "kid": 2.0})
 
 
 def test_a_second_call_runs_only_what_is_missing(

@@ -50,6 +50,9 @@ def evaluate(
     sides = {name: settings.pop(name) for name in ("forget", "keep", "held_out")}
     opened = opened_sides(loaded, sides, resize=resize)
     inputs = Inputs(loaded, prompts=texts, **others, **opened, **settings)
+    evaluation.check_measures(inputs, chosen)
+    found = evaluation.prices(inputs, chosen, None if overwrite else out)
+    say(evaluation.price_words(found))
     evaluation.evaluate(inputs, chosen, out, overwrite=overwrite)
     say((out / evaluation.TABLE_FILE).read_text().rstrip())
     say(f"Numbers: {out / 'results.json'}")

@@ -8,7 +8,7 @@ networks are not comparable.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -130,6 +130,7 @@ class ClipIQA(Measure):
     """
 
     clip: str = DEFAULT_CLIP
+    looks_at: ClassVar[tuple[str, ...]] = ("samples",)
 
     def check(self, inputs: Inputs) -> None:
         """The model must draw RGB pictures, and the network must open."""

@@ -52,6 +52,7 @@ class CopyFrequency(Measure):
 
     threshold: float | None = None
     needs: ClassVar[tuple[str, ...]] = ("forget",)
+    looks_at: ClassVar[tuple[str, ...]] = ("samples",)
 
     def check(self, inputs: Inputs) -> None:
         """A threshold needs keep images unless it is given."""

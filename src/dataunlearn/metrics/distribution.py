@@ -135,6 +135,8 @@ def _settings(embedder: Embedder, images: Tensor, others: Tensor) -> dict[str, A
 class _DistributionMeasure(EmbeddedMeasure):
     """A measure of samples as a whole."""
 
+    looks_at: ClassVar[tuple[str, ...]] = ("samples",)
+
     def check(self, inputs: Inputs) -> None:
         """Open the embedder; there must be enough samples."""
         super().check(inputs)

@@ -13,6 +13,7 @@ from dataunlearn.data.content import describe_images
 from dataunlearn.data.split import require_unseen
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.measure import Measure
+from dataunlearn.metrics.pace import seconds_per_pass
 from dataunlearn.metrics.result import Result
 from dataunlearn.models.finite import blank_samples
 from dataunlearn.models.identity import describe_model
@@ -51,17 +52,61 @@ def evaluate(
         ValueError: Before any work: if a measure lacks an input, or ``out`` holds results of
             another model or of other inputs.
     """
+    check_measures(inputs, measures)
+    facts = describe_inputs(inputs)
+    if out is None:
+        return _measured(inputs, measures, facts, None)
+    with run_folder(out, facts, overwrite=overwrite) as run:
+        return _measured(inputs, measures, facts, run)
+
+
+def check_measures(inputs: Inputs, measures: Mapping[str, Measure]) -> None:
+    """Look, before any work, whether inputs fit each other and what is to be measured.
+
+    Raises:
+        ValueError: If they do not.
+    """
     check_inputs(inputs)
     for name, measure in measures.items():
         try:
             measure.check(inputs)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
-    facts = describe_inputs(inputs)
-    if out is None:
-        return _measured(inputs, measures, facts, None)
-    with run_folder(out, facts, overwrite=overwrite) as run:
-        return _measured(inputs, measures, facts, run)
+
+
+def prices(
+    inputs: Inputs, measures: Mapping[str, Measure], earlier: Path | None = None
+) -> dict[str, float]:
+    """About how many seconds each measure will take, and drawing the samples it looks at.
+
+    By a few timed passes of the model; what embedders cost is not in it.
+
+    Args:
+        inputs: The model and images.
+        measures: The measures, by name.
+        earlier: A folder with results and samples that are not made again; None for none.
+    """
+    known = {} if earlier is None else _earlier(earlier / RESULTS_FILE).get("measures", {})
+    wanted = {name: each for name, each in measures.items() if not _is_there(known.get(name), each)}
+    if not wanted:
+        return {}
+    pace = seconds_per_pass(inputs.model)
+    drawn = dict.fromkeys(side for each in wanted.values() for side in each.looks_at)
+    one = inputs.num_samples * inputs.sampling_steps * pace
+    kept = [] if earlier is None else [path.stem for path in earlier.glob("*.safetensors")]
+    found = {side: one for side in drawn if side not in kept}
+    return found | {name: each.cost(inputs).total * pace for name, each in wanted.items()}
+
+
+def price_words(found: Mapping[str, float]) -> str:
+    """The prices in lines; nothing to measure is told, too."""
+    if not found:
+        return "Everything was measured before."
+    width = max(map(len, found))
+    names = {side: side.replace("_", " ") for side in found}
+    lines = [f"  {names[side].ljust(width)}  about {found[side]:.0f} s" for side in found]
+    total = sum(found.values())
+    return "\n".join([f"To be measured, in about {total:.0f} s and what embedders take:", *lines])
 
 
 def check_inputs(inputs: Inputs) -> None:

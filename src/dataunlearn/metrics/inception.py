@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -48,6 +49,7 @@ class InceptionScore(Measure):
     """
 
     num_splits: int = 10
+    looks_at: ClassVar[tuple[str, ...]] = ("samples",)
 
     def check(self, inputs: Inputs) -> None:
         """Digits are grey and 28 pixels wide."""

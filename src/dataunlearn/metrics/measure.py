@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import ClassVar
 
 from dataunlearn.metrics.inputs import Inputs
+from dataunlearn.metrics.pace import NOTHING, Cost
 from dataunlearn.metrics.result import Result
 from dataunlearn.runtime.checks import require
 
@@ -19,9 +20,12 @@ class Measure(ABC):
     Attributes:
         needs: The inputs it cannot do without: ``forget``, ``keep``, ``held_out``, ``before``,
             ``reference``, ``reference_samples``.
+        looks_at: Which samples it looks at: ``samples``, ``samples_before``. They are drawn once,
+            whoever asks first.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
+    looks_at: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         """Check ranges: counts are at least 1, limits above 0, noise levels at least 0."""
@@ -45,6 +49,11 @@ class Measure(ABC):
         Raises:
             ValueError: If the inputs do not fit.
         """
+
+    def cost(self, inputs: Inputs) -> Cost:
+        """About what it costs, beside the samples that it looks at."""
+        del inputs
+        return NOTHING
 
     def check(self, inputs: Inputs) -> None:
         """Look, before any work, whether the inputs hold what is needed.

@@ -24,6 +24,7 @@ from dataunlearn.metrics.membership_statistics import (
     membership_outside,
     membership_tpr,
 )
+from dataunlearn.metrics.pace import Cost
 from dataunlearn.metrics.path_scores import (
     inversion_passes,
     inversion_scores,
@@ -119,6 +120,17 @@ class Membership(Measure):
             "secmi": self.secmi_timesteps,
         }
         return given.get(attack) or model.process.timesteps_at(SHARES[attack])
+
+    def cost(self, inputs: Inputs) -> Cost:
+        """At most: as many other images and draws as the intervals need."""
+        others = [inputs.keep, inputs.held_out]
+        images = len(inputs.originals)
+        images += sum(min(self.num_images, len(each)) for each in others if each is not None)
+        passes = (
+            self.passes(attack, inputs.model) * (self.num_draws if attack == "loss" else 1)
+            for attack in self.attacks
+        )
+        return Cost(images * sum(passes))
 
     def passes(self, attack: Attack, model: DiffusionModel) -> int:
         """Passes of the model for each image, in each draw of noise."""

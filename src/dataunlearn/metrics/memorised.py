@@ -94,6 +94,7 @@ class MemorisedFraction(Measure):
     """Share of samples in the memorised one of two clusters of the earlier model's samples."""
 
     needs: ClassVar[tuple[str, ...]] = ("forget", "before")
+    looks_at: ClassVar[tuple[str, ...]] = ("samples", "samples_before")
 
     def __call__(self, inputs: Inputs) -> list[Result]:
         """One share for each forget image."""

@@ -16,12 +16,13 @@ from dataunlearn.data import ImageSet
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.intervals import paired_bootstrap
 from dataunlearn.metrics.measure import Measure
+from dataunlearn.metrics.pace import Cost
 from dataunlearn.metrics.pixel_distance import distinct_indices
 from dataunlearn.metrics.result import Result
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.finite import require_finite_scores
 from dataunlearn.models.latents import TextSpace
-from dataunlearn.recognition.choosing import MOST_VIEWS
+from dataunlearn.recognition.choosing import CHOOSING_PASSES, MOST_VIEWS
 from dataunlearn.recognition.levels import LEAST_RECOGNITION, Levels, measure_levels
 from dataunlearn.recognition.witness import Pictures, Witness
 from dataunlearn.runtime.checks import require
@@ -190,6 +191,12 @@ class NeverSeen(Measure):
             inputs.before is not None,
             "NeverSeen needs --before, the model before unlearning: levels come from it alone",
         )
+
+    def cost(self, inputs: Inputs) -> Cost:
+        """Levels by the model before, and losses of the model."""
+        count = len(inputs.originals)
+        draws = witness_of(inputs.model, count, inputs.seed).num_draws
+        return Cost(count * len(LEVEL_SHARES) * draws * (2 + MOST_VIEWS) + CHOOSING_PASSES)
 
     def __call__(self, inputs: Inputs) -> list[Result]:
         """``never_seen_T`` for each noise level, and ``never_seen`` over all of them by image.

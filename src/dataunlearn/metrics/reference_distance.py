@@ -18,6 +18,7 @@ from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.intervals import paired_bootstrap
 from dataunlearn.metrics.measure import Measure
 from dataunlearn.metrics.never_seen import different_pictures, witness_of
+from dataunlearn.metrics.pace import Cost
 from dataunlearn.metrics.result import Result
 from dataunlearn.recognition.witness import Pictures, Witness
 
@@ -79,6 +80,10 @@ class ReferenceDistance(Measure):
 
     num_draws: int = 4
     needs: ClassVar[tuple[str, ...]] = ("forget", "reference")
+
+    def cost(self, inputs: Inputs) -> Cost:
+        """Both models at each noise level and draw."""
+        return Cost(2 * len(inputs.originals) * len(SHARES) * self.num_draws)
 
     def __call__(self, inputs: Inputs) -> list[Result]:
         """``loss_over_reference_T`` and ``distance_to_reference_T``, with intervals over images."""

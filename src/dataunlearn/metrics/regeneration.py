@@ -11,6 +11,7 @@ from torch import Tensor
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.intervals import wilson
 from dataunlearn.metrics.measure import Measure
+from dataunlearn.metrics.pace import Cost
 from dataunlearn.metrics.pixel_distance import pixel_distances
 from dataunlearn.metrics.result import Result
 from dataunlearn.models import DiffusionModel
@@ -91,6 +92,11 @@ class RegenerationShare(Measure):
     num_steps: int = 20
     threshold: float | None = None
     needs: ClassVar[tuple[str, ...]] = ("forget",)
+
+    def cost(self, inputs: Inputs) -> Cost:
+        """Tries from each noise level."""
+        levels = len(self.timesteps or quarter_timesteps(inputs.model.process))
+        return Cost(levels * max(self.copies, len(inputs.originals)) * self.num_steps)
 
     def check(self, inputs: Inputs) -> None:
         """A threshold needs keep images unless it is given; noise levels must be the model's."""

@@ -22,6 +22,7 @@ from dataunlearn.metrics.embedded import EmbeddedMeasure
 from dataunlearn.metrics.embedders import Embedder
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.intervals import mean_interval, wilson
+from dataunlearn.metrics.pace import Cost
 from dataunlearn.metrics.regeneration import quarter_timesteps
 from dataunlearn.metrics.result import Result
 from dataunlearn.models.sampling import Drawing, noise_and_denoise
@@ -195,6 +196,11 @@ class CopySimilarity(EmbeddedMeasure):
     copies: int = 64
     num_steps: int = 20
     needs: ClassVar[tuple[str, ...]] = ("forget",)
+    looks_at: ClassVar[tuple[str, ...]] = ("samples",)
+
+    def cost(self, inputs: Inputs) -> Cost:
+        """Tries to restore the images."""
+        return Cost(max(self.copies, len(inputs.originals)) * self.num_steps)
 
     def check(self, inputs: Inputs) -> None:
         """Open the embedder; the noise level must be one of the model's."""

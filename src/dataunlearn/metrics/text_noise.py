@@ -25,6 +25,7 @@ from dataunlearn.data.prompt import Prompt
 from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.intervals import mean_interval
 from dataunlearn.metrics.measure import Measure
+from dataunlearn.metrics.pace import Cost
 from dataunlearn.metrics.result import Result
 from dataunlearn.models.base import DiffusionModel
 from dataunlearn.models.latents import TextSpace, encoded_prompts, text_space
@@ -237,6 +238,10 @@ class TextNoise(Measure):
         text_space(inputs.model)
         if not self._prompts(inputs):
             raise ValueError("TextNoise needs --prompts, or --forget images with captions")
+
+    def cost(self, inputs: Inputs) -> Cost:
+        """Two calls a step: with the prompt, and without."""
+        return Cost(2 * len(self._prompts(inputs)) * self.draws * self.num_steps)
 
     def __call__(self, inputs: Inputs) -> list[Result]:
         """The mean over prompts; of one prompt the interval is over the draws."""

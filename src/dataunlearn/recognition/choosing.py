@@ -43,6 +43,8 @@ PROMPT_SHARES = (0.4, 0.6, 0.8)
 AS_IT_IS = "as it is, without the prompt"
 PROMPT_DRAWS = 4
 COST_PICTURES, COST_DRAWS = 12, 1
+# Passes that choosing takes about: those pictures as they are and through up to thirty views.
+CHOOSING_PASSES = COST_PICTURES * COST_DRAWS * len(COST_SHARES) * 31
 # Turns and flips that channel permutations are combined with, the cheapest ones.
 COMBINED_TURNS = 3
 

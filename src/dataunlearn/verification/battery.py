@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import torch
-
-from dataunlearn.models import DiffusionModel
+from dataunlearn.metrics.pace import seconds_per_pass
 from dataunlearn.models.latents import TextSpace
 from dataunlearn.runtime.exit_codes import NOT_AS_IF_NEVER_SEEN, NOT_FORGOTTEN
 from dataunlearn.unlearning.verdict import MEMORY_WORDS, Memory, worst
@@ -22,7 +19,6 @@ from dataunlearn.verification.relearning import RelearningCheck
 from dataunlearn.verification.reproduction import Reproduction
 from dataunlearn.verification.subject import Subject
 
-TIMED_PICTURES = 16
 Keep = Callable[[Checked], None]
 
 
@@ -97,21 +93,6 @@ def planned(subject: Subject) -> list[Planned]:
         seconds = 0.0 if lacks is not None else check.cost(subject).total * pace
         found.append(Planned(check, lacks, seconds))
     return found
-
-
-@torch.no_grad()
-def seconds_per_pass(model: DiffusionModel) -> float:
-    """Seconds that a forward pass of one picture takes, in a batch of sixteen."""
-    noise = torch.randn(TIMED_PICTURES, *model.shape, device=model.device)
-    t = torch.full((TIMED_PICTURES,), model.process.last_timestep, device=model.device)
-    cond = model.space.nothing(TIMED_PICTURES)
-    cond = None if cond is None else cond.to(model.device)
-    times = []
-    for _ in range(3):
-        started = time.perf_counter()
-        model.denoiser(noise, t, cond).sum().item()
-        times.append(time.perf_counter() - started)
-    return min(times) / TIMED_PICTURES
 
 
 def make_checks(

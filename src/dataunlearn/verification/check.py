@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from dataunlearn.metrics.pace import Cost
 from dataunlearn.unlearning.verdict import WORST_FIRST, Memory, MemoryFinding
 from dataunlearn.verification.subject import Subject
 
@@ -55,24 +56,6 @@ class Checked:
             content["numbers"],
             content["seconds"],
         )
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Pictures that go through the model, in units of a forward pass of one picture.
-
-    Attributes:
-        passes: Forward passes.
-        trained: Pictures that are trained on.
-    """
-
-    passes: int
-    trained: int = 0
-
-    @property
-    def total(self) -> int:
-        """Forward passes; training on a picture costs about three."""
-        return self.passes + 3 * self.trained
 
 
 class Check(ABC):

@@ -9,11 +9,11 @@ import torch
 from dataunlearn.attacks.embedding import EmbeddingSearch, recall
 from dataunlearn.conditioning import TextCond
 from dataunlearn.data import ImageSet
+from dataunlearn.metrics.pace import Cost
 from dataunlearn.metrics.pixel_distance import are_copies
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.latents import TextSpace
 from dataunlearn.runtime.progress import progress_bar
-from dataunlearn.verification.check import Cost
 from dataunlearn.verification.led import MOST_IMAGES, LedCheck
 from dataunlearn.verification.subject import Subject
 

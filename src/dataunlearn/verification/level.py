@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from dataunlearn.metrics.never_seen import losses_at_levels, over_level
+from dataunlearn.metrics.pace import Cost
 from dataunlearn.unlearning.judging import forget_losses, over_level_numbers
 from dataunlearn.unlearning.verdict import MemoryFinding, against_level, against_reference
-from dataunlearn.verification.check import Check, Cost
+from dataunlearn.verification.check import Check
 from dataunlearn.verification.subject import Subject
 
 

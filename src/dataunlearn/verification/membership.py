@@ -11,10 +11,11 @@ from dataunlearn.metrics.inputs import Inputs
 from dataunlearn.metrics.membership import Membership, result_prefix
 from dataunlearn.metrics.membership_names import Attack
 from dataunlearn.metrics.membership_statistics import TAIL
+from dataunlearn.metrics.pace import Cost
 from dataunlearn.metrics.result import Result
 from dataunlearn.models import DiffusionModel
 from dataunlearn.unlearning.verdict import Memory, MemoryFinding
-from dataunlearn.verification.check import Check, Cost
+from dataunlearn.verification.check import Check
 from dataunlearn.verification.subject import Subject
 
 # A count of images outside the others' scores proves something if chance gives as many this rarely,

@@ -8,10 +8,10 @@ import torch
 
 from dataunlearn.attacks.noise import NoiseSearch, draw_out
 from dataunlearn.data import ImageSet
+from dataunlearn.metrics.pace import Cost
 from dataunlearn.metrics.pixel_distance import are_copies, pixel_distances
 from dataunlearn.models import DiffusionModel
 from dataunlearn.runtime.progress import progress_bar
-from dataunlearn.verification.check import Cost
 from dataunlearn.verification.led import MOST_IMAGES, LedCheck
 from dataunlearn.verification.subject import Subject
 

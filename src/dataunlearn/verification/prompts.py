@@ -9,12 +9,12 @@ import torch
 from dataunlearn.attacks.variations import variations
 from dataunlearn.data import ImageSet
 from dataunlearn.data.prompt import EmbeddedPrompt, Prompt
+from dataunlearn.metrics.pace import Cost
 from dataunlearn.metrics.pixel_distance import are_copies
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.latents import TextSpace
 from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.runtime.progress import progress_bar
-from dataunlearn.verification.check import Cost
 from dataunlearn.verification.led import MOST_IMAGES, LedCheck
 from dataunlearn.verification.subject import Subject
 

@@ -9,8 +9,9 @@ from dataunlearn.attacks.config import On, Relearning
 from dataunlearn.attacks.courses import Course, Relearned, pooled
 from dataunlearn.attacks.relearning import relearn
 from dataunlearn.attacks.run import NAMES, WORDS
+from dataunlearn.metrics.pace import Cost
 from dataunlearn.unlearning.verdict import Memory, MemoryFinding, beside
-from dataunlearn.verification.check import Check, Cost
+from dataunlearn.verification.check import Check
 from dataunlearn.verification.subject import Subject
 
 # Pairs of trainings that must all be won: by chance alone in 3 %.

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from dataunlearn.metrics.pace import Cost
 from dataunlearn.metrics.regeneration import quarter_timesteps
 from dataunlearn.models import DiffusionModel
 from dataunlearn.unlearning.judging import control_shares, drawn_as_before
 from dataunlearn.unlearning.measuring import Asked, Measurement, measure
 from dataunlearn.unlearning.verdict import MemoryFinding, NoMemory, reproduction
-from dataunlearn.verification.check import Check, Cost
+from dataunlearn.verification.check import Check
 from dataunlearn.verification.subject import Subject
 
 
