@@ -112,6 +112,6 @@ def test_a_prompt_file_names_pictures_that_exist(name: str) -> None:
 def test_folders_are_named_after_their_pages() -> None:
     folders = {file.name for file in ROOT.glob("experiments/*/") if file.name != "__pycache__"}
     pages = {file.stem for file in ROOT.glob("docs/results/*.md")}
-    # Those of fuzz are in docs/robustness.md; the other two have no results yet.
-    assert folders - pages == {"celeba_hq", "fuzz", "requests"}
+    # Those of fuzz are in docs/robustness.md; the others have no results yet.
+    assert folders - pages == {"celeba_hq", "fuzz", "requests", "thorough"}
     assert pages - folders == {"speed"}  # is made by benchmarks/
