@@ -24,6 +24,7 @@ from dataunlearn.bench.same import (
 )
 from dataunlearn.bench.table import publish, results_file
 from dataunlearn.runtime.exit_codes import UNLEARNED
+from dataunlearn.runtime.jobs import executor_for
 from dataunlearn.runtime.own_files import FINISHED_FILE
 from dataunlearn.runtime.progress import progress_bar
 from dataunlearn.runtime.run_folder import check_run_dir, run_folder
@@ -199,14 +200,9 @@ def launch_with_submitit(
     """One job for each run, through submitit.
 
     Raises:
-        ValueError: If submitit is not installed.
+        ValueError: If submitit is not installed, or does not know a parameter.
     """
-    try:
-        import submitit
-    except ImportError as error:
-        raise ValueError("submitit is missing: pip install 'dataunlearn[submitit]'") from error
-    executor = submitit.AutoExecutor(folder=benchmark.out / "jobs")
-    executor.update_parameters(**benchmark.submitit)
+    executor = executor_for(benchmark.out / "jobs", benchmark.submitit)
     jobs = [(cell, executor.submit(run_cell, benchmark, cell)) for cell in runs]
     for cell, job in jobs:
         job.result()

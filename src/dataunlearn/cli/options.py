@@ -46,6 +46,14 @@ def add_unlearn(parser: Any, recipe: str | None) -> None:
         help="Put the new model on the Hugging Face hub as owner/name, private, if the images are "
         "as if never seen and quality is kept.",
     )
+    parser.add_argument(
+        "--submit",
+        type=dict[str, Any] | None,
+        default=None,
+        help="Hand the run to SLURM through submitit (an extra), with these parameters, such as "
+        '\'{"timeout_min": 60, "slurm_partition": "gpu"}\', or \'{}\'. The command returns at '
+        "once; a job whose time is up is handed in again and goes on.",
+    )
     if recipe is not None:
         settings = as_yaml(UNLEARNING_RECIPES[recipe]())
         for name in ("forget", "keep", "out"):

@@ -79,13 +79,20 @@ def unlearn(
     overwrite: bool,
     dry_run: bool,
     push_to_hub: str | None,
+    submit: dict[str, Any] | None,
     **settings: Any,
 ) -> int:
     """Run the settings of ``dataunlearn unlearn``; see :mod:`dataunlearn.runtime.exit_codes`."""
     from dataunlearn.models.publishing import publish, require_publishable
+    from dataunlearn.runtime.checks import require
     from dataunlearn.unlearning.config import Unlearning
 
     config = Unlearning(**settings)
+    if submit is not None:
+        from dataunlearn.cli import submitting
+
+        require(not dry_run and push_to_hub is None, "--submit goes with no dry run and no hub")
+        return submitting.submit(config, submit, overwrite=overwrite)
     if push_to_hub is not None:
         require_publishable(push_to_hub)
     if dry_run:
