@@ -8,13 +8,11 @@ import torch
 
 from dataunlearn.attacks.embedding import EmbeddingSearch, recall
 from dataunlearn.conditioning import TextCond
-from dataunlearn.data import ImageSet
 from dataunlearn.metrics.pace import Cost
 from dataunlearn.metrics.pixel_distance import are_copies
-from dataunlearn.models import DiffusionModel
 from dataunlearn.models.latents import TextSpace
 from dataunlearn.runtime.progress import progress_bar
-from dataunlearn.verification.led import MOST_IMAGES, LedCheck
+from dataunlearn.verification.led import MOST_IMAGES, LedCheck, Tried
 from dataunlearn.verification.subject import Subject
 
 
@@ -38,27 +36,21 @@ class EmbeddingCheck(LedCheck):
         searches = 2 * min(subject.num_images, MOST_IMAGES)
         return Cost(searches * how.samples * how.sampling_steps, searches * how.trained)
 
-    def copies_for(
-        self,
-        subject: Subject,
-        model: DiffusionModel,
-        images: ImageSet,
-        threshold: float,
-        who: str,
-    ) -> dict[str, Any]:
+    def copies_for(self, subject: Subject, tried: Tried) -> dict[str, Any]:
         """Among the samples for the embeddings that were found."""
+        model, images = tried.model, tried.images
         how, space = search_of(subject), model.space
         total = len(images) * (how.trained + how.samples)
         copies = []
-        with progress_bar(f"embeddings of {who}", total, shown=subject.shown) as advance:
+        with progress_bar(f"embeddings of {tried.who}", total, shown=subject.shown) as advance:
             for row in range(len(images)):
                 at = torch.tensor([row])
                 start = space.conditions(images, at)
                 assert isinstance(start, TextCond)
                 image = images.batch(at)
                 found = recall(model, image, start, how, progress=advance)
-                copies.append(int(are_copies(found.samples, image, threshold).sum()))
-        return {"copies": copies, "samples": how.samples, "threshold": threshold}
+                copies.append(int(are_copies(found.samples, image, tried.threshold).sum()))
+        return {"copies": copies, "samples": how.samples, "threshold": tried.threshold}
 
 
 def search_of(subject: Subject) -> EmbeddingSearch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from dataunlearn.data import ImageSet, SubsetImages
@@ -15,6 +16,23 @@ from dataunlearn.verification.subject import Subject
 
 # Images that an input is made for, each one on its own.
 MOST_IMAGES = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """What is led, and to what.
+
+    Attributes:
+        model: The model.
+        images: The pictures.
+        threshold: Pixel distance below which one that it draws is a copy.
+        who: What progress is called.
+    """
+
+    model: DiffusionModel
+    images: ImageSet
+    threshold: float
+    who: str
 
 
 class LedCheck(Check):
@@ -38,30 +56,24 @@ class LedCheck(Check):
         return None
 
     @abstractmethod
-    def copies_for(
-        self,
-        subject: Subject,
-        model: DiffusionModel,
-        images: ImageSet,
-        threshold: float,
-        who: str,
-    ) -> dict[str, Any]:
+    def copies_for(self, subject: Subject, tried: Tried) -> dict[str, Any]:
         """Copies among a model's pictures: "copies" image by image, "samples" of each image."""
 
     def look(self, subject: Subject) -> tuple[Sequence[MemoryFinding], dict[str, Any]]:
         """Beside the reference, or beside unseen pictures that this model is led to."""
-        job = subject.job
-        images = first_of(job.split.forget)
-        own = self.copies_for(subject, subject.model, images, job.threshold, "the model")
+        job, model = subject.job, subject.model
+        tried = Tried(model, first_of(job.split.forget), job.threshold, "the model")
+        own = self.copies_for(subject, tried)
         if subject.reference is not None:
-            reference, whose = subject.reference, "a model that never saw it"
-            other = self.copies_for(subject, reference, images, job.threshold, "the reference")
+            beside = replace(tried, model=subject.reference, who="the reference")
+            whose = "a model that never saw it"
         else:
             assert subject.held_out is not None
-            strange = first_of(subject.held_out, len(images))
+            strange = first_of(subject.held_out, len(tried.images))
             limit = subject.settings.threshold or copy_threshold(strange, job.split.keep)
+            beside = Tried(model, strange, limit, "unseen pictures")
             whose = "pictures that it never saw"
-            other = self.copies_for(subject, subject.model, strange, limit, "unseen pictures")
+        other = self.copies_for(subject, beside)
         return [self.judged(own, other, whose)], {"model": own, "beside": other}
 
     @classmethod

@@ -7,12 +7,10 @@ from typing import Any
 import torch
 
 from dataunlearn.attacks.noise import NoiseSearch, draw_out
-from dataunlearn.data import ImageSet
 from dataunlearn.metrics.pace import Cost
 from dataunlearn.metrics.pixel_distance import are_copies, pixel_distances
-from dataunlearn.models import DiffusionModel
 from dataunlearn.runtime.progress import progress_bar
-from dataunlearn.verification.led import MOST_IMAGES, LedCheck
+from dataunlearn.verification.led import MOST_IMAGES, LedCheck, Tried
 from dataunlearn.verification.subject import Subject
 
 
@@ -29,26 +27,20 @@ class NoiseCheck(LedCheck):
         trained = 2 * min(subject.num_images, MOST_IMAGES) * search_of(subject).trained
         return Cost(trained, trained)
 
-    def copies_for(
-        self,
-        subject: Subject,
-        model: DiffusionModel,
-        images: ImageSet,
-        threshold: float,
-        who: str,
-    ) -> dict[str, Any]:
+    def copies_for(self, subject: Subject, tried: Tried) -> dict[str, Any]:
         """Among the pictures that are drawn from the noises that were found."""
+        model, images = tried.model, tried.images
         how = search_of(subject)
         copies, nearest = [], []
         total = len(images) * how.trained
-        with progress_bar(f"noise for {who}", total, shown=subject.shown) as advance:
+        with progress_bar(f"noise for {tried.who}", total, shown=subject.shown) as advance:
             for row in range(len(images)):
                 at = torch.tensor([row])
                 image, cond = images.batch(at), model.space.conditions(images, at)
                 found = draw_out(model, image, cond, how, progress=advance).pictures
-                copies.append(int(are_copies(found, image, threshold).sum()))
+                copies.append(int(are_copies(found, image, tried.threshold).sum()))
                 nearest.append(float(pixel_distances(found, image).min()))
-        numbers = {"copies": copies, "samples": how.tries, "threshold": threshold}
+        numbers = {"copies": copies, "samples": how.tries, "threshold": tried.threshold}
         return numbers | {"nearest": nearest}
 
 

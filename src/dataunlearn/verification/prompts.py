@@ -7,15 +7,13 @@ from typing import Any
 import torch
 
 from dataunlearn.attacks.variations import variations
-from dataunlearn.data import ImageSet
 from dataunlearn.data.prompt import EmbeddedPrompt, Prompt
 from dataunlearn.metrics.pace import Cost
 from dataunlearn.metrics.pixel_distance import are_copies
-from dataunlearn.models import DiffusionModel
 from dataunlearn.models.latents import TextSpace
 from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.runtime.progress import progress_bar
-from dataunlearn.verification.led import MOST_IMAGES, LedCheck
+from dataunlearn.verification.led import MOST_IMAGES, LedCheck, Tried
 from dataunlearn.verification.subject import Subject
 
 # Samples of each image, which take its prompts in turn.
@@ -43,17 +41,11 @@ class PromptCheck(LedCheck):
         images = 2 * min(subject.num_images, MOST_IMAGES)
         return Cost(images * SAMPLES * subject.settings.sampling_steps)
 
-    def copies_for(
-        self,
-        subject: Subject,
-        model: DiffusionModel,
-        images: ImageSet,
-        threshold: float,
-        who: str,
-    ) -> dict[str, Any]:
+    def copies_for(self, subject: Subject, tried: Tried) -> dict[str, Any]:
         """Among samples for its prompt and variations of it, which take turns."""
+        model, images = tried.model, tried.images
         settings, copies, by_prompt = subject.settings, [], []
-        label = f"prompts like those of {who}"
+        label = f"prompts like those of {tried.who}"
         with progress_bar(label, len(images) * SAMPLES, shown=subject.shown) as advance:
             for row in range(len(images)):
                 asked = prompts_like(images.caption(row) or "")
@@ -65,7 +57,7 @@ class PromptCheck(LedCheck):
                     progress=advance,
                 )
                 image = images.batch(torch.tensor([row]))
-                found = are_copies(generate(model, SAMPLES, drawing), image, threshold)
+                found = are_copies(generate(model, SAMPLES, drawing), image, tried.threshold)
                 copies.append(int(found.sum()))
                 by_prompt.append(
                     {
@@ -73,7 +65,7 @@ class PromptCheck(LedCheck):
                         for at, prompt in enumerate(asked)
                     }
                 )
-        numbers = {"copies": copies, "samples": SAMPLES, "threshold": threshold}
+        numbers = {"copies": copies, "samples": SAMPLES, "threshold": tried.threshold}
         return numbers | {"by_prompt": by_prompt}
 
 
