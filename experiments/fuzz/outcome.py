@@ -21,7 +21,7 @@ MOST_SECONDS = 30  # of processor time
 MOST_WAITING = 120  # seconds on the wall: other work may run beside
 MOST_MIB = 2048
 REFUSALS = (1, 2)
-ANSWERS = (0, *REFUSALS, 3, 4, 5)
+ANSWERS = (0, *REFUSALS, 3, 4, 5, 6)
 MOST_WORDS = 6000  # of an answer: more hides what it says
 # But for what is in brackets by itself, the name of a file.
 _NOT_A_NUMBER = re.compile(r"(?<![\w./'\"-])(?!(?<=\()(?:nan|inf)\))(nan|inf)(?![\w./'\"-])")

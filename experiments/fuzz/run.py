@@ -28,6 +28,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import file_inputs
+import ledger_inputs
 import settings_inputs
 from outcome import Outcome, run_case
 from sandbox import Sandbox, build
@@ -37,14 +38,17 @@ from dataunlearn.runtime.progress import progress_bar
 Make = Callable[[Sandbox, Path, random.Random], list[str]]
 KINDS: dict[str, tuple[Make, int]] = {  # and how many of a hundred
     "command lines": (settings_inputs.command_line, 20),
-    "config files": (settings_inputs.config_file, 14),
-    "pictures": (file_inputs.pictures, 14),
-    "arrays": (file_inputs.arrays, 12),
-    "captions": (file_inputs.captions, 8),
-    "prompt files": (file_inputs.prompts, 8),
-    "model folders": (file_inputs.models, 15),
+    "config files": (settings_inputs.config_file, 12),
+    "pictures": (file_inputs.pictures, 12),
+    "arrays": (file_inputs.arrays, 10),
+    "captions": (file_inputs.captions, 7),
+    "prompt files": (file_inputs.prompts, 7),
+    "model folders": (file_inputs.models, 14),
     "states of runs": (file_inputs.states, 3),
-    "finished runs": (file_inputs.runs, 6),
+    "finished runs": (file_inputs.runs, 5),
+    "ledgers": (ledger_inputs.ledgers, 6),
+    "signed folders": (ledger_inputs.signed, 2),
+    "differences": (ledger_inputs.differences, 2),
 }
 TURNS = [kind for kind, (_, count) in KINDS.items() for _ in range(count)]
 random.Random(0).shuffle(TURNS)

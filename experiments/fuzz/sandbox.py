@@ -22,12 +22,23 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from dataunlearn.base_models.tokenizer import train_tokenizer
 from dataunlearn.cli import main as cli
+from dataunlearn.requests.verifying import Verifier
 from dataunlearn.runtime.exit_codes import INTERRUPTED, UNLEARNED
 from dataunlearn.training.checkpoint import Checkpoint, CheckpointStore
 
 CAPTIONS = ("a red square", "a blue square", "a green circle", "a white circle")
 PIXEL_SIDE, PICTURE_SIDE = 8, 16
 WIDTH = 16
+FEW = {
+    "steps": 3,
+    "batch_pairs": 2,
+    "evaluation": {
+        "num_samples": 4,
+        "sampling_steps": 2,
+        "regeneration_copies": 2,
+        "regeneration_steps": 2,
+    },
+}
 NO_MEASURING = (
     *("--evaluation.num_samples", "0", "--evaluation.regeneration_copies", "1"),
     *("--evaluation.regeneration_steps", "2", "--evaluation.threshold", "9"),
@@ -46,6 +57,8 @@ class Sandbox:
         text_model: A text-to-image model, likewise with captioned pictures.
         run: A finished run.
         begun: A run that was interrupted after its second checkpoint.
+        project: A ledger with one request that was answered, and one that waits.
+        difference: What that request's version changed, on its own.
     """
 
     def __init__(self, root: Path) -> None:
@@ -54,6 +67,7 @@ class Sandbox:
         self.forget, self.keep = root / "forget", root / "keep"
         self.captioned, self.captioned_keep = root / "captioned", root / "captioned_keep"
         self.run, self.begun = root / "run", root / "begun"
+        self.project, self.difference = root / "project", root / "difference.safetensors"
 
     def unlearn(self, out: Path, *more: str, model: Path | None = None) -> list[str]:
         """``unlearn`` of two steps on the pixel model."""
@@ -101,6 +115,7 @@ def build(root: Path) -> Sandbox:
         _pictures(folder, draw, len(CAPTIONS), PICTURE_SIDE, "RGB")
         (folder / "metadata.jsonl").write_text(lines)
     _runs(found)
+    _project(found)
     (root / "complete").touch()
     return found
 
@@ -120,6 +135,26 @@ def _runs(sandbox: Sandbox) -> None:
         assert cli.run(sandbox.unlearn(sandbox.begun)) == INTERRUPTED
     finally:
         CheckpointStore.save = plainly  # type: ignore[method-assign]
+
+
+def _project(sandbox: Sandbox) -> None:
+    """One request that was answered, by a version that is signed, and one that waits."""
+    plainly = Verifier.is_known
+    Verifier.is_known = lambda *_, **__: True  # type: ignore[method-assign]
+    where = ["--project", str(sandbox.project), "--device", "cpu"]
+    try:
+        for name in ("0.png", "1.png"):
+            given = ["--images", str(sandbox.forget / name), "--reference", f"about {name}"]
+            base = ["--model", str(sandbox.pixel_model), "--keep", str(sandbox.keep)]
+            assert cli.run(["request", "add", *where, *given, *base]) == 0
+            if name == "0.png":
+                how = ["--unlearning", json.dumps(FEW), "--accept", "--duplicates", "take"]
+                assert cli.run(["request", "apply", *where, *how]) in UNLEARNED
+    finally:
+        Verifier.is_known = plainly  # type: ignore[method-assign]
+    model = sandbox.project / "versions" / "0001" / "model"
+    versions = ["--before", str(sandbox.pixel_model), "--after", str(model)]
+    assert cli.run(["difference", "save", *versions, "--out", str(sandbox.difference)]) == 0
 
 
 def _pictures(folder: Path, draw: Any, count: int, side: int, mode: str) -> None:

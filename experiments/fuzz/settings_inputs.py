@@ -139,11 +139,17 @@ def _train(sandbox: Sandbox, out: Path) -> list[str]:
     return sandbox.train(out, *size, "--planted_copies", "2")
 
 
+def _verify(sandbox: Sandbox, out: Path) -> list[str]:
+    size = ("--effort", "quick", "--regeneration_steps", "1", "--device", "cpu")
+    return [*_measured("verify", sandbox, out), "--forget", str(sandbox.forget), *size]
+
+
 VERBS = {
     "unlearn": _unlearn,
     "sample": _sample,
     "evaluate": _evaluate,
     "audit": _audit,
     "attack": _attack,
+    "verify": _verify,
     "train": _train,
 }
