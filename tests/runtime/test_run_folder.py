@@ -66,6 +66,25 @@ class TestClaim:
         assert claim(out) is RunState.UNFINISHED
         assert files(out) == ["settings.json"]
 
+    def test_checkpoints_that_a_kill_left_go(self, tmp_path: Path) -> None:
+        """Between the last two acts of a run, the mark and their removal, there is a moment."""
+        out = tmp_path / "run"
+        with run_folder(out, {"a": 1}) as run:
+            run.finish()
+        (out / "checkpoints" / "step_00000003").mkdir(parents=True)
+        (out / "mine").mkdir()
+        with pytest.raises(ValueError, match="finished run"):
+            check_run_dir(out)
+        assert not (out / "checkpoints").exists()
+        assert (out / "mine").is_dir()
+
+    def test_checkpoints_of_an_unfinished_run_stay(self, tmp_path: Path) -> None:
+        out = tmp_path / "run"
+        with run_folder(out, {"a": 1}):
+            (out / "checkpoints" / "step_00000003").mkdir(parents=True)
+        check_run_dir(out)
+        assert (out / "checkpoints" / "step_00000003").is_dir()
+
     def test_finished_run_is_refused(self, tmp_path: Path) -> None:
         out = tmp_path / "run"
         with run_folder(out, Settings()) as run:

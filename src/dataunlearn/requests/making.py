@@ -23,7 +23,7 @@ from dataunlearn.requests.records import Project, Request, Verification, Version
 from dataunlearn.requests.schema import LedgerError
 from dataunlearn.requests.screening import FEWEST, groups, looked_at, screened
 from dataunlearn.requests.verifying import Verifier
-from dataunlearn.runtime.own_files import FINISHED_FILE
+from dataunlearn.runtime.own_files import FINISHED_FILE, drop_checkpoints
 from dataunlearn.runtime.places import named_file
 from dataunlearn.runtime.progress import Say
 from dataunlearn.runtime.sealed import read_sealed
@@ -80,6 +80,7 @@ class Maker:
         folder = version_folder(self.ledger.folder, version)
         if not (folder / FINISHED_FILE).is_file():
             self._run(version, folder)
+        drop_checkpoints(folder)
         facts = read_sealed(folder / "report.json", needs_seal=True)
         self._require_own(version, facts)
         model = load_model(folder / "model", device=str(self.accelerator.device))

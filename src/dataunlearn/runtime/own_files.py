@@ -76,6 +76,12 @@ def move_in(out: Path) -> None:
     shutil.rmtree(new)
 
 
+def drop_checkpoints(out: Path) -> None:
+    """Remove the checkpoints of a finished run: a kill between its last two acts left them."""
+    if (out / FINISHED_FILE).is_file():
+        shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+
+
 def is_whole(new: Path) -> bool:
     """Whether a run in ``.replacement`` only waits to be moved."""
     return (new / _MOVING_FILE).is_file() or (new / FINISHED_FILE).is_file()

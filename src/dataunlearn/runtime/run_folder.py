@@ -20,6 +20,7 @@ from dataunlearn.runtime.own_files import (
     FINISHED_FILE,
     REPLACEMENT,
     SETTINGS_FILE,
+    drop_checkpoints,
     is_ours_to_hide,
     is_whole,
     move_in,
@@ -67,7 +68,7 @@ class RunFolder:
     def finish(self) -> None:
         """Mark the run as finished, drop its checkpoints, and replace what was there."""
         write_list(self.folder)
-        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+        drop_checkpoints(self.folder)
         self.publish()
         shutil.rmtree(self.out / REPLACEMENT, ignore_errors=True)  # of a run that was given up
 
@@ -75,7 +76,9 @@ class RunFolder:
 def check_run_dir(
     out: Path, *, overwrite: bool = False, inputs: Mapping[str, Any] = _INPUTS
 ) -> None:
-    """Refuse a folder that a run must not write into; changes nothing.
+    """Refuse a folder that a run must not write into.
+
+    It changes nothing but that checkpoints go which a killed run left after it had finished.
 
     Args:
         out: The folder, which need not exist.
@@ -94,6 +97,7 @@ def check_run_dir(
     if not (out / SETTINGS_FILE).is_file():
         raise ValueError(f"{out} holds files that are not a run's: choose another --out")
     require_free(out)
+    drop_checkpoints(out)
     if not overwrite and not (out / REPLACEMENT).is_dir():
         _require_unfinished(out)
 
