@@ -326,7 +326,9 @@ def test_purge_signs_nothing_that_somebody_altered(
     content["verdict"]["text"] = "forged"
     write_sealed(run / "report.json", content)
     purge = ["request", "purge", "--project", str(place / "project"), "--days", "0"]
+    ledger = (place / "project" / "ledger.sqlite").read_bytes()
     assert cli.run(purge) == 1
+    assert (place / "project" / "ledger.sqlite").read_bytes() == ledger
     assert "is not as this project signed it" in " ".join(capsys.readouterr().err.split())
     assert cli.run(["check", str(run)]) == ALTERED
     assert cli.run([*purge[:-1], "-5"]) == 1

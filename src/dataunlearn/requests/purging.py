@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,6 @@ from dataunlearn.runtime.lock import locked
 from dataunlearn.runtime.progress import Say
 from dataunlearn.runtime.signing import (
     SIGNATURE_FILE,
-    Checked,
     check_folder,
     sign_folder,
     signing_key,
@@ -83,6 +82,7 @@ def purge(folder: Path, days: int | None, *, say: Say) -> Purged:
                 "nothing is purged"
             )
         old = _that_know(ledger, [request.id for request in due])
+        _require_as_signed(ledger, {*ledger.purged, *(request.id for request in due)})
         ledger.purge([request.id for request in due], [version.id for version in old])
         _remove_models(ledger)
         _remove_pictures(ledger)
@@ -149,18 +149,23 @@ def _remove_pictures(ledger: Ledger) -> None:
         source = Path(ledger.request(number).source)
         if source.parent == (ledger.folder / COPIES).resolve() and str(source) not in still:
             shutil.rmtree(source, ignore_errors=True)
-    for version in ledger.versions:
-        shown = {*version.requests, *version.settings.get("rehearsed", [])}
-        run = version_folder(ledger.folder, version)
-        if not shown & purged or not run.is_dir():
-            continue
+    for run, version in _runs_that_show(ledger, purged):
         if (run / SIGNATURE_FILE).is_file():
-            _redact(ledger, run, is_purged=version.state is VersionState.PURGED)
+            _redact(ledger, run, version)
         else:
             _without_signature(run)
 
 
-def _redact(ledger: Ledger, run: Path, *, is_purged: bool) -> None:
+def _runs_that_show(ledger: Ledger, requests: Set[int]) -> Iterator[tuple[Path, Version]]:
+    """The versions whose reports show pictures of these requests, with their folders."""
+    for version in ledger.versions:
+        shown = {*version.requests, *version.settings.get("rehearsed", [])}
+        run = version_folder(ledger.folder, version)
+        if shown & requests and run.is_dir():
+            yield run, version
+
+
+def _redact(ledger: Ledger, run: Path, version: Version) -> None:
     """Take the pictures out of a version's report, and sign what is left.
 
     What is to take their place is made in a folder of its own first, so that a call that is cut off
@@ -168,10 +173,8 @@ def _redact(ledger: Ledger, run: Path, *, is_purged: bool) -> None:
     """
     new = run / REDACTED
     if not new.is_dir():
-        found = check_folder(run)
-        if found.facts.get("pictures_purged") and found.whole:
+        if not _still_shows(ledger, run, version):
             return
-        _require_as_signed(ledger, run, found, is_purged=is_purged)
         with temporary_folder(new) as place:
             for name in REPORT_FILES:
                 shutil.copy2(run / name, place / name)
@@ -184,12 +187,26 @@ def _redact(ledger: Ledger, run: Path, *, is_purged: bool) -> None:
     shutil.rmtree(new)
 
 
-def _require_as_signed(ledger: Ledger, run: Path, found: Checked, *, is_purged: bool) -> None:
-    """Refuse to sign anew what is not as the project signed it.
+def _require_as_signed(ledger: Ledger, requests: Set[int]) -> None:
+    """Refuse, before anything is removed, to sign anew what is not as the project signed it.
 
     Raises:
-        LedgerError: If it is not.
+        LedgerError: If a report that shows one of these requests' pictures is not.
     """
+    for run, version in _runs_that_show(ledger, requests):
+        if (run / SIGNATURE_FILE).is_file() and not (run / REDACTED).is_dir():
+            _still_shows(ledger, run, version)
+
+
+def _still_shows(ledger: Ledger, run: Path, version: Version) -> bool:
+    """Whether the pictures are still in a version's report.
+
+    Raises:
+        LedgerError: If they are, and the report is not as the project signed it.
+    """
+    found, is_purged = check_folder(run), version.state is VersionState.PURGED
+    if found.facts.get("pictures_purged") and found.whole:
+        return False
     gone = [name for name in found.missing if not (is_purged and name.split("/")[0] in MODELS)]
     own = found.fingerprint == signing_key(ledger.folder).fingerprint
     if not found.genuine or not own or gone or found.altered:
@@ -197,6 +214,7 @@ def _require_as_signed(ledger: Ledger, run: Path, found: Checked, *, is_purged: 
             f"{run} is not as this project signed it: see dataunlearn check {run}; its report is "
             "left as it is"
         )
+    return True
 
 
 def _without_signature(run: Path) -> None:
