@@ -60,6 +60,7 @@ class Course:
         pictures: The pictures, one a request.
         folder: Where the project and the records go.
         keep: The pictures to keep.
+        accelerator: Where models run.
     """
 
     arm: str
@@ -68,11 +69,16 @@ class Course:
     pictures: str
     folder: Path
     keep: str
+    accelerator: Accelerator
 
     @property
     def project(self) -> Path:
         """The ledger's folder."""
         return self.folder / "project"
+
+    @property
+    def _device(self) -> str:
+        return str(self.accelerator.device)
 
     def run(self, count: int) -> None:
         """Add and answer requests until there are ``count``."""
@@ -93,7 +99,7 @@ class Course:
             unlearning=UNLEARNING | more, duplicates="leave", rehearse=rehearse, accept=True
         )
         started = time.perf_counter()
-        found = apply_requests(self.project, how, accelerator=Accelerator(cpu=True), say=print)
+        found = apply_requests(self.project, how, accelerator=self.accelerator, say=print)
         seconds = time.perf_counter() - started
         with Ledger(self.project) as ledger:
             return {"request": number + 1, **self._state(ledger, number, seconds, found)}
@@ -106,7 +112,7 @@ class Course:
                     return
         request = NewRequest(reference, f"{self.pictures}[{number}]")
         project = NewProject(model=str(self.model), keep=self.keep)
-        add_request(self.project, request, project, say=print, device="cpu")
+        add_request(self.project, request, project, say=print, device=self._device)
 
     def _state(self, ledger: Ledger, number: int, seconds: float, found: Any) -> dict[str, Any]:
         made = [version for version in ledger.versions if number + 1 in version.requests]
@@ -130,13 +136,13 @@ class Course:
 
     def _measured(self, ledger: Ledger, number: int) -> dict[str, Any]:
         """Distance to the twin on the pictures so far; the Inception Score now and then."""
-        model = open_version(ledger.folder, ledger.project, ledger.head)
+        model = open_version(ledger.folder, ledger.project, ledger.head, self._device)
         images = open_images(self.pictures, model.image_shape)
         forget = open_images(
             torch.stack([torch.from_numpy(images.pixels(i)) for i in range(number + 1)]).numpy(),
             model.image_shape,
         )
-        twin = load_model(self.twin)
+        twin = load_model(self.twin, device=self._device)
         inputs = Inputs(model, forget=forget, reference=twin, seed=SEED, shown=False)
         near = {each.name: each.value for each in ReferenceDistance(num_draws=2)(inputs)}
         if (number + 1) % SCORED_EVERY:
@@ -157,10 +163,12 @@ def main() -> None:
     parser.add_argument("--keep", default="src/dataunlearn/assets/digits.npz")
     parser.add_argument("--requests", type=int, default=50)
     parser.add_argument("--out", type=Path, default=Path("runs/requests"))
+    parser.add_argument("--cpu", action="store_true", help="even where there is a GPU")
     chosen = parser.parse_args()
     folder: Path = chosen.out / chosen.arm
     folder.mkdir(parents=True, exist_ok=True)
-    course = Course(chosen.arm, chosen.model, chosen.twin, chosen.pictures, folder, chosen.keep)
+    places = (chosen.model, chosen.twin, chosen.pictures, folder, chosen.keep)
+    course = Course(chosen.arm, *places, Accelerator(cpu=chosen.cpu))
     course.run(chosen.requests)
 
 
