@@ -38,6 +38,12 @@ TINY_UNET: dict[str, Any] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _no_cache_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests neither read nor write what commands keep in the user's cache folder."""
+    monkeypatch.setattr("dataunlearn.data.files.cache_file", lambda: None)
+
+
 @pytest.fixture
 def tiny_unet() -> dict[str, Any]:
     """Arguments of a ``UNet2DModel`` with 10,593 parameters on 8x8 grey pictures."""

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image, ImageOps
-from rich.console import Console
-from rich.progress import track
 
 from dataunlearn.data.base import ImageSet, Pixels
 from dataunlearn.data.captions import Captions, read_captions
 from dataunlearn.data.folders import IMAGE_SUFFIXES, TEXT_SUFFIXES, list_folder, some
+from dataunlearn.data.known_files import CACHED_FROM, KnownFiles, cache_file
 from dataunlearn.data.pixels import fit_pixels, image_to_pixels
+from dataunlearn.runtime.progress import progress_bar
 
 NOTHING_LOST = ("forget", "without")
 """Roles of pictures of which none may be passed over."""
 
-_NUM_THREADS = 4
+_FEWEST_THREADS, _MOST_THREADS = 4, 32
+_CHUNK = 5_000  # pictures, whose digests are then kept
 _NUM_NAMES = 10
 _NUM_SUFFIXES = 10
 _PROGRESS_FROM_IMAGES = 500
@@ -83,6 +85,11 @@ class FileImages(ImageSet):
     def caption(self, index: int) -> str | None:
         """The text of a file; None where there is none."""
         return None if self._captions is None else self._captions[index]
+
+    @property
+    def fitted(self) -> tuple[tuple[int, int, int], bool]:
+        """What pixels follow from besides a file: the shape, and whether others are resized."""
+        return self.shape, self._resize
 
     def num_frames(self, index: int) -> int:
         """How many pictures a file holds; the previews in a camera's JPEG do not count."""
@@ -185,7 +192,8 @@ def _left_out(
 def check_all(images: ImageSet, *, role: str) -> None:
     """Decode every picture once, before anything else is done; digests are cached on the way.
 
-    Sets in memory are left alone; files are decoded in a few threads.
+    Sets in memory are left alone; files are decoded in a few threads, but for those to keep that an
+    earlier command decoded and that did not change since.
 
     Args:
         images: The set to check.
@@ -208,26 +216,40 @@ def check_all(images: ImageSet, *, role: str) -> None:
                 return f"{images.name(index)} holds {frames} pictures: save each as a file"
         return None
 
+    known = _known_files(images, role)
     bad: list[str] = []
-    pool = ThreadPoolExecutor(_NUM_THREADS if isinstance(images, FileImages) else 1)
+    shown = len(images) > _PROGRESS_FROM_IMAGES
+    pool = ThreadPoolExecutor(_num_threads() if isinstance(images, FileImages) else 1)
     try:
-        problems = track(
-            pool.map(find_problem, range(len(images))),
-            total=len(images),
-            description=f"Checking {role} images",
-            console=Console(stderr=True),
-            transient=True,
-            disable=len(images) <= _PROGRESS_FROM_IMAGES,
-        )
-        for problem in problems:
-            if problem is not None:
-                bad.append(problem)
-            if len(bad) == _NUM_NAMES:
-                break
+        with progress_bar(f"checking {role} images", len(images), shown=shown) as advance:
+            for first in range(0, len(images), _CHUNK):
+                chunk = range(first, min(first + _CHUNK, len(images)))
+                new = chunk if known is None else known.recall(chunk, images._digests)
+                advance(len(chunk) - len(new))
+                for problem in pool.map(find_problem, new):
+                    advance()
+                    if problem is not None:
+                        bad.append(problem)
+                    if len(bad) == _NUM_NAMES:
+                        raise ValueError(_describe_bad(bad, len(images)))
+                if known is not None:
+                    known.remember(new, images._digests)
     finally:
         pool.shutdown(cancel_futures=True)
     if bad:
         raise ValueError(_describe_bad(bad, len(images)))
+
+
+def _known_files(images: ImageSet, role: str) -> KnownFiles | None:
+    """What earlier commands saw of these files; None where they are few, or not to be kept."""
+    file = cache_file()
+    if not isinstance(images, FileImages) or role in NOTHING_LOST or len(images) < CACHED_FROM:
+        return None
+    return None if file is None else KnownFiles(images.paths, images.fitted, file)
+
+
+def _num_threads() -> int:
+    return min(_MOST_THREADS, max(_FEWEST_THREADS, os.cpu_count() or 1))
 
 
 def _describe_bad(bad: list[str], num_images: int) -> str:
