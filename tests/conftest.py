@@ -74,6 +74,27 @@ def make_model(make_unet: Callable[..., UNet2DModel]) -> Callable[..., Diffusion
 
 
 @pytest.fixture
+def programs_run(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list that every run of a compiled program lengthens; programs are traced alone."""
+    ran: list[str] = []
+    compile_it = torch.compile
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        def run(*inputs: object) -> object:
+            ran.append("ran")
+            return graph.forward(*inputs)
+
+        return run
+
+    def traced(call: Callable[..., object], *, dynamic: bool | None) -> Callable[..., object]:
+        return compile_it(call, backend=backend, dynamic=dynamic)
+
+    monkeypatch.setattr(torch, "compile", traced)
+    torch._dynamo.reset()
+    return ran
+
+
+@pytest.fixture
 def make_images() -> Callable[..., ArrayImages]:
     """``make_images(count, seed=0, labels=None)``: random 8x8 grey pictures."""
 

@@ -70,6 +70,31 @@ def flat(tensors: Any) -> torch.Tensor:
     return torch.cat([value.detach().reshape(-1) for value in tensors])
 
 
+class TestCompiled:
+    def test_steps_are_the_same_and_callbacks_run_as_written(
+        self, make_trainer: MakeTrainer, programs_run: list[str]
+    ) -> None:
+        inside: list[int] = []
+
+        def look(trainer: Trainer, _: int) -> bool:
+            before = len(programs_run)
+            trainer.model.denoiser(torch.randn(1, 1, 8, 8), torch.tensor([5]), None)
+            inside.append(len(programs_run) - before)
+            return False
+
+        plain = make_trainer()
+        trainer = make_trainer(config=replace(CONFIG, compile=True), callbacks=[look])
+        plain.run()
+        assert programs_run == []
+        trainer.run()
+        assert programs_run
+        assert inside == [0] * CONFIG.steps
+        assert torch.allclose(flat(trainer.params), flat(plain.params), atol=1e-5)
+        programs_run.clear()
+        trainer.step(0)  # the run is over
+        assert programs_run == []
+
+
 class TestRecord:
     def test_holds_everything_about_a_step(self, make_trainer: MakeTrainer, tmp_path: Path) -> None:
         trainer = make_trainer(run_dir=tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -209,6 +210,16 @@ def test_dry_run_writes_nothing(
     printed = capsys.readouterr().out
     for word in ("steps", "micro-batch", "memory", "s of training", "s of measuring", "parameters"):
         assert word in printed
+    assert not inputs["out"].exists()
+
+
+def test_a_dry_run_says_from_when_on_compiling_pays(
+    inputs: dict[str, Path], capsys: pytest.CaptureFixture[str], programs_run: list[str]
+) -> None:
+    assert cli.run(command(inputs, "--dry-run", "--compile")) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert programs_run
+    assert re.search(r"s to compile(, which pays from [\d,]+ steps on|: leave out --compile)", said)
     assert not inputs["out"].exists()
 
 

@@ -36,6 +36,7 @@ NEGATIVE = re.compile(r"-\d*\.?\d+(e[+-]?\d+)?", re.IGNORECASE)
 FLAGS = (
     "dry_run",
     "overwrite",
+    "compile",
     "drop_overlap",
     "resize",
     "force",

@@ -1,11 +1,14 @@
-"""Processes that train together: what is said when one of them is lost."""
+"""Processes that train together: one start for all, and what is said when one of them is lost."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from accelerate.utils import broadcast
+from torch import Tensor
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -42,3 +45,16 @@ def telling_lost_processes(accelerator: Accelerator | None, folder: Path | None)
                 "processes goes on from there"
             )
         raise LostProcessError(f"another process of this run was lost: {stays}") from error
+
+
+def share(values: Iterable[Tensor], accelerator: Accelerator | None) -> None:
+    """Give all processes the main one's values, in place.
+
+    Args:
+        values: Tensors, the same number of the same shapes in every process.
+        accelerator: The processes; None is one alone, which has them.
+    """
+    if accelerator is None or accelerator.num_processes == 1:
+        return
+    for value in values:
+        value.copy_(broadcast(value.clone()))

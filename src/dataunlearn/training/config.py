@@ -61,6 +61,8 @@ class Updates:
         ema: Moving average of the weights, which then becomes the result; None for none.
         micro_batch_rows: Most rows per forward pass; smaller saves memory and changes nothing else.
         precision: Autocast type of the forward pass.
+        compile: Whether the network's repeated blocks are compiled for training, which takes a
+            minute or more at the start; ``--dry_run`` says from how many steps on it pays.
         checkpoint_every_steps: Steps between checkpoints.
         seed: Names every random draw of the run.
     """
@@ -73,6 +75,7 @@ class Updates:
     ema: Ema | None = None
     micro_batch_rows: int = 64
     precision: Precision = "float32"
+    compile: bool = False
     checkpoint_every_steps: int = 25
     seed: int = 0
 

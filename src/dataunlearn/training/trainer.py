@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast
-from torch import Tensor
+from torch import Tensor, nn
 
 from dataunlearn.gramian import Gramian
 from dataunlearn.models import DiffusionModel
+from dataunlearn.models.compiling import as_written, compiled
 from dataunlearn.models.frozen import frozen_model
 from dataunlearn.rows import Rows
-from dataunlearn.runtime.processes import telling_lost_processes
+from dataunlearn.runtime.processes import share, telling_lost_processes
 from dataunlearn.runtime.seeding import mix_seed
 from dataunlearn.training.checkpoint import Checkpoint, load_optimizer_tensors, optimizer_tensors
 from dataunlearn.training.config import Training
@@ -118,13 +118,16 @@ class Trainer:
             LostProcessError: If another process of the run ended.
         """
         self.loop.resume(self)
-        self._share_weights()
         accelerator, run_dir = self.loop.accelerator, self.loop.run_dir
-        with telling_lost_processes(accelerator, run_dir), closing(self.loop.steps(self)) as steps:
+        share((*self._weights(), *self.forgetting.restraint.tensors()), accelerator)
+        compiling = compiled(self._networks if self.config.compile else [])
+        lost = telling_lost_processes(accelerator, run_dir)
+        with lost, compiling, closing(self.loop.steps(self)) as steps:
             for record in steps:
                 self.record = record
                 self.model.denoiser.eval()  # callbacks draw samples: without dropout
-                stop = [callback(self, self.steps_done) for callback in self.callbacks]
+                with as_written():
+                    stop = [callback(self, self.steps_done) for callback in self.callbacks]
                 self.ended = any(stop)
         self.model.denoiser.eval()
         return self.log.records
@@ -235,15 +238,14 @@ class Trainer:
             values["remembered_at"] = self.remembered_at
         return Checkpoint(self.steps_done, tensors, values)
 
-    def _share_weights(self) -> None:
-        """Give all processes the main one's weights, the frozen model's and a restraint's too."""
-        accelerator = self.loop.accelerator
-        if accelerator is None or accelerator.num_processes == 1:
-            return
-        networks = [self.model.denoiser, *([] if self.frozen is None else [self.frozen])]
-        weights = [value for network in networks for value in network.state_dict().values()]
-        for value in (*weights, *self.forgetting.restraint.tensors()):
-            value.copy_(broadcast(value.clone()))
+    def _weights(self) -> Iterator[Tensor]:
+        for network in self._networks:
+            yield from network.state_dict().values()
+
+    @property
+    def _networks(self) -> list[nn.Module]:
+        """The one that is trained, and the frozen one where a phase asks it."""
+        return [self.model.denoiser, *([] if self.frozen is None else [self.frozen])]
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Put back what :meth:`state` took out.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import astuple, replace
+from dataclasses import astuple, dataclass, replace
 
 from dataunlearn.data import ImageSet
 from dataunlearn.metrics.regeneration import quarter_timesteps
+from dataunlearn.models.compiling import compiled
 from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.runtime.machine import peak_memory
 from dataunlearn.training.engine import GradientEngine, trainable
@@ -26,6 +28,45 @@ TRIED_PAIRS = 128  # a step of more pairs is told from one of so many
 TENSORS_A_ROW = 8  # of a sample's size: clean and noisy pictures, noise, targets, answers
 
 
+@dataclass(frozen=True)
+class Trial:
+    """What trying a step came to.
+
+    Attributes:
+        counts: Its passes.
+        seconds: How long its gradients take.
+        memory: Bytes.
+        compiling: Seconds of its first time compiled; None where it is not.
+        compiled_seconds: Seconds from then on.
+    """
+
+    counts: PassCounts
+    seconds: float
+    memory: float
+    compiling: float | None = None
+    compiled_seconds: float = 0.0
+
+    @property
+    def words(self) -> str:
+        """Seconds a step, and from how many steps on compiling pays."""
+        if self.compiling is None:
+            return f"{self.seconds:.2f} s a step"
+        saved, rate = self.seconds - self.compiled_seconds, f"{self.compiled_seconds:.2f} s a step"
+        before = (
+            f"{rate} compiled, {self.seconds:.2f} s as it is, {self.compiling:.0f} s to compile"
+        )
+        if saved <= 0:
+            return f"{before}: leave out --compile"
+        pays = math.ceil((self.compiling - self.compiled_seconds) / saved)
+        return f"{before}, which pays from {pays:,} steps on"
+
+    def total(self, steps: int) -> float:
+        """Seconds of so many steps."""
+        if self.compiling is None:
+            return steps * self.seconds
+        return self.compiling + (steps - 1) * self.compiled_seconds
+
+
 def describe_plan(job: Job) -> str:
     """Describe a run without changing the model: the first step's gradients are taken once.
 
@@ -33,7 +74,8 @@ def describe_plan(job: Job) -> str:
         Lines for the terminal.
     """
     config, training, model = job.config, job.training, job.model
-    counts, seconds, memory = _try_first_step(job)
+    trial = _try_first_step(job)
+    counts = trial.counts
     lines = {
         "model": f"{model.source} ({model.num_parameters:,} parameters, "
         f"images {model.image_shape})",
@@ -48,8 +90,8 @@ def describe_plan(job: Job) -> str:
         "passes": f"{counts.forward_rows} rows forward and {counts.backward_rows} backward a step",
         "learning rate": f"{training.learning_rate:.3g} ({training.schedule})",
         "copy threshold": f"pixel distance {job.threshold:.3g}",
-        "memory": f"about {memory / MIB:,.0f} MiB on {model.device}",
-        "time": f"about {training.steps * seconds:,.0f} s of training ({seconds:.2f} s a step) and "
+        "memory": f"about {trial.memory / MIB:,.0f} MiB on {model.device}",
+        "time": f"about {trial.total(training.steps):,.0f} s of training ({trial.words}) and "
         f"{_seconds_of_measuring(job):,.0f} s of measuring before and after",
         "output": f"{config.out}" if isinstance(config, Unlearning) else "kept in memory",
     }
@@ -81,29 +123,45 @@ def _seconds_of_measuring(job: Job) -> float:
     return calls * seconds * (2 if job.reference is None else 3)
 
 
-def _try_first_step(job: Job) -> tuple[PassCounts, float, float]:
-    """Passes, seconds and bytes of one step's gradients, by taking them twice for so many pairs."""
+def _try_first_step(job: Job) -> Trial:
+    """One step's gradients, tried for so many pairs."""
     pairs = job.config.batch_pairs
     tried = min(pairs, TRIED_PAIRS)
-    counts, seconds, memory = _try_step(replace(job, config=replace(job.config, batch_pairs=tried)))
+    trial = _try_step(replace(job, config=replace(job.config, batch_pairs=tried)))
     times = pairs / tried
-    counts = PassCounts(*(round(count * times) for count in astuple(counts)))
     held = (pairs - tried) * TENSORS_A_ROW * BYTES_PER_VALUE * job.originals[0].numel()
-    return counts, seconds * times, memory + held
+    return Trial(
+        PassCounts(*(round(count * times) for count in astuple(trial.counts))),
+        trial.seconds * times,
+        trial.memory + held,
+        trial.compiling,
+        trial.compiled_seconds * times,
+    )
 
 
-def _try_step(job: Job) -> tuple[PassCounts, float, float]:
+def _try_step(job: Job) -> Trial:
     job = prepared(job, shown=False)
     model, forgetting = job.model, job.phases()[0]
     rows = forgetting.rows(model.process, 1)  # the first step asks the frozen model nothing
     engine = GradientEngine(job.training.micro_batch_rows, precision=job.training.precision)
-    engine(model.denoiser, rows, frozen=model.denoiser)  # the first pass pays for set-up
-    started = time.perf_counter()
-    gradients = engine(model.denoiser, rows, frozen=model.denoiser)
-    seconds = time.perf_counter() - started
-    parameters = BYTES_PER_PARAMETER * model.num_parameters
-    has_copy = forgetting.asks and job.config.lora is None  # an adapter is switched off instead
-    config = job.config
-    copies = has_copy + (config.saliency is not None) + 2 * (config.anchor is not None)
-    copied = copies * BYTES_PER_COPIED_PARAMETER * model.num_parameters
-    return gradients.counts, seconds, peak_memory(model.device) + parameters / 2 + copied
+
+    def seconds_of_a_step() -> float:
+        started = time.perf_counter()
+        engine(model.denoiser, rows, frozen=model.denoiser)
+        return time.perf_counter() - started
+
+    counts = engine(model.denoiser, rows, frozen=model.denoiser).counts  # pays for set-up
+    trial = Trial(counts, seconds_of_a_step(), peak_memory(model.device) + _bytes_besides(job))
+    if not job.training.compile:
+        return trial
+    with compiled([model.denoiser]):
+        compiling, seconds = seconds_of_a_step(), seconds_of_a_step()
+    return replace(trial, compiling=compiling, compiled_seconds=seconds)
+
+
+def _bytes_besides(job: Job) -> float:
+    """What a run holds that trying its gradients does not show."""
+    config, size = job.config, job.model.num_parameters
+    asks = job.phases()[0].asks and config.lora is None  # an adapter is switched off instead
+    copies = asks + (config.saliency is not None) + 2 * (config.anchor is not None)
+    return BYTES_PER_PARAMETER * size / 2 + copies * BYTES_PER_COPIED_PARAMETER * size
