@@ -29,6 +29,7 @@ from dataunlearn.models.sampling import Drawing, generate
 from dataunlearn.objectives import Counterfactual
 from dataunlearn.process import ForwardProcess
 from dataunlearn.runtime.exit_codes import UNLEARNED
+from dataunlearn.unlearning import run
 from dataunlearn.unlearning.config import Settings
 from dataunlearn.unlearning.job import prepare_with
 from dataunlearn.unlearning.method import StopRule
@@ -309,6 +310,44 @@ def test_interrupt_saves_and_resumes(inputs: dict[str, Path]) -> None:
     assert 0 < done < 150
     assert cli.run(arguments) in UNLEARNED
     assert len(log.read_text().splitlines()) == 150
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_run_that_goes_on_does_not_measure_the_model_before_again(
+    inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, damaged: bool
+) -> None:
+    measured: list[str] = []
+    measuring = run.measure
+
+    def noted(*args: Any, **more: Any) -> Any:
+        measured.append(more["label"])
+        return measuring(*args, **more)
+
+    def cut(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "measure", noted)
+    whole = inputs["out"].with_name("whole")
+    levels = ("--evaluation.regeneration_timesteps", "[750,250]")
+    assert cli.run(command(inputs, *levels, "--out", str(whole))) in UNLEARNED
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_trained", cut)
+        assert cli.run(command(inputs, *levels)) == 130
+    kept = inputs["out"] / "checkpoints" / "before.safetensors"
+    if damaged:
+        content = kept.read_bytes()
+        kept.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    measured.clear()
+    assert cli.run(command(inputs, *levels)) in UNLEARNED
+    assert measured == ["measuring before"] * damaged + ["measuring after"]
+    assert not kept.exists()
+    before, undisturbed = (
+        json.loads((place / "report.json").read_text())["before"]
+        for place in (inputs["out"], whole)
+    )
+    assert before == undisturbed
+    assert list(before["regeneration"]) == ["750", "250"]
+    assert (inputs["out"] / "images.npz").read_bytes() == (whole / "images.npz").read_bytes()
 
 
 def test_demo_on_a_handful_of_steps(tmp_path: Path) -> None:

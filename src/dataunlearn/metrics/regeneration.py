@@ -71,6 +71,20 @@ def regenerate(
     which = torch.arange(tries) % len(originals)
     own = replace(drawing, seed=mix_seed(drawing.seed, timestep))
     restored = noise_and_denoise(model, originals[which], timestep, own)
+    return counted(restored, originals, timestep, threshold)
+
+
+def counted(restored: Tensor, originals: Tensor, timestep: int, threshold: float) -> Regeneration:
+    """Tries that :func:`regenerate` made, counted.
+
+    Args:
+        restored: What came back, ``(N, C, H, W)``, of the originals in turn.
+        originals: ``(K, C, H, W)`` in [-1, 1].
+        timestep: Noise level.
+        threshold: Pixel distance, in [0, 1] pixels, below which a try counts.
+    """
+    tries = len(restored)
+    which = torch.arange(tries) % len(originals)
     distances = pixel_distances(restored, originals).gather(1, which[:, None])[:, 0]
     count = int((distances < threshold).sum())
     return Regeneration(timestep, count / tries, wilson(count, tries), distances, restored)

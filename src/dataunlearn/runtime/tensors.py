@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -17,11 +18,15 @@ from dataunlearn.runtime.sealed import SEAL, DamagedFileError, DamagedFileWarnin
 _LENGTH_BYTES = 8
 
 
+def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Keep tensors for :func:`read_tensors`, whole or not at all."""
+    plain = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
+    write_atomically(file, save(plain, {SEAL: _digest(*plain.values())}))
+
+
 def write_samples(file: Path, samples: Tensor) -> None:
     """Keep samples ``(N, ...)`` for :func:`kept_samples`, whole or not at all."""
-    plain = samples.detach().cpu().contiguous()
-    content = save({"samples": plain}, {SEAL: _digest(plain)})
-    write_atomically(file, content)
+    write_tensors(file, {"samples": samples})
 
 
 def kept_samples(file: Path) -> Tensor | None:
@@ -53,7 +58,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError, ValueError) as error:
         raise DamagedFileError(f"{file} cannot be read: {error}") from error
     seal = header.get("__metadata__", {}).get(SEAL)
-    if seal is not None and seal != _digest(*found.values()):
+    if seal is not None and seal != _digest(*(found[name] for name in sorted(found))):
         raise DamagedFileError(f"{file} is damaged: its checksum is another")
     return found
 

@@ -25,6 +25,7 @@ from dataunlearn.unlearning.facts import Course, RunFacts, Timing, write_facts
 from dataunlearn.unlearning.holding import held
 from dataunlearn.unlearning.job import Job
 from dataunlearn.unlearning.judging import judge_run, losses_now, losses_of_reference
+from dataunlearn.unlearning.kept_measurement import keep_measurement, kept_measurement
 from dataunlearn.unlearning.measuring import Asked, Measurement, measure
 from dataunlearn.unlearning.model_card import write_model_card
 from dataunlearn.unlearning.preparing import looked_at, other_prompts, prepared
@@ -133,7 +134,7 @@ class _Course:
         folder = None if self.place is None else self.place.folder
         before = reference = None
         if self.say is not None:
-            before, losses = measured or self._measured("before"), losses_now(job)
+            before, losses = measured or self._before(), losses_now(job)
             wrong = before.broken
             require(wrong is None, f"{job.model.source} cannot be measured: {wrong}")
             reference = measure_reference(job, shown)
@@ -161,6 +162,18 @@ class _Course:
     def _asked(self) -> Asked:
         """What samples before and after are asked for."""
         return Asked(self.job.prompts, other_prompts(self.job))
+
+    def _before(self) -> Measurement:
+        """The measurement before: an interrupted run's, or a new one, kept for one that goes on."""
+        job, folder = self.job, None if self.place is None else self.place.folder
+        if folder is None:
+            return self._measured("before")
+        kept = kept_measurement(folder, job.originals, job.threshold, job.config.evaluation)
+        if kept is not None:
+            return kept
+        found = self._measured("before")
+        keep_measurement(folder, found)
+        return found
 
     def _measured(self, when: str) -> Measurement:
         job, started = self.job, time.perf_counter()
