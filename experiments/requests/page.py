@@ -37,7 +37,7 @@ Arms = Mapping[str, Sequence[Record]]
 
 def forgotten_share(record: Record) -> float:
     """The share of all requests so far whose pictures the head does not know."""
-    found = list(record["memory"].values())
+    found: list[str] = list(record["memory"].values())
     return sum(said != "still known" for said in found) / len(found)
 
 
@@ -62,7 +62,7 @@ def draw(arms: Arms) -> bytes:
         axes.set_xlabel("requests answered")
         axes.grid(visible=True, alpha=0.3)
     for name, records in arms.items():
-        style: dict[str, Any] = {"color": COLOURS.get(name, BEFORE), "label": name, "linewidth": 1.6}
+        style: dict[str, Any] = {"color": COLOURS.get(name, BEFORE), "label": name}
         number = [record["request"] for record in records]
         panels[0].plot(number, [forgotten_share(record) for record in records], **style)
         ratios = [record["to_twin"][f"loss_over_reference_{LEVEL}"] for record in records]
