@@ -40,8 +40,13 @@ def gramian_of(keep: Sequence[Tensor], forget: Sequence[Tensor]) -> Gramian:
 
     One transfer from the device brings all three numbers.
     """
+    return Gramian(*products_of(keep, forget).tolist())
+
+
+def products_of(keep: Sequence[Tensor], forget: Sequence[Tensor]) -> Tensor:
+    """The Gramian's three numbers, float64 ``(3,)``, still on the gradients' device."""
     products = []
     for first, second in zip(keep, forget, strict=True):
         a, b = first.reshape(-1).double(), second.reshape(-1).double()
         products.append(torch.stack([torch.dot(a, a), torch.dot(a, b), torch.dot(b, b)]))
-    return Gramian(*torch.stack(products).sum(dim=0).tolist())
+    return torch.stack(products).sum(dim=0)

@@ -189,6 +189,16 @@ def test_non_finite_losses_name_step_rows_and_timesteps(value, make_toy):
         gradients.require_finite(gradients.gramian(), rows, 12)
 
 
+@pytest.mark.parametrize("factors", [None, (1.0, -0.3)])
+def test_losses_are_brought_with_the_inner_products(factors, make_toy):
+    gradients = GradientEngine()(make_toy(), sided_rows("kbfbk"), factors=factors)
+    here, gramian = gradients.with_losses_here()
+    assert gramian == gradients.gramian()
+    for name in ("keep_losses", "forget_losses"):
+        torch.testing.assert_close(getattr(here, name), getattr(gradients, name), rtol=0, atol=0)
+    assert here.flat_keep is gradients.flat_keep
+
+
 def test_a_non_finite_backward_pass_is_told_apart(make_toy):
     """The square root of 0 has value 0 and slope infinity."""
 

@@ -142,7 +142,7 @@ class Trainer:
         factors = rule.factors or self.lagged.factors(rule, rows, phase.norms_every_steps)
         gradients = self.engine(self.model.denoiser, rows, seed, self.frozen, factors)
         phase.restraint.mask(gradients)
-        gramian = gradients.gramian()
+        gradients, gramian = gradients.with_losses_here()
         gradients.require_finite(gramian, rows, number + 1)
         u_keep, u_forget = factors if gradients.in_one_pass and factors else rule(gramian)
         self.lagged.saw(rule, rows, gradients, gramian)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from dataunlearn.gramian import Gramian, gramian_of
+from dataunlearn.gramian import Gramian, gramian_of, products_of
 from dataunlearn.rows import Rows
 
 DOT_ELEMENTS = 2**24  # inner products are taken in float64, a copy of so many elements at a time
@@ -65,10 +65,25 @@ class TwoGradients:
 
     def gramian(self) -> Gramian:
         """Inner products of the two gradients; with 0 for the second one after a single pass."""
-        if self.in_one_pass:
-            return Gramian(gramian_of([self.flat_keep], [self.flat_keep]).kk, 0.0, 0.0)
-        pieces = (torch.split(flat, DOT_ELEMENTS) for flat in (self.flat_keep, self.flat_forget))
-        return gramian_of(*pieces)
+        return self._of_both(gramian_of(*self._pieces()))
+
+    def with_losses_here(self) -> tuple[TwoGradients, Gramian]:
+        """The same with the losses on the CPU, and the Gramian.
+
+        One transfer brings all that a step wants to know of the device, which is waited for once.
+        """
+        products = products_of(*self._pieces())
+        numbers = [products, self.keep_losses.double(), self.forget_losses.double()]
+        brought, keep, forget = torch.split(torch.cat(numbers).cpu(), [len(n) for n in numbers])
+        here = replace(self, keep_losses=keep.float(), forget_losses=forget.float())
+        return here, self._of_both(Gramian(*brought.tolist()))
+
+    def _pieces(self) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        keep = torch.split(self.flat_keep, DOT_ELEMENTS)
+        return keep, keep if self.in_one_pass else torch.split(self.flat_forget, DOT_ELEMENTS)
+
+    def _of_both(self, found: Gramian) -> Gramian:
+        return Gramian(found.kk, 0.0, 0.0) if self.in_one_pass else found
 
     def write(self, params: Sequence[nn.Parameter], u_keep: float, u_forget: float) -> None:
         """Set each parameter's ``.grad`` to u_keep * keep + u_forget * forget.
