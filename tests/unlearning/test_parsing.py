@@ -59,6 +59,9 @@ def test_wrong_value_names_option_and_types(capsys: pytest.CaptureFixture[str]) 
     [
         ("unlearn", "--batchpairs", "--batch_pairs"),
         ("unlearn", "--step", "--steps"),  # no shortened options
+        ("unlearn", "--method", "--objective"),  # as other tools call it
+        ("unlearn", "--train_batch_size", "--batch_pairs"),
+        ("unlearn-prompts", "--epochs", "--unlearning.steps"),
         ("unlearn", "--stop.copees", "--stop.copies"),
         ("unlearn-prompts", "--lora.rank", "--unlearning.lora.rank"),
         ("unlearn-prompts", "--image_per_prompt", "--images_per_prompt"),

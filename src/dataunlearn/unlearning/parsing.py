@@ -141,6 +141,21 @@ _load = get_loader("yaml")
 set_loader("yaml", load_yaml, (yaml.YAMLError,))
 
 
+# What other tools call our options.
+_ELSEWHERE = {
+    **dict.fromkeys(("method", "loss", "algorithm"), "objective"),
+    **dict.fromkeys(("epochs", "iterations", "max_steps", "max_train_steps"), "steps"),
+    **dict.fromkeys(("output", "output_dir", "save_dir"), "out"),
+    **dict.fromkeys(("retain", "remain", "train_data"), "keep"),
+    **dict.fromkeys(("erase", "delete", "remove"), "forget"),
+    **dict.fromkeys(("pretrained_model_name_or_path", "checkpoint"), "model"),
+    **dict.fromkeys(("batch_size", "train_batch_size"), "batch_pairs"),
+    **dict.fromkeys(("gpu", "cuda"), "device"),
+    **dict.fromkeys(("mixed_precision", "dtype"), "precision"),
+    "lr": "learning_rate",
+}
+
+
 class HelpFormatter(DefaultHelpFormatter):
     """Help in which types have their plain names."""
 
@@ -213,7 +228,9 @@ class CommandParser(ArgumentParser):
             return None
         name = (found[1] or found[2] or found[3]).removeprefix("--")
         known = [o.removeprefix("--") for o in self._option_string_actions if o.startswith("--")]
-        near = self.unlearning_option(name) or difflib.get_close_matches(name, known, n=1)
+        ours = _ELSEWHERE.get(name, name)
+        near = [ours] if ours in known else self.unlearning_option(ours)
+        near = near or difflib.get_close_matches(name, known, n=1)
         return f"no option --{name}" + (f"; did you mean --{near[0]}?" if near else "")
 
     def unlearning_option(self, name: str) -> list[str]:
