@@ -72,7 +72,8 @@ class Trainer:
             raise ValueError("a trainer needs at least one phase")
         self.model, self.config = model, config
         self.forgetting, self.settling = phases[0], phases[1:]
-        self.frozen = frozen_model(model) if any(phase.asks for phase in phases) else None
+        asks, low = any(phase.asks for phase in phases), config.precision == "bfloat16"
+        self.frozen = frozen_model(model, rounded=low) if asks else None
         self.settled_after: int | None = None
         self.times_settled = self.steps_done = 0
         self.ended = False  # by a callback

@@ -163,5 +163,6 @@ def _bytes_besides(job: Job) -> float:
     """What a run holds that trying its gradients does not show."""
     config, size = job.config, job.model.num_parameters
     asks = job.phases()[0].asks and config.lora is None  # an adapter is switched off instead
-    copies = asks + (config.saliency is not None) + 2 * (config.anchor is not None)
+    frozen = asks / 2 if job.training.precision == "bfloat16" else asks
+    copies = frozen + (config.saliency is not None) + 2 * (config.anchor is not None)
     return BYTES_PER_PARAMETER * size / 2 + copies * BYTES_PER_COPIED_PARAMETER * size
