@@ -57,7 +57,14 @@ def base_training() -> tuple[Any, Any, Training]:
     return NaiveDeletion(), Fixed(keep=1 / 64, forget=0), config
 
 
-@pytest.fixture(params=[unlearning, base_training], ids=["siss", "base"])
+def in_one_kernel() -> tuple[Any, Any, Training]:
+    """The same with the optimizer that GPUs have, which keeps its count of steps elsewhere."""
+    return base_training()
+
+
+@pytest.fixture(
+    params=[unlearning, base_training, in_one_kernel], ids=["siss", "base", "one kernel"]
+)
 def make_trainer(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
@@ -70,6 +77,8 @@ def make_trainer(
     """
     monkeypatch.setattr(lagged, "EXACT_AT_FIRST", 1)
     objective, combination, config = request.param()
+    one_kernel = request.param is in_one_kernel
+    monkeypatch.setattr("dataunlearn.training.optimizer.are_on_a_gpu", lambda _: one_kernel)
 
     def make(run_dir: Path, callback: Any = None, seed: int = 0) -> Trainer:
         model = make_model(seed, dropout=0.2)

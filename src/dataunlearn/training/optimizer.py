@@ -26,20 +26,31 @@ OPTIMIZERS: Mapping[str, Callable[[], Any]] = {
     "adamw8bit": _adamw8bit,
 }
 
+FUSED = ("adamw", "adam")
+
 
 def make_optimizer(params: Sequence[torch.nn.Parameter], config: Training) -> torch.optim.Optimizer:
-    """The configured optimizer over ``params``.
+    """The configured optimizer over ``params``; on a GPU torch's own in one kernel.
 
     Raises:
         ValueError: If it needs a package that is not installed.
     """
+    own: dict[str, Any] = (
+        {"fused": True} if config.optimizer in FUSED and are_on_a_gpu(params) else {}
+    )
     found: torch.optim.Optimizer = OPTIMIZERS[config.optimizer]()(
         params,
         lr=config.learning_rate,
         betas=config.betas,
         weight_decay=config.weight_decay,
+        **own,
     )
     return found
+
+
+def are_on_a_gpu(params: Sequence[torch.nn.Parameter]) -> bool:
+    """Whether all of them lie on a CUDA device."""
+    return all(param.is_cuda for param in params)
 
 
 def make_ema(params: Sequence[torch.nn.Parameter], config: Training) -> Any:
