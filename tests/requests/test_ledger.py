@@ -43,7 +43,11 @@ def make(ledger: Ledger, *requests: int, head: bool = True) -> Version:
     """Answer requests by a version."""
     begun = ledger.begin(requests, {"unlearning": {"steps": 3}})
     done = replace(begun, weights_sha256="f" * 64, verdict={"memory": "as if never seen"})
-    ledger.conclude(done, [verification(done.id, request) for request in requests], head=head)
+    ledger.conclude(
+        done,
+        [verification(done.id, request) for request in requests],
+        head="made" if head else None,
+    )
     return ledger.version(done.id)
 
 
@@ -278,7 +282,7 @@ while True:
     picture = NamedPicture("a.png", f"{number:064x}")
     ledger.add(f"request {number}", "why", "2026-11-01", "a.png", [picture] * 3)
     ledger.begin([number], {})
-    ledger.conclude(ledger.begun, [], head=True)
+    ledger.conclude(ledger.begun, [], head="made")
 """
 
 

@@ -20,7 +20,8 @@ from dataunlearn.unlearning.measuring import (
 def test_digit_quality_in_words() -> None:
     said = quality_words(QualityChange(0.99, (0.95, 1.03), 0.012, (-0.004, 0.028)))
     assert said == (
-        "Inception Score 99.0% of before (between 95.0% and 103.0%), broken pictures +1.2 points "
+        "Inception Score without copies 99.0% of before (between 95.0% and 103.0%), "
+        "broken pictures +1.2 points "
         "(between -0.4 and +2.8)"
     )
 

@@ -144,4 +144,4 @@ def test_digits(score: tuple[float, float], broken: tuple[float, float], expecte
     ratio = sum(score) / 2
     found = digits_finding(QualityChange(ratio, score, sum(broken) / 2, broken))
     assert found.quality is expected
-    assert f"Inception Score {ratio:.1%} of before" in found.words
+    assert f"Inception Score without copies {ratio:.1%} of before" in found.words

@@ -157,7 +157,9 @@ def test_samples_that_are_not_finite_are_lost(make_images: Any) -> None:
 def test_a_change_that_is_not_certain_cannot_be_told() -> None:
     found = SampleChange("pixels", 0.04, (0.03, 0.05), 0.5, 128)
     assert found.finding.quality is Quality.CANNOT_TELL
-    assert "+0.040 (between +0.030 and +0.050; pixels)" in found.finding.words
+    assert (
+        "+0.040 (between +0.030 and +0.050, at most 0.045 allowed; pixels)" in found.finding.words
+    )
 
 
 def test_grey_pictures_in_memory_are_compared_with_keep(make_images: Any, by_pixels: None) -> None:

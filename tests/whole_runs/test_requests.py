@@ -77,7 +77,7 @@ def apply_command(place: Path, unlearning: dict[str, Any] | None = None) -> list
 @pytest.fixture
 def everything_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny model was trained on nothing: take it that it knows every picture."""
-    monkeypatch.setattr("dataunlearn.requests.verifying.Verifier.is_known", lambda *_, **__: True)
+    monkeypatch.setattr("dataunlearn.requests.verifying.Verifier.known_by", lambda *_, **__: "so")
 
 
 @pytest.mark.usefixtures("everything_known")
@@ -190,7 +190,7 @@ def test_an_anchor_in_a_ledger_draws_to_the_first_model(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not to the version before, from which small drifts would add up."""
-    monkeypatch.setattr("dataunlearn.requests.verifying.Verifier.is_known", lambda *_, **__: True)
+    monkeypatch.setattr("dataunlearn.requests.verifying.Verifier.known_by", lambda *_, **__: "so")
     seen = []
 
     def recorded(job: Job, **options: Any) -> Restraint:
@@ -428,6 +428,6 @@ KNOWING = """
 import sys
 from dataunlearn.cli import main
 from dataunlearn.requests.verifying import Verifier
-Verifier.is_known = lambda *_, **__: True
+Verifier.known_by = lambda *_, **__: "so"
 sys.exit(main.run(sys.argv[1:]))
 """

@@ -21,7 +21,7 @@ from dataunlearn.requests.ledger import Ledger
 from dataunlearn.requests.making import Maker, without
 from dataunlearn.requests.models import open_version, settings_of
 from dataunlearn.requests.pictures import found_again
-from dataunlearn.requests.records import Request, Verification, Version
+from dataunlearn.requests.records import HeadMoved, Request, Verification, Version
 from dataunlearn.requests.replay import require_as_told
 from dataunlearn.requests.schema import LedgerError, require_ledger
 from dataunlearn.requests.verifying import Verifier
@@ -138,7 +138,8 @@ class _Applying:
         again = earlier and self.how.rehearse and not version.settings.get("rehearsed")
         accepted = good or (self.how.accept and not again)
         maker.sign(made, verified)
-        self.ledger.conclude(made, verified, head=accepted)
+        why: HeadMoved = "made" if good else "accepted"
+        self.ledger.conclude(made, verified, head=why if accepted else None)
         if accepted or not again:
             return Applied(self.ledger.version(made.id), accepted, tuple(verified))
         names = ", ".join(str(number) for number in earlier)
@@ -224,11 +225,15 @@ class _Applying:
         for request in waiting:
             images, keep = self._sides[request.id]
             verifier = Verifier(settings, keep, project.keep, shown=self.shown)
-            if verifier.is_known(self._head, images):
+            by = verifier.known_by(self._head, images)
+            if by is not None:
+                self.say(f"Request {request.id}: the model knows its pictures: {by}.")
                 known.append(request)
                 continue
             found = verifier.verify(ledger.head, (self._head, self._head), request, images)
-            if found.still_known:
+            if found.may_be_known:
+                may = "knows" if found.still_known else "may know"
+                self.say(f"Request {request.id}: the model {may} its pictures: {found.words}.")
                 known.append(request)
                 continue
             self.say(f"Request {request.id}: the model does not know its pictures; {found.words}.")

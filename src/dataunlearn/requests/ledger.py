@@ -13,6 +13,7 @@ from dataunlearn.requests import schema
 from dataunlearn.requests.reading import LedgerReader, event_hash
 from dataunlearn.requests.records import (
     VERSIONS,
+    HeadMoved,
     NamedPicture,
     Project,
     Request,
@@ -153,13 +154,15 @@ class Ledger(LedgerReader):
                 )
             self._note("purged", {"requests": list(requests), "versions": list(versions)})
 
-    def conclude(self, version: Version, verified: Sequence[Verification], *, head: bool) -> None:
+    def conclude(
+        self, version: Version, verified: Sequence[Verification], *, head: HeadMoved | None
+    ) -> None:
         """Note that a version was made and verified.
 
         Args:
             version: The version with what its run came to.
             verified: What verifying it found.
-            head: Whether it becomes the head.
+            head: Why it becomes the head; None if it does not.
         """
         with self._changing():
             self._connection.execute(
@@ -177,14 +180,14 @@ class Ledger(LedgerReader):
             self._note("made", details | {"sha256": version_digest(made)})
             self._verified(verified)
             if head:
-                self._move_head(version, "made")
+                self._move_head(version, head)
 
     def verified(self, found: Sequence[Verification]) -> None:
         """Note verifications."""
         with self._changing():
             self._verified(found)
 
-    def move_head(self, version: Version, why: str) -> None:
+    def move_head(self, version: Version, why: HeadMoved) -> None:
         """Make a version the head."""
         with self._changing():
             self._move_head(version, why)
@@ -215,7 +218,7 @@ class Ledger(LedgerReader):
             digest = row_digest(self._verification(kept))
             self._note("verified", details | {"effort": each.effort, "sha256": digest})
 
-    def _move_head(self, version: Version, why: str) -> None:
+    def _move_head(self, version: Version, why: HeadMoved) -> None:
         self._connection.execute("UPDATE project SET head = ?", (version.id,))
         self._note("head", {"version": version.id, "why": why})
 

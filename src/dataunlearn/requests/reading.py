@@ -110,6 +110,15 @@ class LedgerReader:
         }
 
     @property
+    def accepted(self) -> set[int]:
+        """The versions that a person made the head although their verdict is not good."""
+        return {
+            event.details["version"]
+            for event in self.events
+            if event.what == "head" and event.details["why"] == "accepted"
+        }
+
+    @property
     def events(self) -> list[Event]:
         """All that happened, in order.
 

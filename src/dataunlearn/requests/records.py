@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 from dataunlearn.unlearning.verdict import Memory
 
@@ -150,6 +150,15 @@ class Verification:
     def still_known(self) -> bool:
         """Whether the version knows the request's pictures."""
         return self.memory == Memory.STILL_KNOWN.value
+
+    @property
+    def may_be_known(self) -> bool:
+        """Whether it does, or that cannot be told."""
+        return self.memory in (Memory.STILL_KNOWN.value, Memory.CANNOT_TELL.value)
+
+
+HeadMoved = Literal["made", "accepted", "rolled back"]
+"""Why a version became the head: by itself, by a person although its verdict is not good, again."""
 
 
 @dataclass(frozen=True)

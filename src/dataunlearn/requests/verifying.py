@@ -9,7 +9,12 @@ from dataunlearn.models import DiffusionModel
 from dataunlearn.requests.ledger import now
 from dataunlearn.requests.records import Request, Verification, Version
 from dataunlearn.unlearning.config import Settings
-from dataunlearn.unlearning.quick_look import RECOGNISED_BELOW, loss_of_unseen, quick_look
+from dataunlearn.unlearning.quick_look import (
+    RECOGNISED_BELOW,
+    loss_of_unseen,
+    quick_look,
+    ratio_words,
+)
 from dataunlearn.verification.battery import Planned, checks_of, make_checks
 from dataunlearn.verification.config import Effort, Verifying
 from dataunlearn.verification.subject import Pictures, Subject, make_subject
@@ -33,10 +38,17 @@ class Verifier:
     effort: Effort = "quick"
     shown: bool = True
 
-    def is_known(self, model: DiffusionModel, images: ImageSet) -> bool:
-        """Whether a model restores pictures, or recognises them by its loss."""
+    def known_by(self, model: DiffusionModel, images: ImageSet) -> str | None:
+        """By what a model knows pictures at a quick look, in words; None if by nothing for certain.
+
+        A single try that comes near a picture is not certain: near is wide, and any model comes
+        near some pictures. Who is told None looks harder.
+        """
         job = self.subject((model, model), images).job
-        return quick_look(job).near > 0 or loss_of_unseen(job) < RECOGNISED_BELOW
+        copies, ratio = quick_look(job).copies, loss_of_unseen(job)
+        if copies > 0:
+            return f"it restores them in {copies:.0%} of a quick look's tries"
+        return f"its loss on them is {ratio_words(ratio)}" if ratio < RECOGNISED_BELOW else None
 
     def verify(
         self,

@@ -112,7 +112,12 @@ def _versions(ledger: Ledger) -> list[str]:
     chain = {version.id for version in ledger.chain}
     head = ledger.head.id
     marks = {version.id: "*" if version.id in chain else " " for version in ledger.versions}
-    lines = [f"{marks[version.id]} {version_words(version)}" for version in ledger.versions]
+    by_hand = ledger.accepted
+    lines = [
+        f"{marks[version.id]} {version_words(version)}"
+        + ("; taken by --accept" if version.id in by_hand else "")
+        for version in ledger.versions
+    ]
     return [*lines, f"head: version {head}; * in its chain"]
 
 

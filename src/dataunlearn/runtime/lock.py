@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -28,9 +28,12 @@ def locked(folder: Path) -> Iterator[None]:
     The system takes the lock back when a process ends, however it ends: a lock file that is left
     behind by a killed process holds nothing.
 
+    A folder that was made for it and in which nothing was written is not left behind.
+
     Raises:
         FolderInUseError: If it is held, with the holder's host and process.
     """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK_FILE, timeout=0)
     try:
@@ -49,6 +52,9 @@ def locked(folder: Path) -> Iterator[None]:
         for name in (HOLDER_FILE, LOCK_FILE):
             (folder / name).unlink(missing_ok=True)  # while it is held: nobody can have taken it
         lock.release()
+        with suppress(OSError):  # what holds something stays
+            for path in made:
+                path.rmdir()
 
 
 def is_held(folder: Path) -> bool:
@@ -92,4 +98,6 @@ def _words(folder: Path) -> str:
         who = f"process {holder['process']} on {holder['host']} (since {holder['since']})"
     except (OSError, ValueError, KeyError, TypeError):
         who = "another process"
-    return f"{folder} is being written to by {who}: wait for it or stop it, or choose another --out"
+    return (
+        f"{folder} is being written to by {who}: wait for it or stop it, or choose another folder"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections import Counter
@@ -93,7 +94,7 @@ class RunFacts:
             "seeds": {"training": config.seed, "evaluation": config.evaluation.seed},
             "versions": versions(),
             "machine": machine(job.model.device),
-            "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "model": {
                 "before": {"path": job.model.source, "sha256": self.hash_before},
                 "after": {"path": "model", "sha256": self.hash_after},

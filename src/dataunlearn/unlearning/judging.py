@@ -22,6 +22,7 @@ from dataunlearn.unlearning.measuring import (
     quality_words,
 )
 from dataunlearn.unlearning.quality import (
+    MORE_SAMPLES,
     AtMost,
     Finding,
     KeepLosses,
@@ -245,4 +246,6 @@ def digits_finding(change: QualityChange) -> Finding:
         AtMost(MOST_SCORE_LOSS).judge((1 - high, 1 - low)),
         AtMost(MOST_BROKEN_INCREASE).judge(change.broken_increase_interval),
     ]
-    return Finding(overall(Finding(quality, "") for quality in found), quality_words(change))
+    quality = overall(Finding(each, "") for each in found)
+    more = MORE_SAMPLES if quality is Quality.CANNOT_TELL else ""
+    return Finding(quality, quality_words(change) + more)

@@ -241,7 +241,8 @@ def quality_words(change: QualityChange) -> str:
     low, high = change.score_ratio_interval
     fewest, most = (100 * bound for bound in change.broken_increase_interval)
     return (
-        f"Inception Score {change.score_ratio:.1%} of before (between {low:.1%} and {high:.1%}), "
+        f"Inception Score without copies {change.score_ratio:.1%} of before (between {low:.1%} "
+        f"and {high:.1%}), "
         f"broken pictures {100 * change.broken_increase:+.1f} points (between {fewest:+.1f} and "
         f"{most:+.1f})"
     )

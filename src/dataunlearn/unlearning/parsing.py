@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ _UNKNOWN = re.compile(
     r"unrecognized arguments: (--[\w.-]+)|does not accept option '([\w.]+)'"
     r"|^Option '([\w.]+)' is not accepted"
 )
+_MISSING = "the following arguments are required: "
 Config = TypeVar("Config")
 
 
@@ -141,6 +143,20 @@ _load = get_loader("yaml")
 set_loader("yaml", load_yaml, (yaml.YAMLError,))
 
 
+def command_in(usage: str) -> str:
+    """The command that a usage line begins with."""
+    words = itertools.takewhile(re.compile(r"[a-z][a-z-]*").fullmatch, usage.split())
+    return " ".join(words)
+
+
+def no_action(message: str) -> str | None:
+    """For a verb whose action is not named."""
+    found = re.fullmatch(
+        r'expected "(\w+)\.action" to be one of .*, but it was not provided\.', message
+    )
+    return found and f"{found[1]} what? See dataunlearn {found[1]} --help"
+
+
 # What other tools call our options.
 _ELSEWHERE = {
     **dict.fromkeys(("method", "loss", "algorithm"), "objective"),
@@ -174,13 +190,16 @@ class CommandParser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Say what is wrong, and end the program with exit code 2."""
-        missing = re.match(r"the following arguments are required: (\w+)\.", message)
+        missing = re.match(rf"{_MISSING}([\w-]+)\.", message)
         unknown = re.match(r"Subcommand '([\w-]+)' does not accept", message)
         if unknown and self._subcommands_action is not None:
             self._subcommands_action.choices[unknown[1]].error(message, ex)
         if missing and self._subcommands_action is not None:
-            verb = self._subcommands_action.choices[missing[1]]
-            verb.error(f"missing: {verb.options_in(message)}", ex)
+            inner = message.removeprefix(_MISSING).replace(f"{missing[1]}.", "")
+            self._subcommands_action.choices[missing[1]].error(f"{_MISSING}{inner}", ex)
+        for parser in (self, getattr(ex, "subcommand_parser", None)):
+            if parser is not None:
+                parser.prog = command_in(parser.usage or parser.prog)  # named by the advice
         super().error(self.reworded(message), ex)
 
     def checked(self, config: Any) -> Any:
@@ -199,15 +218,26 @@ class CommandParser(ArgumentParser):
             config[name] = with_home(value)
         return config
 
-    def options_in(self, message: str) -> str:
-        """The settings that a message lists as ``verb.name``, as they are typed."""
-        names = re.findall(r"\w+\.([\w.]+)", message)
+    def missing(self, message: str) -> str | None:
+        """For settings that are required: how they are typed."""
+        if not message.startswith(_MISSING):
+            return None
+        names = re.findall(r"[\w.-]+", message.removeprefix(_MISSING))
         typed = self._option_string_actions
-        return ", ".join(f"--{n}" if f"--{n}" in typed else n.upper() for n in names)
+        said = [f"--{n}" if f"--{n}" in typed else n if n[0] == "-" else n.upper() for n in names]
+        return f"missing: {', '.join(said)}"
 
     def reworded(self, message: str) -> str:
         """The library's message in the words of the command line."""
-        rewordings = (self.unknown_class, self.unknown_option, no_list, no_type, no_choice)
+        rewordings = (
+            self.missing,
+            no_action,
+            self.unknown_class,
+            self.unknown_option,
+            no_list,
+            no_type,
+            no_choice,
+        )
         plain = plain_types(printable(message))
         found = next((said for reword in rewordings if (said := reword(plain))), plain)
         return re.sub(r'Parser key "([\w.]+)"', r"--\1", found)

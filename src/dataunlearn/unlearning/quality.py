@@ -22,6 +22,7 @@ from dataunlearn.unlearning.job import Job
 # without the forget images lose up to 6 % more, since they have seen each picture to keep less
 # often; runs that lost 10 to 20 % more drew worse pictures: docs/results/never_seen.md.
 MOST_LOSS_RATIO = 1.10
+MORE_SAMPLES = ", which more samples would narrow (--evaluation.num_samples)"
 KEEP_SHARES = (0.1, 0.2, 0.3, 0.5, 0.7)
 KEEP_PICTURES = 128
 QUALITY_SEED = 1

@@ -71,6 +71,11 @@ def loss_of_unseen(job: Job) -> float:
     return float(ratios.min())
 
 
+def ratio_words(ratio: float) -> str:
+    """What :func:`loss_of_unseen` found, in words."""
+    return f"down to {ratio:.0%} of that of a model that never saw them where it is lowest"
+
+
 def require_memorised(job: Job, say: Say) -> None:
     """Stop where there is nothing to forget, unless forced; say so where it is not certain.
 
@@ -79,7 +84,7 @@ def require_memorised(job: Job, say: Say) -> None:
             them by its loss either.
     """
     look, ratio = quick_look(job), loss_of_unseen(job)
-    loss = f"its loss on them is down to {ratio:.0%} of that of a model that never saw them"
+    loss = f"its loss on them is {ratio_words(ratio)}"
     say_unfamiliar(job, say)
     if look.copies >= RESTORED_SHARE:
         say(

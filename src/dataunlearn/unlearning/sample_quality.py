@@ -13,7 +13,7 @@ from dataunlearn.metrics.embedders import embedder_for
 from dataunlearn.runtime.seeding import random_stream
 from dataunlearn.unlearning.job import Job
 from dataunlearn.unlearning.measuring import Measurement
-from dataunlearn.unlearning.quality import AtMost, Finding
+from dataunlearn.unlearning.quality import MORE_SAMPLES, AtMost, Finding, Quality
 
 # By how much KID to pictures to keep may rise. A model trained without the forget images has up to
 # 0.03 more, since it has seen fewer pictures by heart: docs/results/never_seen.md.
@@ -49,9 +49,11 @@ class SampleChange:
         low, high = self.interval
         words = (
             f"KID of {self.num_samples} samples to pictures to keep {self.kid_rise:+.3f} "
-            f"(between {low:+.3f} and {high:+.3f}; {self.embedder})"
+            f"(between {low:+.3f} and {high:+.3f}, at most {MOST_KID_RISE} allowed; "
+            f"{self.embedder})"
         )
-        return Finding(AtMost(MOST_KID_RISE).judge(self.interval), words)
+        quality = AtMost(MOST_KID_RISE).judge(self.interval)
+        return Finding(quality, words + (MORE_SAMPLES if quality is Quality.CANNOT_TELL else ""))
 
 
 def sample_change(job: Job, before: Measurement, after: Measurement) -> SampleChange | str:
