@@ -20,16 +20,22 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 
 from dataunlearn.cli import main as cli
-from dataunlearn.models import DiffusionModel, save_model
+from dataunlearn.data import open_images
+from dataunlearn.models import DiffusionModel, load_model, save_model
+from dataunlearn.requests import verifying
 from dataunlearn.requests.ledger import Ledger
 from dataunlearn.requests.making import Maker
-from dataunlearn.requests.records import Version, VersionState
+from dataunlearn.requests.models import settings_of
+from dataunlearn.requests.records import Verification, Version, VersionState
+from dataunlearn.requests.verifying import Verifier
+from dataunlearn.requests.words import listing
 from dataunlearn.runtime.exit_codes import ALTERED
 from dataunlearn.runtime.files import write_sealed
 from dataunlearn.runtime.sealed import read_sealed
 from dataunlearn.training.engine import trainable
 from dataunlearn.training.restraints import Restraint, flat
 from dataunlearn.unlearning.job import Job
+from dataunlearn.unlearning.quick_look import QuickLook
 from dataunlearn.unlearning.restraining import restraint_of
 
 UNLEARNING = {
@@ -113,6 +119,68 @@ def test_two_requests_one_after_the_other(place: Path, capsys: pytest.CaptureFix
     assert "head: version 2" in shown
 
 
+@pytest.mark.parametrize(
+    ("memory", "made"),
+    [("still known", 1), ("cannot tell", 1), ("as if never seen", 0), ("pushed past it", 0)],
+)
+def test_only_what_the_model_does_not_know_for_certain_is_answered_as_it_is(
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    memory: str,
+    made: int,
+) -> None:
+    """Where a quick look finds nothing, the verification of the head decides."""
+    verify = Verifier.verify
+    of_the_head: list[Verification] = []
+
+    def said(self: Verifier, version: Version, *given: Any) -> Verification:
+        found = replace(verify(self, version, *given), memory=memory)
+        of_the_head.extend([found] if version.id == 0 else [])
+        return found
+
+    monkeypatch.setattr(Verifier, "known_by", lambda *_: None)
+    monkeypatch.setattr(Verifier, "verify", said)
+    assert add(place, "6.png") == 0
+    assert apply(place, "--accept") in (0, 4, 5)
+    assert len(of_the_head) == 1
+    printed = " ".join(capsys.readouterr().err.split())
+    words = {"still known": "knows", "cannot tell": "may know"}.get(memory, "does not know")
+    assert f"Request 1: the model {words} its pictures" in printed
+    with Ledger(place / "project") as ledger:
+        assert len(ledger.versions) == 1 + made
+
+
+def test_a_single_try_that_comes_near_is_not_known_for_certain(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert add(place, "6.png") == 0
+    with Ledger(place / "project") as ledger:
+        settings = settings_of(ledger.project, UNLEARNING)
+    model = load_model(place / "base")
+    images, keep = (open_images(place / side, model.image_shape) for side in ("6.png", "keep"))
+    verifier = Verifier(settings, keep, "keep", shown=False)
+    for look, ratio, known in (
+        (QuickLook(0.06, 0.0), 0.9, None),
+        (QuickLook(0.9, 0.06), 0.9, "it restores them in 6%"),
+        (QuickLook(0.06, 0.0), 0.1, "its loss on them is down to 10%"),
+    ):
+        monkeypatch.setattr(
+            "dataunlearn.requests.verifying.quick_look", lambda _, found=look: found
+        )
+        monkeypatch.setattr(
+            "dataunlearn.requests.verifying.loss_of_unseen", lambda _, found=ratio: found
+        )
+        found = verifier.known_by(model, images)
+        assert found is None if known is None else found.startswith(known)
+
+
+def test_a_refused_first_request_leaves_no_folder(place: Path) -> None:
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(place / "large.png")
+    assert add(place, "large.png") == 1
+    assert not (place / "project").exists()
+
+
 @pytest.mark.usefixtures("everything_known")
 def test_what_is_not_accepted_stays_open_until_it_is(place: Path) -> None:
     assert add(place, "6.png") == 0
@@ -128,6 +196,8 @@ def test_what_is_not_accepted_stays_open_until_it_is(place: Path) -> None:
     assert apply(place, "--accept", "--duplicates", "take", unlearning=destroying) == 1
     assert accept(place) in (4, 5)  # no settings: those that it was made with
     with Ledger(project) as ledger:
+        assert ledger.accepted == {1}
+        assert listing(ledger).count("; taken by --accept") == 1
         assert ledger.head.id == 1  # the same version: nothing was trained anew
         assert len(ledger.versions) == 2
     assert (project / "versions" / "0001" / "log.jsonl").read_bytes() == log
