@@ -165,12 +165,8 @@ def test_a_single_try_that_comes_near_is_not_known_for_certain(
         (QuickLook(0.9, 0.06), 0.9, "it restores them in 6%"),
         (QuickLook(0.06, 0.0), 0.1, "its loss on them is down to 10%"),
     ):
-        monkeypatch.setattr(
-            "dataunlearn.requests.verifying.quick_look", lambda _, found=look: found
-        )
-        monkeypatch.setattr(
-            "dataunlearn.requests.verifying.loss_of_unseen", lambda _, found=ratio: found
-        )
+        monkeypatch.setattr(verifying, "quick_look", lambda _, found=look: found)
+        monkeypatch.setattr(verifying, "loss_of_unseen", lambda _, found=ratio: found)
         found = verifier.known_by(model, images)
         assert found is None if known is None else found.startswith(known)
 
