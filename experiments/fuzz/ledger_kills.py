@@ -142,7 +142,7 @@ def main() -> None:
     chosen = parser.parse_args()
     out: Path = chosen.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    Verifier.is_known = lambda *_, **__: True  # type: ignore[method-assign]
+    Verifier.known_by = lambda *_, **__: "so"  # type: ignore[method-assign]
     project = begun(build(out / "given"), out)
     template = out / "template"
     shutil.rmtree(template, ignore_errors=True)

@@ -139,8 +139,8 @@ def _runs(sandbox: Sandbox) -> None:
 
 def _project(sandbox: Sandbox) -> None:
     """One request that was answered, by a version that is signed, and one that waits."""
-    plainly = Verifier.is_known
-    Verifier.is_known = lambda *_, **__: True  # type: ignore[method-assign]
+    plainly = Verifier.known_by
+    Verifier.known_by = lambda *_, **__: "so"  # type: ignore[method-assign]
     where = ["--project", str(sandbox.project), "--device", "cpu"]
     try:
         for name in ("0.png", "1.png"):
@@ -151,7 +151,7 @@ def _project(sandbox: Sandbox) -> None:
                 how = ["--unlearning", json.dumps(FEW), "--accept", "--duplicates", "take"]
                 assert cli.run(["request", "apply", *where, *how]) in UNLEARNED
     finally:
-        Verifier.is_known = plainly  # type: ignore[method-assign]
+        Verifier.known_by = plainly  # type: ignore[method-assign]
     model = sandbox.project / "versions" / "0001" / "model"
     versions = ["--before", str(sandbox.pixel_model), "--after", str(model)]
     assert cli.run(["difference", "save", *versions, "--out", str(sandbox.difference)]) == 0
