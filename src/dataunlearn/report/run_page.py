@@ -202,8 +202,8 @@ def _regeneration_headline(report: Mapping[str, Any], timestep: int, start: str)
     reference = shares(report.get("reference") or {}).get(timestep)
     if reference is not None:
         note += f"; a model that never saw the picture: {percent(reference)}"
-    elif timestep < _STARTS[0][0]:
-        note += "; so clear a copy can be completed without knowing the picture"
+    elif timestep < _HEADLINE_TIMESTEP:
+        note += "; so clear a copy may be completed without knowing the picture"
     words = start_words(timestep)
     article = "an" if words[0] in "aeiou" else "a"
     label = f"{start} {article} {words} copy, the model restored {_subject(report)}"
