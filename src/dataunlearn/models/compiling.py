@@ -28,7 +28,7 @@ def repeated_blocks(network: nn.Module) -> Iterator[nn.Module]:
             yield from repeated_blocks(child)
 
 
-def compile_blocks(network: nn.Module, *, dynamic: bool | None = True) -> list[nn.Module]:
+def compile_blocks(network: nn.Module, *, dynamic: bool = True) -> list[nn.Module]:
     """Compile a network's repeated blocks in place; each is when it first runs.
 
     Args:

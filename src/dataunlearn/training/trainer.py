@@ -119,10 +119,9 @@ class Trainer:
             LostProcessError: If another process of the run ended.
         """
         self.loop.resume(self)
-        accelerator, run_dir = self.loop.accelerator, self.loop.run_dir
-        share((*self._weights(), *self.forgetting.restraint.tensors()), accelerator)
+        share(self._shared(), self.loop.accelerator)
         compiling = compiled(self._networks if self.config.compile else [])
-        lost = telling_lost_processes(accelerator, run_dir)
+        lost = telling_lost_processes(self.loop.accelerator, self.loop.run_dir)
         with lost, compiling, closing(self.loop.steps(self)) as steps:
             for record in steps:
                 self.record = record
@@ -239,9 +238,10 @@ class Trainer:
             values["remembered_at"] = self.remembered_at
         return Checkpoint(self.steps_done, tensors, values)
 
-    def _weights(self) -> Iterator[Tensor]:
+    def _shared(self) -> Iterator[Tensor]:
         for network in self._networks:
             yield from network.state_dict().values()
+        yield from self.forgetting.restraint.tensors()
 
     @property
     def _networks(self) -> list[nn.Module]:

@@ -151,7 +151,8 @@ def _try_step(job: Job) -> Trial:
         return time.perf_counter() - started
 
     counts = engine(model.denoiser, rows, frozen=model.denoiser).counts  # pays for set-up
-    trial = Trial(counts, seconds_of_a_step(), peak_memory(model.device) + _bytes_besides(job))
+    besides = _bytes_besides(job, asks=forgetting.asks)
+    trial = Trial(counts, seconds_of_a_step(), peak_memory(model.device) + besides)
     if not job.training.compile:
         return trial
     with compiled([model.denoiser]):
@@ -159,10 +160,10 @@ def _try_step(job: Job) -> Trial:
     return replace(trial, compiling=compiling, compiled_seconds=seconds)
 
 
-def _bytes_besides(job: Job) -> float:
+def _bytes_besides(job: Job, *, asks: bool) -> float:
     """What a run holds that trying its gradients does not show."""
     config, size = job.config, job.model.num_parameters
-    asks = job.phases()[0].asks and config.lora is None  # an adapter is switched off instead
-    frozen = asks / 2 if job.training.precision == "bfloat16" else asks
+    copied = asks and config.lora is None  # an adapter is switched off instead
+    frozen = copied / 2 if job.training.precision == "bfloat16" else copied
     copies = frozen + (config.saliency is not None) + 2 * (config.anchor is not None)
     return BYTES_PER_PARAMETER * size / 2 + copies * BYTES_PER_COPIED_PARAMETER * size
