@@ -12,7 +12,10 @@ from dataunlearn.views import (
     negative,
     plain_views,
     products,
+    sheared,
+    shears,
     shifted,
+    small_shifts,
     turns_and_flips,
 )
 
@@ -45,7 +48,8 @@ def samples(shape, count=5):
 
 def all_views(shape):
     combined = products(turns_and_flips(shape), channel_permutations(shape))
-    return plain_views(shape) | combined | {"shifted": shifted(shape, 1, -1)}
+    shifts = {"shifted": shifted(shape, 1, -1)} | shears(shape) | small_shifts(shape)
+    return plain_views(shape) | combined | shifts
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -70,6 +74,37 @@ def test_a_view_is_the_plain_operation(shape):
         assert torch.equal(view(given), PLAIN[name](given)), name
     assert torch.equal(shifted(shape, 1, -1)(given), given.roll(1, 2).roll(-1, 3))
     assert torch.equal(negative(shape)(given), -given)
+
+
+@pytest.mark.parametrize("slope", [0.4, -0.6, 1.0])
+@pytest.mark.parametrize("shape", [(1, 4, 4), (3, 9, 6), (2, 28, 28)])
+def test_a_shear_moves_each_line_by_its_distance_to_the_middle(shape, slope):
+    given = samples(shape)
+    _, height, width = shape
+    leaning, slanting = (sheared(shape, slope, axis)(given) for axis in (2, 1))
+    for row in range(height):
+        by = round(slope * (row - (height - 1) / 2))
+        assert torch.equal(leaning[:, :, row], given[:, :, row].roll(by, 2))
+    for column in range(width):
+        by = round(slope * (column - (width - 1) / 2))
+        assert torch.equal(slanting[..., column], given[..., column].roll(by, 2))
+
+
+def test_a_shear_of_a_square_is_a_parallelogram():
+    square = -torch.ones(1, 1, 9, 9)
+    square[:, :, 3:6, 3:6] = 1
+    leaning = shears((1, 9, 9))["leaning left by 0.6"](square)[0, 0]
+    lit = [(leaning[row] > 0).nonzero().flatten().tolist() for row in (3, 4, 5)]
+    assert lit == [[2, 3, 4], [3, 4, 5], [4, 5, 6]]
+
+
+def test_small_shifts_move_by_a_ninth_in_all_four_directions():
+    given = samples((1, 18, 27))
+    views = small_shifts((1, 18, 27))
+    assert torch.equal(views["shifted down and right"](given), given.roll((2, 3), (2, 3)))
+    assert torch.equal(views["shifted up and left"](given), given.roll((-2, -3), (2, 3)))
+    assert torch.equal(views["shifted up and right"](given), given.roll((-2, 3), (2, 3)))
+    assert torch.equal(views["shifted down and left"](given), given.roll((2, -3), (2, 3)))
 
 
 def test_two_channels_change_places():

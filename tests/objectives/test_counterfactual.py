@@ -47,6 +47,14 @@ def for_two_images(process, bounds=(100, 199), other=None, **options):
     return Counterfactual(**options).prepare(context)
 
 
+class Slow(torch.nn.Module):
+    """A frozen model that is not the same for a view as for the picture."""
+
+    def forward(self, noisy, t, cond=None):
+        place = torch.linspace(-1, 1, noisy[0].numel()).reshape(noisy.shape[1:])
+        return 0.5 * noisy + torch.tanh(noisy * place)
+
+
 def pairs_about(make_pair, image, count, **options):
     """Many 1x1 pairs about one image."""
     pair = make_pair(count, (1, 1, 1), **options)
@@ -120,6 +128,44 @@ class TestRows:
             assert share == pytest.approx(0.5 * noise / (noise + signal))
         plain = prepared(Counterfactual(overshoot=0), process, pair.forget)
         assert plain(process, pair, stream()).forget.question.overshoot is None
+
+    @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "flow_prediction"])
+    @pytest.mark.parametrize("overshoot", [0.0, 0.5])
+    def test_rows_of_familiar_images_end_between_answer_and_keep_pictures(
+        self, prediction, overshoot, make_process, make_pair
+    ):
+        """Image 1 is familiar: its target is (1 - s) answer + s what one keep picture alone says,
+        s the share of noise, in a slow loop. Image 0's rows are as without it."""
+        process, pair = make_process(prediction), make_pair(12)
+        pair = replace(pair, forget_index=torch.arange(12) % 2)
+        forget, only = Pictures(pair.forget[:2]), torch.randn(1, *pair.keep.shape[1:])
+        shape = tuple(pair.keep.shape[1:])
+        levels = levels_by_hand([[0.9, 0.3], [0.8, 0.2]], shape, (100, 199))
+        objective = Counterfactual(forget_share=1.0, overshoot=overshoot)
+        every, some = (
+            objective.prepare(context_by_hand(process, forget, each))
+            for each in (
+                levels,
+                replace(levels, unfamiliar=torch.tensor([True, False]), keep=only),
+            )
+        )
+        plain, rows = every(process, pair, stream()), some(process, pair, stream())
+        asked = torch.arange(12, 24)
+        answered = Networks(torch.nn.Identity(), [], Slow()).answered
+        plain, rows = plain.take(asked), rows.take(asked)
+        untouched, found = answered(plain.forget, plain), answered(rows.forget, rows)
+        for row in range(12):
+            if row % 2 == 0:
+                torch.testing.assert_close(found.target[row], untouched.target[row], **EXACT)
+                continue
+            one = rows.take(torch.tensor([row]))
+            question, t = one.forget.question, one.t
+            said = question.turned_back(Slow()(question.seen(one.inputs), t, None))
+            gamma, sigma = (f(t).item() for f in (process.gamma, process.sigma))
+            share = sigma**2 / (gamma**2 + sigma**2)
+            other = process.target(one.inputs, only, t)
+            expected = (1 - share) * said + share * other
+            torch.testing.assert_close(found.target[row], expected[0], rtol=1e-4, atol=1e-5)
 
     def test_it_must_be_prepared_and_know_the_images(self, make_process, make_pair):
         process, pair = make_process(), make_pair(4, (1, 1, 1))

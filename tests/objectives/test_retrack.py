@@ -9,9 +9,9 @@ import torch
 
 from dataunlearn.combine import Fixed, NormFix
 from dataunlearn.objectives import Context, ReTrack
-from dataunlearn.objectives._retrack import posterior_mean
 from dataunlearn.prediction import EPSILON
 from dataunlearn.process import ForwardProcess
+from dataunlearn.recognition.empirical import posterior_mean
 from dataunlearn.recognition.witness import Pictures
 
 TYPES = ["epsilon", "sample", "v_prediction", "flow_prediction"]

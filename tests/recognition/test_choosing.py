@@ -116,6 +116,42 @@ def test_what_is_symmetric_under_everything_is_familiar_and_still_gets_views(mak
     assert all(len(own) == 2 for own in names)
 
 
+def test_what_every_turn_keeps_is_sheared(make_process):
+    """Grey, and the same however turned and after half a shift; the negative is dark and costs too
+    much. Leaning it changes, and that costs nothing."""
+    tile = symmetric(random_pictures(2, (1, 6, 6)).clean) * 4
+    forget = Pictures(tile.repeat(1, 1, 2, 2) + BRIGHT)
+    keep = Pictures(random_pictures(30, (1, 12, 12), 1).clean + BRIGHT)
+
+    def good_at_light(noisy, t, cond):
+        return noisy + 100 * (noisy.mean((1, 2, 3)) < 0).reshape(-1, 1, 1, 1)
+
+    names, unfamiliar = chosen_names(good_at_light, forget, keep, make_process())
+    assert unfamiliar == [True, True]
+    for own in names:
+        assert own and all(name.split()[0] in ("leaning", "slanting") for name in own)
+    names, unfamiliar = chosen_names(good_at_light, forget, keep, make_process(), latent=True)
+    assert unfamiliar == [False, False]  # latents are not sheared
+
+
+def test_what_is_the_same_sheared_is_familiar_and_gets_small_shifts(make_process):
+    """A plain square that fills most of a picture: every turn keeps it, a shear all but its edge;
+    the negative and half a shift cost too much. The farthest it gets is by a small shift."""
+    square = torch.zeros(1, 1, 18, 18)
+    square[:, :, 1:-1, 1:-1] = BRIGHT
+    keep = torch.zeros(30, 1, 18, 18)
+    keep[:, :, 7:-7, 7:-7] = BRIGHT
+
+    def good_at_a_light_middle(noisy, t, cond):
+        dark = noisy[:, :, 7:-7, 7:-7].mean((1, 2, 3)) < 2
+        return noisy + 100 * dark.reshape(-1, 1, 1, 1)
+
+    ask = good_at_a_light_middle
+    names, unfamiliar = chosen_names(ask, Pictures(square), Pictures(keep), make_process())
+    assert unfamiliar == [False]
+    assert len(names[0]) == 2 and all(name.startswith("shifted") for name in names[0])
+
+
 def test_one_picture_does_not_change_anothers_views(make_process):
     plain, still = random_pictures(1, COLOUR, 3).clean, symmetric(random_pictures(1, COLOUR).clean)
     keep = random_pictures(30, COLOUR, 1)

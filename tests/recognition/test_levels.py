@@ -67,6 +67,44 @@ def test_the_level_is_the_loss_of_the_mean_answer(conditioned, make_process):
                     )
 
 
+def test_familiar_pictures_lose_what_the_mixture_with_keep_pictures_does(make_process):
+    """Latents that every turn keeps have no unfamiliar view. Their answers are mixed with what the
+    mean of keep pictures says, each counted by how likely the noisy picture is to be made from it,
+    in the proportion of the noise; other pictures' answers are not."""
+    process = make_process()
+    witness = Witness(ask, process, seed=3, num_draws=2)
+    plain, keep = pictures(2, 0, False).clean, pictures(9, 1, False)
+    turned = [plain[:1].rot90(k, (2, 3)) for k in range(4)]
+    still = sum(turned + [each.mT for each in turned]) / 8
+    forget = Pictures(torch.cat([plain, still]))
+    found = measure_levels(witness, forget, keep, TIMESTEPS, latent=True)
+    assert found.unfamiliar.tolist() == [True, True, False]
+    torch.testing.assert_close(found.keep, keep.clean)
+    views = list(found.views.values())
+    for column, t in enumerate(TIMESTEPS):
+        times = torch.tensor([t])
+        gamma, sigma = float(process.gamma(times)), float(process.sigma(times))
+        for draw in range(2):
+            noise = witness.noise(SHAPE, t, draw)
+            noisy = gamma * still + sigma * noise
+            own = [views[at] for at in found.chosen[2]]
+            answers = [view.inverse(ask(view(noisy), times, None)) for view in own]
+            away = (noisy.double() - gamma * keep.clean.double()).square().flatten(1).sum(1)
+            likely = (-away / (2 * sigma**2)).softmax(0)
+            clean = sum(p * x for p, x in zip(likely, keep.clean.double(), strict=True))
+            share = sigma**2 / (gamma**2 + sigma**2)
+            said = (1 - share) * sum(answers) / len(answers) + share * (
+                (noisy - gamma * clean) / sigma
+            )
+            expected = (said - noise).square().mean()
+            torch.testing.assert_close(
+                found.level[2, column, draw], expected.double(), rtol=1e-4, atol=1e-7
+            )
+    alone = measure_levels(witness, Pictures(plain), keep, TIMESTEPS, latent=True)
+    torch.testing.assert_close(found.level[:2], alone.level)
+    assert alone.keep is None
+
+
 def test_the_same_each_time_and_whatever_the_batches(make_process):
     given = pictures(5, 0, False), pictures(20, 1, False)
     first, again, parts = (

@@ -17,6 +17,7 @@ from dataunlearn.objectives._base import Objective, plain, two_pass
 from dataunlearn.objectives._context import Context
 from dataunlearn.process import ForwardProcess
 from dataunlearn.questions import Question
+from dataunlearn.recognition.empirical import empirical_prediction, noise_share
 from dataunlearn.recognition.levels import Levels
 from dataunlearn.rows import Pair, Rows, Term
 from dataunlearn.timesteps import TimestepPolicy, Uniform
@@ -176,17 +177,31 @@ class _PreparedCounterfactual(Counterfactual):
             None if self.tables.other is None else self.tables.other[image],
             list(self.tables.levels.views.values()),
             self.tables.views_of(image, draws[1]),
-            self.overshoot * noise_share(process, t) if self.overshoot else None,
+            self._past(process, image, t),
         )
-        target = process.target(inputs, clean, t)
+        target = self._without_answer(process, image, (inputs, clean, t))
         forget = Term(target, weight * (len(pair) / count), question)
         return two_pass(pair, plain(process, pair.keep, pair), (inputs, forget), t)
 
+    def _past(self, process: ForwardProcess, image: Tensor, t: Tensor) -> Tensor | None:
+        """How far past the answer rows aim; those of familiar images end short of it."""
+        assert self.tables is not None
+        share, unfamiliar = noise_share(process, t), self.tables.levels.unfamiliar[image]
+        if not self.overshoot and bool(unfamiliar.all()):
+            return None
+        return torch.where(unfamiliar, self.overshoot * share, -share)
 
-def noise_share(process: ForwardProcess, t: Tensor) -> Tensor:
-    """The noise's share of a noisy sample's variance at timesteps ``t (B,)``, float32.
+    def _without_answer(
+        self, process: ForwardProcess, image: Tensor, at: tuple[Tensor, Tensor, Tensor]
+    ) -> Tensor:
+        """Rows' targets before the frozen model has answered, at (noisy, clean, timestep).
 
-    That of samples whose own variance is 1: sigma² / (gamma² + sigma²).
-    """
-    noise = process.sigma(t).square()
-    return (noise / (noise + process.gamma(t).square())).float()
+        The truth; of familiar images, what a model says that knows pictures to keep alone.
+        """
+        assert self.tables is not None
+        levels, (noisy, clean, t) = self.tables.levels, at
+        target = process.target(noisy, clean, t)
+        rows = (~levels.unfamiliar[image]).nonzero().flatten()
+        if len(rows) and levels.keep is not None:
+            target[rows] = empirical_prediction(process, noisy[rows], levels.keep, t[rows])
+        return target

@@ -12,33 +12,12 @@ from dataunlearn.combine import Combination, Direction, Fixed
 from dataunlearn.objectives._base import Objective, image_numbers, plain, two_pass
 from dataunlearn.objectives._context import Context
 from dataunlearn.process import ForwardProcess
+from dataunlearn.recognition.empirical import posterior_mean
 from dataunlearn.rows import Pair, Rows, Term
 from dataunlearn.timesteps import TimestepPolicy, Uniform
 
 # The forget side's share lambda of the loss on MNIST and CelebA-HQ (Stable Diffusion: 0.5).
 PUBLISHED_LAM = 0.005
-
-
-def posterior_mean(process: ForwardProcess, noisy: Tensor, candidates: Tensor, t: Tensor) -> Tensor:
-    """The mean of clean samples that ``noisy`` could have been made from, by their likelihood.
-
-    With v_j = (m - gamma x_j)/sigma the noise that m holds if it was made from x_j, this is
-    sum_j p_j x_j with p = softmax_j(-|v_j|^2 / 2): the posterior mean if every candidate is as
-    likely beforehand. The shares are computed from log ratios in float64.
-
-    Args:
-        process: The forward process.
-        noisy: Noisy samples m, ``(B, *shape)``.
-        candidates: Clean samples x_j for each of them, ``(B, k, *shape)``.
-        t: Timesteps ``(B,)``.
-
-    Returns:
-        Clean samples ``(B, *shape)`` in ``noisy``'s dtype.
-    """
-    first = candidates[:, 0]
-    log_ratios = [process.log_density_ratio(noisy, x, first, t) for x in candidates.unbind(1)]
-    share = torch.stack(log_ratios, dim=1).softmax(dim=1)  # (B, k) float64
-    return torch.einsum("bk,bk...->b...", share.to(noisy.dtype), candidates.to(noisy.dtype))
 
 
 @dataclass(frozen=True)

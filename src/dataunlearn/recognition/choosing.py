@@ -22,6 +22,8 @@ from dataunlearn.views import (
     channel_permutations,
     plain_views,
     products,
+    shears,
+    small_shifts,
     turns_and_flips,
 )
 
@@ -43,8 +45,8 @@ PROMPT_SHARES = (0.4, 0.6, 0.8)
 AS_IT_IS = "as it is, without the prompt"
 PROMPT_DRAWS = 4
 COST_PICTURES, COST_DRAWS = 12, 1
-# Passes that choosing takes about: those pictures as they are and through up to thirty views.
-CHOOSING_PASSES = COST_PICTURES * COST_DRAWS * len(COST_SHARES) * 31
+# Passes that choosing takes about: those pictures as they are and through up to forty views.
+CHOOSING_PASSES = COST_PICTURES * COST_DRAWS * len(COST_SHARES) * 41
 # Turns and flips that channel permutations are combined with, the cheapest ones.
 COMBINED_TURNS = 3
 
@@ -56,8 +58,9 @@ def choose_views(
 
     First the affordable turns and flips that are far enough from the image, of these the ones
     nearly as far as the farthest, of these the cheapest four. Where none is far enough, channel
-    permutations and their products with turns and flips in the same way, where samples are pixels.
-    Where still none is, the two farthest affordable ones, and the image counts as familiar.
+    permutations and their products with turns and flips in the same way, where samples are pixels;
+    and then shears, which change the outlines of what is the same however turned. Where still none
+    is, the two farthest affordable ones, small shifts among them, and the image counts as familiar.
 
     A model that takes prompts is asked without any. An image is shown as it is where the prompt was
     all that it was known by: where the model loses enough more without it, and about as much as
@@ -69,22 +72,26 @@ def choose_views(
     """
     shape = _shape(forget)
     scale = median_distance(forget, keep)
-    turns = turns_and_flips(shape)
-    costs = view_costs(witness, keep, turns)
-    found = [_pick(turns, costs, row) for row in distances(forget, turns, scale)]
-    offered = dict(turns)
-    if any(pick is None for pick in found):
-        others = {} if latent else _further_views(shape, turns, costs)
-        costs |= view_costs(witness, keep, others)
-        offered |= others
-        further = distances(forget, offered, scale)
-        found = [
-            pick or _pick(offered, costs, row) for pick, row in zip(found, further, strict=True)
-        ]
+    stages = (_turns,) if latent else (_turns, _further_views, _shears)
+    offered: Views = {}
+    costs: dict[str, float] = {}
+    found: list[list[str] | None] = [None] * len(forget)
+    for stage in stages:
+        if all(found):
+            break
+        views = stage(shape, offered, costs)
+        costs |= view_costs(witness, keep, views)
+        offered |= views
+        away = distances(forget, offered, scale)
+        found = [pick or _pick(offered, costs, row) for pick, row in zip(found, away, strict=True)]
     if forget.other is not None:
         found = _by_prompt_alone(witness, forget, found, offered, costs)
         offered |= {AS_IT_IS: as_it_is(shape)}
     unfamiliar = torch.tensor([pick is not None for pick in found])
+    if not latent and not all(found):
+        moved = small_shifts(shape)
+        costs |= view_costs(witness, keep, moved)
+        offered |= moved
     last = distances(forget, offered, scale)
     picks = [
         _farthest(costs, row) if pick is None else pick
@@ -127,6 +134,14 @@ def _by_prompt_alone(
 def _shape(pictures: Pictures) -> Shape:
     channels, height, width = pictures.clean.shape[1:]
     return channels, height, width
+
+
+def _turns(shape: Shape, offered: Views, costs: Mapping[str, float]) -> Views:
+    return turns_and_flips(shape)
+
+
+def _shears(shape: Shape, offered: Views, costs: Mapping[str, float]) -> Views:
+    return shears(shape)
 
 
 def _further_views(shape: Shape, turns: Views, costs: Mapping[str, float]) -> Views:

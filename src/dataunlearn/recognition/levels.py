@@ -4,6 +4,7 @@ A model is near the true noise of a noisy picture a_t that it knows by heart, be
 it. Shown the same noisy picture through a view T that it does not recognise, it answers as for any
 picture, and its answer turned back, T⁻¹ f(T a_t), is a prediction of the same noise. The mean of
 these answers over some views is what an unlearned model should say, and its loss is the *level*.
+Where no view of an image is unfamiliar, the answers are mixed with what pictures to keep say.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dataunlearn.recognition.choosing import choose_views
+from dataunlearn.recognition.empirical import empirical_prediction, mixed
 from dataunlearn.recognition.witness import Pictures, Witness
 from dataunlearn.views import Views
 
@@ -35,7 +37,8 @@ class Levels:
         asks_other: Whether the model is asked under the other conditioning.
         before: What the model itself loses, ``(K, T, J)`` float64, at J draws of noise.
         level: What it loses on average through the image's views: the loss of their mean answer,
-            ``(K, T, J)``.
+            ``(K, T, J)``; where those are familiar, of the mixture with ``keep``.
+        keep: Pictures to keep that stand in for familiar images, ``(N, *shape)``; None without any.
     """
 
     timesteps: tuple[int, ...]
@@ -45,6 +48,7 @@ class Levels:
     asks_other: bool
     before: Tensor
     level: Tensor
+    keep: Tensor | None = None
 
     @property
     def names(self) -> list[list[str]]:
@@ -82,12 +86,14 @@ def measure_levels(
     """
     views, chosen, unfamiliar = choose_views(witness, forget, keep, latent=latent)
     asks_other = forget.other is not None
+    familiar = (~unfamiliar).nonzero().flatten()
     before, level = [], []
     for t in timesteps:
         for draw in range(witness.num_draws):
             own = witness.answers(forget, t, draw, None)
             before.append(witness.losses(own, forget, t, draw))
             mean = mean_answers(witness, forget, (t, draw), views, chosen, other=asks_other)
+            mean[familiar] = _mixed(witness, forget.take(familiar), keep, (t, draw), mean[familiar])
             level.append(witness.losses(mean, forget, t, draw))
     shape = (len(forget), len(timesteps), witness.num_draws)
     return Levels(
@@ -98,7 +104,17 @@ def measure_levels(
         asks_other,
         torch.stack(before, 1).reshape(shape),
         torch.stack(level, 1).reshape(shape),
+        keep.clean if len(familiar) else None,
     )
+
+
+def _mixed(
+    witness: Witness, pictures: Pictures, keep: Pictures, at: tuple[int, int], answers: Tensor
+) -> Tensor:
+    """Answers about familiar pictures, mixed with what pictures to keep say."""
+    noisy, t = witness.noisy(pictures.clean, *at)
+    said = empirical_prediction(witness.process, noisy, keep.clean, t)
+    return mixed(witness.process, answers, said, t)
 
 
 def mean_answers(

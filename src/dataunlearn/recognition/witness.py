@@ -63,6 +63,12 @@ class Witness:
         """The noise of a draw ``(1, *shape)``."""
         return torch.randn((1, *shape), generator=random_stream(self.seed, t, draw))
 
+    def noisy(self, clean: Tensor, t: int, draw: int) -> tuple[Tensor, Tensor]:
+        """Clean samples ``(N, *shape)`` with a draw's noise, and their timesteps ``(N,)``."""
+        noise = self.noise(clean.shape[1:], t, draw).to(clean)
+        times = torch.full((len(clean),), t, device=clean.device)
+        return self.process.add_noise(clean, noise.expand_as(clean), times), times
+
     def answers(
         self, pictures: Pictures, t: int, draw: int, view: View | None, *, other: bool = False
     ) -> Tensor:
@@ -70,9 +76,7 @@ class Witness:
         found = []
         for rows in torch.split(torch.arange(len(pictures)), self.batch_size):
             part = pictures.take(rows)
-            noise = self.noise(part.clean.shape[1:], t, draw).to(part.clean)
-            times = torch.full((len(part),), t, device=part.clean.device)
-            noisy = self.process.add_noise(part.clean, noise.expand_as(part.clean), times)
+            noisy, times = self.noisy(part.clean, t, draw)
             seen = noisy if view is None else view(noisy)
             answer = self.ask(seen, times, part.other if other else part.cond).float()
             found.append(answer if view is None else view.inverse(answer))
@@ -83,9 +87,7 @@ class Witness:
     def losses(self, predictions: Tensor, pictures: Pictures, t: int, draw: int) -> Tensor:
         """Mean squared error a dimension of predictions ``(N, *shape)``, ``(N,)`` float64."""
         clean = pictures.clean
-        noise = self.noise(clean.shape[1:], t, draw).to(clean)
-        times = torch.full((len(clean),), t, device=clean.device)
-        noisy = self.process.add_noise(clean, noise.expand_as(clean), times)
+        noisy, times = self.noisy(clean, t, draw)
         target = self.process.target(noisy, clean, times)
         return (predictions - target).double().square().flatten(1).mean(1).cpu()
 

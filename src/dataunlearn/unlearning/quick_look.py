@@ -113,7 +113,7 @@ def require_memorised(job: Job, say: Say) -> None:
 
 
 def say_unfamiliar(job: Job, say: Say) -> None:
-    """Name the images that the model recognises however they are turned or recoloured."""
+    """Name the images that the model recognises through every view."""
     levels = job.levels
     assert levels is not None
     if bool(levels.unfamiliar.all()):
@@ -126,6 +126,6 @@ def say_unfamiliar(job: Job, say: Say) -> None:
     shown = ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
     say(
         f"{len(names)} of {len(rows)} forget images look the same to the model however they are "
-        f"turned or recoloured: {shown}. What it would say had it never seen them is less certain "
-        "for these."
+        f"turned, recoloured or sheared: {shown}. What it would say had it never seen them is less "
+        "certain for these: it is taken in part from pictures to keep."
     )
