@@ -278,6 +278,20 @@ def test_losses_over_levels_are_drawn(tmp_path, reference):
     assert title in page_text(tmp_path, contents=contents)
 
 
+@pytest.mark.parametrize(
+    ("unfamiliar", "said"),
+    [
+        ([False], "The picture looks the same"),
+        ([True, False, False], "2 of the 3 pictures look the same"),
+        ([True], None),
+    ],
+)
+def test_pictures_that_look_the_same_however_turned_are_told(tmp_path, unfamiliar, said):
+    text = page_text(tmp_path, contents=fake_report(recognition={"unfamiliar": unfamiliar}))
+    assert ("the same to the model however turned" in text) == (said is not None)
+    assert said is None or said in text
+
+
 def test_absent_optional_keys(tmp_path):
     contents = {"schema": 1, "verdict": {"forgotten": True}, "forget": {}, "method": {}}
     contents |= {"before": {}, "after": {}}
