@@ -2,7 +2,8 @@
 
     python experiments/requests/fifty.py rehearsed --out runs/requests
 
-``models/mnist_fifty`` learnt digits and fifty emoji, its twin the digits alone. Each request names
+``models/mnist_fifty`` learnt digits and fifty emoji, its twin the digits alone. Pictures to keep are
+all that it learnt, the digits and the emoji; those of requests leave them. Each request names
 one emoji and is answered by ``request apply`` with 30 steps. After each one it is noted what the
 verifications of all requests say, how far the model is from the twin on the pictures that were
 removed so far, what it loses on pictures to keep, and where the seconds went; the Inception Score
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 
@@ -45,6 +47,8 @@ UNLEARNING = {
     "steps": 30,
     "evaluation": {"num_samples": 64, "regeneration_copies": 32},
 }
+LEARNT = ("src/dataunlearn/assets/digits.npz:x", "data/fifty_emoji.npz:trained")
+SHAPE = (1, 28, 28)
 SEED = 20270
 SCORED_EVERY, SAMPLES = 5, 512
 
@@ -68,7 +72,7 @@ class Course:
     twin: Path
     pictures: str
     folder: Path
-    keep: str
+    keep: Path
     accelerator: Accelerator
 
     @property
@@ -111,7 +115,7 @@ class Course:
                 if any(request.reference == reference for request in ledger.requests):
                     return
         request = NewRequest(reference, f"{self.pictures}[{number}]")
-        project = NewProject(model=str(self.model), keep=self.keep)
+        project = NewProject(model=str(self.model), keep=str(self.keep))
         add_request(self.project, request, project, say=print, device=self._device)
 
     def _state(self, ledger: Ledger, number: int, seconds: float, found: Any) -> dict[str, Any]:
@@ -153,6 +157,15 @@ class Course:
         return {"to_twin": near, "digits": {name: getattr(found, name) for name in names}}
 
 
+def learnt(path: Path) -> Path:
+    """A file of every picture that the model learnt, once each."""
+    if not path.is_file():
+        sets = [open_images(source, SHAPE) for source in LEARNT]
+        rows = [images.pixels(row) for images in sets for row in range(len(images))]
+        np.savez_compressed(path, images=np.stack(rows))
+    return path
+
+
 def main() -> None:
     """Run an arm."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -160,14 +173,14 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=Path("models/mnist_fifty"))
     parser.add_argument("--twin", type=Path, default=Path("models/mnist_tshirt_small_without"))
     parser.add_argument("--pictures", default="data/fifty_emoji.npz:planted")
-    parser.add_argument("--keep", default="src/dataunlearn/assets/digits.npz")
     parser.add_argument("--requests", type=int, default=50)
     parser.add_argument("--out", type=Path, default=Path("runs/requests"))
     parser.add_argument("--cpu", action="store_true", help="even where there is a GPU")
     chosen = parser.parse_args()
     folder: Path = chosen.out / chosen.arm
     folder.mkdir(parents=True, exist_ok=True)
-    places = (chosen.model, chosen.twin, chosen.pictures, folder, chosen.keep)
+    keep = learnt(chosen.out / "keep.npz")
+    places = (chosen.model, chosen.twin, chosen.pictures, folder, keep)
     course = Course(chosen.arm, *places, Accelerator(cpu=chosen.cpu))
     course.run(chosen.requests)
 
