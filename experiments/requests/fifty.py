@@ -2,8 +2,8 @@
 
     python experiments/requests/fifty.py rehearsed --out runs/requests
 
-``models/mnist_fifty`` learnt digits and fifty emoji, its twin the digits alone. Pictures to keep are
-all that it learnt, the digits and the emoji; those of requests leave them. Each request names
+``models/mnist_fifty`` learnt digits and fifty emoji, its twin the digits alone. Pictures to keep
+are all that it learnt, the digits and the emoji; those of requests leave them. Each request names
 one emoji and is answered by ``request apply`` with 30 steps. After each one it is noted what the
 verifications of all requests say, how far the model is from the twin on the pictures that were
 removed so far, what it loses on pictures to keep, and where the seconds went; the Inception Score

@@ -146,7 +146,7 @@ class TestRows:
             objective.prepare(context_by_hand(process, forget, each))
             for each in (
                 levels,
-                replace(levels, unfamiliar=torch.tensor([True, False]), keep=only),
+                replace(levels, is_mixed=torch.tensor([False, True]), keep=only),
             )
         )
         plain, rows = every(process, pair, stream()), some(process, pair, stream())

@@ -279,17 +279,21 @@ def test_losses_over_levels_are_drawn(tmp_path, reference):
 
 
 @pytest.mark.parametrize(
-    ("unfamiliar", "said"),
+    ("unfamiliar", "mixed", "same", "alone"),
     [
-        ([False], "The picture looks the same"),
-        ([True, False, False], "2 of the 3 pictures look the same"),
-        ([True], None),
+        ([False], [True], "The picture looks the same", None),
+        ([True], [True], None, "The picture is unlike all pictures to keep"),
+        ([True, False, True], [True] * 3, "1 of the 3 pictures look", "2 of the 3 pictures are"),
+        ([True], [False], None, None),
+        ([True], None, None, None),  # a report of before
     ],
 )
-def test_pictures_that_look_the_same_however_turned_are_told(tmp_path, unfamiliar, said):
-    text = page_text(tmp_path, contents=fake_report(recognition={"unfamiliar": unfamiliar}))
-    assert ("the same to the model however turned" in text) == (said is not None)
-    assert said is None or said in text
+def test_pictures_whose_views_tell_little_are_told(tmp_path, unfamiliar, mixed, same, alone):
+    facts = {"unfamiliar": unfamiliar} | ({} if mixed is None else {"mixed_with_keep": mixed})
+    text = page_text(tmp_path, contents=fake_report(recognition=facts))
+    assert ("the same to the model however turned" in text) == (same is not None)
+    assert ("unlike all pictures to keep" in text) == (alone is not None)
+    assert all(said is None or said in text for said in (same, alone))
 
 
 def test_absent_optional_keys(tmp_path):

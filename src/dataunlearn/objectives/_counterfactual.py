@@ -184,24 +184,24 @@ class _PreparedCounterfactual(Counterfactual):
         return two_pass(pair, plain(process, pair.keep, pair), (inputs, forget), t)
 
     def _past(self, process: ForwardProcess, image: Tensor, t: Tensor) -> Tensor | None:
-        """How far past the answer rows aim; those of familiar images end short of it."""
+        """How far past the answer rows aim; those that are mixed end short of it."""
         assert self.tables is not None
-        share, unfamiliar = noise_share(process, t), self.tables.levels.unfamiliar[image]
-        if not self.overshoot and bool(unfamiliar.all()):
+        share, is_mixed = noise_share(process, t), self.tables.levels.is_mixed[image]
+        if not self.overshoot and not bool(is_mixed.any()):
             return None
-        return torch.where(unfamiliar, self.overshoot * share, -share)
+        return torch.where(is_mixed, -share, self.overshoot * share)
 
     def _without_answer(
         self, process: ForwardProcess, image: Tensor, at: tuple[Tensor, Tensor, Tensor]
     ) -> Tensor:
         """Rows' targets before the frozen model has answered, at (noisy, clean, timestep).
 
-        The truth; of familiar images, what a model says that knows pictures to keep alone.
+        The truth; where answers are mixed, what a model says that knows pictures to keep alone.
         """
         assert self.tables is not None
         levels, (noisy, clean, t) = self.tables.levels, at
         target = process.target(noisy, clean, t)
-        rows = (~levels.unfamiliar[image]).nonzero().flatten()
+        rows = levels.is_mixed[image].nonzero().flatten()
         if len(rows) and levels.keep is not None:
             target[rows] = empirical_prediction(process, noisy[rows], levels.keep, t[rows])
         return target

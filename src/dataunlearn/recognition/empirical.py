@@ -1,9 +1,11 @@
 """What a model would say that knows nothing but some pictures: the ideal denoiser of a sample.
 
-It stands in where a model recognises an image through every view: pictures to keep say what the
-training data are like without it. Where nearly all is noise that is all there is to be known. Where
-little is, a generic denoiser does much better, and the model's own answers through the least
-familiar views are one. So the two are mixed by the noise's share of a noisy sample's variance.
+Pictures to keep say what the training data are like without an image. That is needed where the
+model's answers through views still know the image: because it looks the same through every view,
+or because no other picture is of its kind, so that its views can only be known from itself. Where
+nearly all is noise, what pictures to keep say is all there is to be known. Where little is, a
+generic denoiser does much better, and the model's answers are one. So the two are mixed by the
+noise's share of a noisy sample's variance.
 """
 
 from __future__ import annotations
@@ -12,6 +14,30 @@ import torch
 from torch import Tensor
 
 from dataunlearn.process import ForwardProcess, expand_to
+
+# An image is of another kind if it is farther from all keep pictures than this share of them are.
+KIND_QUANTILE = 0.99
+# With fewer keep pictures than this there is no telling.
+FEWEST_OF_A_KIND = 50
+
+
+def of_another_kind(images: Tensor, keep: Tensor) -> Tensor:
+    """Whether images ``(K, *shape)`` are of a kind that is not among keep pictures, ``(K,)`` bool.
+
+    Whether the nearest of them is farther away than the 99th percentile of how far each keep
+    picture ``(N, *shape)`` is from its nearest other one. Pictures that are the same do not count.
+    """
+    if len(keep) < FEWEST_OF_A_KIND:
+        return torch.zeros(len(images), dtype=torch.bool)
+    given, others = images.flatten(1).float(), keep.flatten(1).float()
+    among = _nearest_other(others, others).double()
+    return _nearest_other(given, others).double() > among.quantile(KIND_QUANTILE)
+
+
+def _nearest_other(images: Tensor, keep: Tensor) -> Tensor:
+    """The distance of each image ``(K, D)`` to the nearest different one of ``(N, D)``."""
+    apart = torch.cdist(images, keep, compute_mode="donot_use_mm_for_euclid_dist")
+    return torch.where(apart > 0, apart, torch.inf).amin(1).cpu()
 
 
 def posterior_mean(process: ForwardProcess, noisy: Tensor, candidates: Tensor, t: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ A model is near the true noise of a noisy picture a_t that it knows by heart, be
 it. Shown the same noisy picture through a view T that it does not recognise, it answers as for any
 picture, and its answer turned back, T⁻¹ f(T a_t), is a prediction of the same noise. The mean of
 these answers over some views is what an unlearned model should say, and its loss is the *level*.
-Where no view of an image is unfamiliar, the answers are mixed with what pictures to keep say.
+Where no view of an image is unfamiliar, or nothing to keep is of its kind, the answers are mixed
+with what pictures to keep say (:mod:`dataunlearn.recognition.empirical`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dataunlearn.recognition.choosing import choose_views
-from dataunlearn.recognition.empirical import empirical_prediction, mixed
+from dataunlearn.recognition.empirical import empirical_prediction, mixed, of_another_kind
 from dataunlearn.recognition.witness import Pictures, Witness
 from dataunlearn.views import Views
 
@@ -37,8 +38,10 @@ class Levels:
         asks_other: Whether the model is asked under the other conditioning.
         before: What the model itself loses, ``(K, T, J)`` float64, at J draws of noise.
         level: What it loses on average through the image's views: the loss of their mean answer,
-            ``(K, T, J)``; where those are familiar, of the mixture with ``keep``.
-        keep: Pictures to keep that stand in for familiar images, ``(N, *shape)``; None without any.
+            ``(K, T, J)``; of the mixture with ``keep`` where ``is_mixed``.
+        is_mixed: Of which images answers are mixed with what pictures to keep say, ``(K,)`` bool:
+            those without unfamiliar views, and those of another kind than they.
+        keep: Those pictures, ``(N, *shape)``; None where no answer is mixed.
     """
 
     timesteps: tuple[int, ...]
@@ -48,6 +51,7 @@ class Levels:
     asks_other: bool
     before: Tensor
     level: Tensor
+    is_mixed: Tensor
     keep: Tensor | None = None
 
     @property
@@ -86,14 +90,15 @@ def measure_levels(
     """
     views, chosen, unfamiliar = choose_views(witness, forget, keep, latent=latent)
     asks_other = forget.other is not None
-    familiar = (~unfamiliar).nonzero().flatten()
+    is_mixed = ~unfamiliar | of_another_kind(forget.clean, keep.clean)
+    rows = is_mixed.nonzero().flatten()
     before, level = [], []
     for t in timesteps:
         for draw in range(witness.num_draws):
             own = witness.answers(forget, t, draw, None)
             before.append(witness.losses(own, forget, t, draw))
             mean = mean_answers(witness, forget, (t, draw), views, chosen, other=asks_other)
-            mean[familiar] = _mixed(witness, forget.take(familiar), keep, (t, draw), mean[familiar])
+            mean[rows] = _mixed(witness, forget.take(rows), keep, (t, draw), mean[rows])
             level.append(witness.losses(mean, forget, t, draw))
     shape = (len(forget), len(timesteps), witness.num_draws)
     return Levels(
@@ -104,14 +109,15 @@ def measure_levels(
         asks_other,
         torch.stack(before, 1).reshape(shape),
         torch.stack(level, 1).reshape(shape),
-        keep.clean if len(familiar) else None,
+        is_mixed,
+        keep.clean if len(rows) else None,
     )
 
 
 def _mixed(
     witness: Witness, pictures: Pictures, keep: Pictures, at: tuple[int, int], answers: Tensor
 ) -> Tensor:
-    """Answers about familiar pictures, mixed with what pictures to keep say."""
+    """Answers about some pictures, mixed with what pictures to keep say."""
     noisy, t = witness.noisy(pictures.clean, *at)
     said = empirical_prediction(witness.process, noisy, keep.clean, t)
     return mixed(witness.process, answers, said, t)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from dataunlearn.metrics.pixel_distance import distinct_indices, known_distances, pixel_distances
 from dataunlearn.metrics.regeneration import RESTORED_SHARE, regenerate
@@ -85,7 +86,7 @@ def require_memorised(job: Job, say: Say) -> None:
     """
     look, ratio = quick_look(job), loss_of_unseen(job)
     loss = f"its loss on them is {ratio_words(ratio)}"
-    say_unfamiliar(job, say)
+    say_uncertain(job, say)
     if look.copies >= RESTORED_SHARE:
         say(
             f"The model restores the forget images in {look.copies:.0%} of a quick look's tries; "
@@ -112,20 +113,30 @@ def require_memorised(job: Job, say: Say) -> None:
     say(f"Going on although {message}.")
 
 
-def say_unfamiliar(job: Job, say: Say) -> None:
-    """Name the images that the model recognises through every view."""
+def say_uncertain(job: Job, say: Say) -> None:
+    """Name the images whose views tell too little: of those, pictures to keep say a part."""
     levels = job.levels
     assert levels is not None
-    if bool(levels.unfamiliar.all()):
-        return
+    familiar = ~levels.unfamiliar
+    if bool(familiar.any()):
+        say(
+            f"{_named(job, familiar)} to the model the same however turned, recoloured or sheared. "
+            "What it would say had it never seen that is taken in part from pictures to keep, and "
+            "less certain."
+        )
+    alone = levels.is_mixed & levels.unfamiliar
+    if bool(alone.any()):
+        say(
+            f"{_named(job, alone)} unlike all pictures to keep. What the model would say had it "
+            "never seen anything like it is taken in part from them."
+        )
+
+
+def _named(job: Job, those: Tensor) -> str:
+    """How many forget images are meant ``(K,)`` bool, the names of the first ones, and "look"."""
     forget = job.split.forget
     rows = distinct_indices(forget)
-    names = [
-        forget.name(row) for row, known in zip(rows, levels.unfamiliar, strict=True) if not known
-    ]
+    names = [forget.name(row) for row, meant in zip(rows, those, strict=True) if meant]
     shown = ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
-    say(
-        f"{len(names)} of {len(rows)} forget images look the same to the model however they are "
-        f"turned, recoloured or sheared: {shown}. What it would say had it never seen them is less "
-        "certain for these: it is taken in part from pictures to keep."
-    )
+    verb = "looks" if len(names) == 1 else "look"
+    return f"{len(names)} of {len(rows)} forget images ({shown}) {verb}"
