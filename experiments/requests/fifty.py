@@ -4,7 +4,7 @@
 
 ``models/mnist_fifty`` learnt digits and fifty emoji, its twin the digits alone. Pictures to keep
 are all that it learnt, the digits and the emoji; those of requests leave them. Each request names
-one emoji and is answered by ``request apply`` with 30 steps. After each one it is noted what the
+one emoji and is answered by ``request apply`` with 30 strong steps. After each one it is noted what the
 verifications of all requests say, how far the model is from the twin on the pictures that were
 removed so far, what it loses on pictures to keep, and where the seconds went; the Inception Score
 after every fifth one. A call that was interrupted goes on. Arms: ``plain``, ``rehearsed`` (what
@@ -45,7 +45,8 @@ ARMS: dict[str, tuple[bool, dict[str, Any]]] = {
 }
 UNLEARNING = {
     "steps": 30,
-    "evaluation": {"num_samples": 64, "regeneration_copies": 32},
+    "strength": "strong",
+    "evaluation": {"num_samples": 0, "digits": False, "regeneration_copies": 16},
 }
 LEARNT = ("src/dataunlearn/assets/digits.npz:x", "data/fifty_emoji.npz:trained")
 SHAPE = (1, 28, 28)
