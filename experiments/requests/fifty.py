@@ -4,8 +4,8 @@
 
 ``models/mnist_fifty`` learnt digits and fifty emoji, its twin the digits alone. Pictures to keep
 are all that it learnt, the digits and the emoji; those of requests leave them. Each request names
-one emoji and is answered by ``request apply`` with 30 strong steps. After each one it is noted what the
-verifications of all requests say, how far the model is from the twin on the pictures that were
+one emoji and is answered by ``request apply`` with 30 strong steps. After each one it is noted what
+the verifications of all requests say, how far the model is from the twin on the pictures that were
 removed so far, what it loses on pictures to keep, and where the seconds went; the Inception Score
 after every fifth one. A call that was interrupted goes on. Arms: ``plain``, ``rehearsed`` (what
 comes back is made forgotten again, the command's default) and ``anchored`` (that, and a penalty
