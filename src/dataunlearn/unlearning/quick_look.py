@@ -120,7 +120,7 @@ def say_uncertain(job: Job, say: Say) -> None:
     familiar = ~levels.unfamiliar
     if bool(familiar.any()):
         say(
-            f"{_named(job, familiar)} to the model the same however turned, recoloured or sheared. "
+            f"{_named(job, familiar)} the same to the model however turned, recoloured or sheared. "
             "What it would say had it never seen that is taken in part from pictures to keep, and "
             "less certain."
         )
@@ -128,7 +128,8 @@ def say_uncertain(job: Job, say: Say) -> None:
     if bool(alone.any()):
         say(
             f"{_named(job, alone)} unlike all pictures to keep. What the model would say had it "
-            "never seen anything like it is taken in part from them."
+            "never seen anything like it is taken in part from them. Pictures like it that are to "
+            "stay belong among those to keep."
         )
 
 
@@ -136,7 +137,8 @@ def _named(job: Job, those: Tensor) -> str:
     """How many forget images are meant ``(K,)`` bool, the names of the first ones, and "look"."""
     forget = job.split.forget
     rows = distinct_indices(forget)
+    if len(rows) == 1:
+        return "The forget image looks"
     names = [forget.name(row) for row, meant in zip(rows, those, strict=True) if meant]
     shown = ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
-    verb = "looks" if len(names) == 1 else "look"
-    return f"{len(names)} of {len(rows)} forget images ({shown}) {verb}"
+    return f"{len(names)} of {len(rows)} forget images ({shown}) look"
