@@ -112,11 +112,25 @@ def test_two_requests_one_after_the_other(place: Path, capsys: pytest.CaptureFix
         title = f"Request {int(version)}: letter about {5 + int(version)}.png (version "
         assert title in (folder / "report.html").read_text()
     assert not any((place / "keep").glob("*.lock"))
+    assert cli.run(["check", str(project)]) == 0
     capsys.readouterr()
     assert cli.run(["request", "list", "--project", str(project)]) == 0
     shown = capsys.readouterr().out
     assert "letter about 6.png" in shown
     assert "head: version 2" in shown
+    (project / "versions" / "0001" / "report.html").write_text("all is well")
+    (project / "versions" / "0002" / "signature.json").unlink()
+    assert cli.run(["check", str(project)]) == ALTERED
+    shown = capsys.readouterr().err
+    assert "altered: report.html" in shown and "missing: signature.json" in shown
+
+
+def test_a_project_without_versions_has_nothing_to_check(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert add(place, "6.png") == 0
+    assert cli.run(["check", str(place / "project")]) == 1
+    assert "no version of" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -373,6 +387,7 @@ def test_purge_removes_what_holds_or_knows_a_picture(
         assert (shown_in(run) == 128).all()
         assert "were purged from this run" in (run / "report.html").read_text()
     assert cli.run(["check", str(runs[1])]) == 0
+    assert cli.run(["check", str(runs[0].parents[1])]) == 0
     signed = json.loads((runs[1] / "signature.json").read_text())["statement"]
     assert signed["facts"]["pictures_purged"]
     for version in ("0", "1"):

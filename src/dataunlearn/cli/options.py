@@ -294,4 +294,6 @@ def add_actions(
 
 def add_check(parser: Any, recipe: str | None) -> None:
     """Options of ``check``."""
-    parser.add_argument("run_dir", type=Path, help="Folder with a signature.json.")
+    parser.add_argument(
+        "run_dir", type=Path, help="Folder with a signature.json, or a project: all its versions."
+    )

@@ -143,7 +143,39 @@ def purge(*, project: Path, days: int | None) -> int:
 
 
 def check(run_dir: Path) -> int:
-    """Compare a signed folder with its signature; 6 if anything was altered."""
+    """Compare a signed folder, or all of a project, with signatures; 6 if anything was altered."""
+    from dataunlearn.requests.schema import LEDGER_FILE
+
+    if not (run_dir / LEDGER_FILE).is_file():
+        return _check_folder(run_dir)
+    return _check_project(run_dir)
+
+
+def _check_project(project: Path) -> int:
+    """Every version that was made; one whose signature is missing was altered."""
+    from dataunlearn.requests.ledger import Ledger
+    from dataunlearn.requests.models import version_folder
+    from dataunlearn.requests.records import VersionState
+    from dataunlearn.runtime.signing import SIGNATURE_FILE
+
+    with Ledger(project) as ledger:
+        versions = [version for version in ledger.versions if version.parent is not None]
+    ended = [v for v in versions if v.state in (VersionState.MADE, VersionState.PURGED)]
+    if not ended:
+        raise ValueError(f"no version of {project} is made yet: there is nothing to check")
+    whole = True
+    for version in ended:
+        folder = version_folder(project, version)
+        say(f"Version {version.id}, {folder}")
+        if (folder / SIGNATURE_FILE).is_file():
+            whole &= _check_folder(folder) == 0
+        else:
+            say(f"missing: {SIGNATURE_FILE}")
+            whole = False
+    return 0 if whole else ALTERED
+
+
+def _check_folder(run_dir: Path) -> int:
     from dataunlearn.runtime.signing import check_folder
 
     found = check_folder(run_dir)
