@@ -11,6 +11,7 @@ from dataunlearn.recognition.empirical import (
     mixed,
     noise_share,
     of_another_kind,
+    posterior_mean,
 )
 
 
@@ -65,6 +66,19 @@ def test_one_keep_picture_is_what_all_is_made_of(prediction, make_process):
     t = torch.tensor([10, 100, 190])
     found = empirical_prediction(process, noisy, only, t)
     torch.testing.assert_close(found, process.target(noisy, only.expand_as(noisy), t))
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "flow_prediction"])
+def test_it_is_right_for_the_posterior_mean_of_many(prediction, make_process):
+    """The same as what compares each picture with the first one, row by row."""
+    process = make_process(prediction)
+    pictures = torch.randn(70, 1, 3, 3, generator=generator(1))
+    t = torch.tensor([1, 5, 30, 100, 199])
+    noisy = process.add_noise(pictures[:5], torch.randn(5, 1, 3, 3, generator=generator(2)), t)
+    candidates = pictures.expand(5, *pictures.shape)
+    mean = posterior_mean(process, noisy, candidates, t)
+    found = empirical_prediction(process, noisy, pictures, t)
+    torch.testing.assert_close(found, process.target(noisy, mean, t), rtol=1e-4, atol=1e-5)
 
 
 def test_the_mixture_goes_from_the_answers_to_keep_pictures_with_the_noise(make_process):
