@@ -43,7 +43,7 @@ def levels_by_hand(
         asks_other,
         (1 - known)[..., None] * level,
         level,
-        torch.zeros(len(known), dtype=torch.bool),
+        torch.zeros(len(known)),
     )
 
 

@@ -39,7 +39,7 @@ def stream(seed=0):
 def levels():
     draws = torch.stack([0.5 * LEVEL, 1.5 * LEVEL], dim=2)
     chosen, familiar = ((), (), ()), torch.ones(3, dtype=torch.bool)
-    return Levels(TIMESTEPS, {}, chosen, familiar, False, 0.1 * draws, draws, ~familiar)
+    return Levels(TIMESTEPS, {}, chosen, familiar, False, 0.1 * draws, draws, torch.zeros(3))
 
 
 def context(process):

@@ -130,12 +130,12 @@ class TestRows:
         assert plain(process, pair, stream()).forget.question.overshoot is None
 
     @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "flow_prediction"])
-    @pytest.mark.parametrize("overshoot", [0.0, 0.5])
-    def test_rows_of_familiar_images_end_between_answer_and_keep_pictures(
-        self, prediction, overshoot, make_process, make_pair
+    @pytest.mark.parametrize(("overshoot", "weight"), [(0.0, 1.0), (0.5, 1.0), (0.5, 0.5)])
+    def test_rows_of_some_images_end_between_answer_and_keep_pictures(
+        self, prediction, overshoot, weight, make_process, make_pair
     ):
-        """Image 1 is familiar: its target is (1 - s) answer + s what one keep picture alone says,
-        s the share of noise, in a slow loop. Image 0's rows are as without it."""
+        """Of image 1 the target is (1 - s) answer + s what one keep picture alone says, s the share
+        of noise times the image's weight, in a slow loop. Image 0's rows are as without it."""
         process, pair = make_process(prediction), make_pair(12)
         pair = replace(pair, forget_index=torch.arange(12) % 2)
         forget, only = Pictures(pair.forget[:2]), torch.randn(1, *pair.keep.shape[1:])
@@ -146,7 +146,7 @@ class TestRows:
             objective.prepare(context_by_hand(process, forget, each))
             for each in (
                 levels,
-                replace(levels, is_mixed=torch.tensor([False, True]), keep=only),
+                replace(levels, keep_weight=torch.tensor([0.0, weight]), keep=only),
             )
         )
         plain, rows = every(process, pair, stream()), some(process, pair, stream())
@@ -162,7 +162,7 @@ class TestRows:
             question, t = one.forget.question, one.t
             said = question.turned_back(Slow()(question.seen(one.inputs), t, None))
             gamma, sigma = (f(t).item() for f in (process.gamma, process.sigma))
-            share = sigma**2 / (gamma**2 + sigma**2)
+            share = weight * sigma**2 / (gamma**2 + sigma**2)
             other = process.target(one.inputs, only, t)
             expected = (1 - share) * said + share * other
             torch.testing.assert_close(found.target[row], expected[0], rtol=1e-4, atol=1e-5)

@@ -8,6 +8,7 @@ import torch
 from dataunlearn.recognition.empirical import (
     FEWEST_OF_A_KIND,
     empirical_prediction,
+    keep_weight,
     mixed,
     noise_share,
     of_another_kind,
@@ -85,8 +86,15 @@ def test_the_mixture_goes_from_the_answers_to_keep_pictures_with_the_noise(make_
     process = make_process()
     t = torch.tensor([0, 60, 120, 199])
     answers, said = torch.zeros(4, 1, 2, 2), torch.ones(4, 1, 2, 2)
-    share = mixed(process, answers, said, t)[:, 0, 0, 0]
+    share = noise_share(process, t)
+    torch.testing.assert_close(mixed(answers, said, share)[:, 0, 0, 0], share)
     alphas = process.alphas_cumprod[t]
     torch.testing.assert_close(share.double(), 1 - alphas, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(share, noise_share(process, t))
     assert bool((share.diff() > 0).all())
+
+
+def test_keep_pictures_have_all_the_noises_share_half_of_it_or_none():
+    """All where every view is familiar, half of another kind, none of other images."""
+    keep, images = on_a_line(*range(100)), on_a_line(50.5, 1000, 50.5, 1000)
+    unfamiliar = torch.tensor([True, True, False, False])
+    assert keep_weight(unfamiliar, images, keep).tolist() == [0.0, 0.5, 1.0, 1.0]

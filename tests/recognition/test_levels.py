@@ -133,7 +133,7 @@ def test_recognition_by_hand():
     before = torch.tensor([[[1.0, 3.0], [4.0, 6.0], [0.0, 0.0]]], dtype=torch.float64)
     level = torch.tensor([[[8.0, 8.0], [5.0, 4.0], [1.0, 2.0]]], dtype=torch.float64)
     unfamiliar = torch.ones(1, dtype=torch.bool)
-    found = Levels((1, 2, 3), {}, ((),), unfamiliar, False, before, level, ~unfamiliar)
+    found = Levels((1, 2, 3), {}, ((),), unfamiliar, False, before, level, torch.zeros(1))
     assert found.recognition.tolist() == [[0.75, 0.0, 1.0]]
 
 

@@ -15,7 +15,8 @@ from dataunlearn.unlearning.quick_look import say_uncertain
 
 def said_of(unfamiliar: list[bool], mixed: list[bool]) -> list[str]:
     pictures = np.random.default_rng(0).integers(0, 256, (len(mixed), 1, 4, 4), dtype=np.uint8)
-    levels = SimpleNamespace(unfamiliar=torch.tensor(unfamiliar), is_mixed=torch.tensor(mixed))
+    weight = torch.tensor(mixed).float()
+    levels = SimpleNamespace(unfamiliar=torch.tensor(unfamiliar), keep_weight=weight)
     forget = open_images(pictures, (1, 4, 4))
     job: Any = SimpleNamespace(levels=levels, split=SimpleNamespace(forget=forget))
     lines: list[str] = []

@@ -186,10 +186,10 @@ class _PreparedCounterfactual(Counterfactual):
     def _past(self, process: ForwardProcess, image: Tensor, t: Tensor) -> Tensor | None:
         """How far past the answer rows aim; those that are mixed end short of it."""
         assert self.tables is not None
-        share, is_mixed = noise_share(process, t), self.tables.levels.is_mixed[image]
-        if not self.overshoot and not bool(is_mixed.any()):
+        share, weight = noise_share(process, t), self.tables.levels.keep_weight[image]
+        if not self.overshoot and not bool(weight.any()):
             return None
-        return torch.where(is_mixed, -share, self.overshoot * share)
+        return torch.where(weight > 0, -weight, self.overshoot) * share
 
     def _without_answer(
         self, process: ForwardProcess, image: Tensor, at: tuple[Tensor, Tensor, Tensor]
@@ -201,7 +201,7 @@ class _PreparedCounterfactual(Counterfactual):
         assert self.tables is not None
         levels, (noisy, clean, t) = self.tables.levels, at
         target = process.target(noisy, clean, t)
-        rows = levels.is_mixed[image].nonzero().flatten()
+        rows = levels.keep_weight[image].nonzero().flatten()
         if len(rows) and levels.keep is not None:
             target[rows] = empirical_prediction(process, noisy[rows], levels.keep, t[rows])
         return target

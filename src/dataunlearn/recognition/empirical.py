@@ -5,7 +5,9 @@ model's answers through views still know the image: because it looks the same th
 or because no other picture is of its kind, so that its views can only be known from itself. Where
 nearly all is noise, what pictures to keep say is all there is to be known. Where little is, a
 generic denoiser does much better, and the model's answers are one. So the two are mixed by the
-noise's share of a noisy sample's variance.
+noise's share of a noisy sample's variance: by all of it where every answer recognises the image, by
+half of it where the answers are of another kind's picture, which are wrong about as much as what
+pictures to keep say (measured: docs/results/never_seen.md).
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from dataunlearn.process import ForwardProcess, expand_to
 
 # An image is of another kind if it is farther from all keep pictures than this share of them are.
 KIND_QUANTILE = 0.99
+# How much of the noise's share is theirs for images of another kind.
+OF_ANOTHER_KIND = 0.5
 # With fewer keep pictures than this there is no telling.
 FEWEST_OF_A_KIND = 50
 
@@ -102,6 +106,18 @@ def noise_share(process: ForwardProcess, t: Tensor) -> Tensor:
     return (noise / (noise + process.gamma(t).square())).float()
 
 
-def mixed(process: ForwardProcess, answers: Tensor, empirical: Tensor, t: Tensor) -> Tensor:
-    """A model's answers ``(B, *shape)``, and the empirical predictions by the noise's share."""
-    return torch.lerp(answers, empirical.to(answers), expand_to(noise_share(process, t), answers))
+def mixed(answers: Tensor, empirical: Tensor, share: Tensor) -> Tensor:
+    """A model's answers ``(B, *shape)``, and the empirical predictions by a share ``(B,)``."""
+    return torch.lerp(answers, empirical.to(answers), expand_to(share, answers))
+
+
+def keep_weight(unfamiliar: Tensor, images: Tensor, keep: Tensor) -> Tensor:
+    """How much of the noise's share is what pictures to keep say, by image, ``(K,)`` float32.
+
+    Args:
+        unfamiliar: Which images have views that the model does not recognise, ``(K,)`` bool.
+        images: The images, ``(K, *shape)``.
+        keep: Pictures to keep, ``(N, *shape)``.
+    """
+    alone = OF_ANOTHER_KIND * of_another_kind(images, keep).float()
+    return torch.where(unfamiliar, alone, 1.0)

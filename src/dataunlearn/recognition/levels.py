@@ -17,7 +17,12 @@ import torch
 from torch import Tensor
 
 from dataunlearn.recognition.choosing import choose_views
-from dataunlearn.recognition.empirical import empirical_prediction, mixed, of_another_kind
+from dataunlearn.recognition.empirical import (
+    empirical_prediction,
+    keep_weight,
+    mixed,
+    noise_share,
+)
 from dataunlearn.recognition.witness import Pictures, Witness
 from dataunlearn.views import Views
 
@@ -38,10 +43,10 @@ class Levels:
         asks_other: Whether the model is asked under the other conditioning.
         before: What the model itself loses, ``(K, T, J)`` float64, at J draws of noise.
         level: What it loses on average through the image's views: the loss of their mean answer,
-            ``(K, T, J)``; of the mixture with ``keep`` where ``is_mixed``.
-        is_mixed: Of which images answers are mixed with what pictures to keep say, ``(K,)`` bool:
-            those without unfamiliar views, and those of another kind than they.
-        keep: Those pictures, ``(N, *shape)``; None where no answer is mixed.
+            ``(K, T, J)``; of the mixture with ``keep`` where that has a weight.
+        keep_weight: How much of the noise's share is what pictures to keep say, ``(K,)`` float32:
+            1 for images without unfamiliar views, less for those of another kind, else 0.
+        keep: Those pictures, ``(N, *shape)``; None where they have no say.
     """
 
     timesteps: tuple[int, ...]
@@ -51,7 +56,7 @@ class Levels:
     asks_other: bool
     before: Tensor
     level: Tensor
-    is_mixed: Tensor
+    keep_weight: Tensor
     keep: Tensor | None = None
 
     @property
@@ -90,15 +95,17 @@ def measure_levels(
     """
     views, chosen, unfamiliar = choose_views(witness, forget, keep, latent=latent)
     asks_other = forget.other is not None
-    is_mixed = ~unfamiliar | of_another_kind(forget.clean, keep.clean)
-    rows = is_mixed.nonzero().flatten()
+    weight = keep_weight(unfamiliar, forget.clean, keep.clean)
+    rows = weight.nonzero().flatten()
     before, level = [], []
     for t in timesteps:
         for draw in range(witness.num_draws):
             own = witness.answers(forget, t, draw, None)
             before.append(witness.losses(own, forget, t, draw))
             mean = mean_answers(witness, forget, (t, draw), views, chosen, other=asks_other)
-            mean[rows] = _mixed(witness, forget.take(rows), keep, (t, draw), mean[rows])
+            said = _said_by(witness, keep, forget.take(rows), (t, draw))
+            share = weight[rows] * noise_share(witness.process, torch.tensor([t]))
+            mean[rows] = mixed(mean[rows], said, share)
             level.append(witness.losses(mean, forget, t, draw))
     shape = (len(forget), len(timesteps), witness.num_draws)
     return Levels(
@@ -109,18 +116,15 @@ def measure_levels(
         asks_other,
         torch.stack(before, 1).reshape(shape),
         torch.stack(level, 1).reshape(shape),
-        is_mixed,
+        weight,
         keep.clean if len(rows) else None,
     )
 
 
-def _mixed(
-    witness: Witness, pictures: Pictures, keep: Pictures, at: tuple[int, int], answers: Tensor
-) -> Tensor:
-    """Answers about some pictures, mixed with what pictures to keep say."""
+def _said_by(witness: Witness, keep: Pictures, pictures: Pictures, at: tuple[int, int]) -> Tensor:
+    """What pictures to keep say of others ``(N, *shape)``, at (timestep, draw)."""
     noisy, t = witness.noisy(pictures.clean, *at)
-    said = empirical_prediction(witness.process, noisy, keep.clean, t)
-    return mixed(witness.process, answers, said, t)
+    return empirical_prediction(witness.process, noisy, keep.clean, t)
 
 
 def mean_answers(

@@ -152,7 +152,7 @@ def _rows_of(levels: Levels, rows: Sequence[int]) -> Levels:
         unfamiliar=levels.unfamiliar[at],
         before=levels.before[at],
         level=levels.level[at],
-        is_mixed=levels.is_mixed[at],
+        keep_weight=levels.keep_weight[at],
     )
 
 

@@ -177,7 +177,7 @@ def recognition_facts(job: Job) -> dict[str, Any]:
         "recognition": levels.recognition.tolist(),
         "views": levels.names,
         "unfamiliar": levels.unfamiliar.tolist(),
-        "mixed_with_keep": levels.is_mixed.tolist(),
+        "mixed_with_keep": (levels.keep_weight > 0).tolist(),
         "asked_without_prompt": levels.asks_other,
     }
 

@@ -124,7 +124,7 @@ def say_uncertain(job: Job, say: Say) -> None:
             "What it would say had it never seen that is taken in part from pictures to keep, and "
             "less certain."
         )
-    alone = levels.is_mixed & levels.unfamiliar
+    alone = (levels.keep_weight > 0) & levels.unfamiliar
     if bool(alone.any()):
         say(
             f"{_named(job, alone)} unlike all pictures to keep. What the model would say had it "
