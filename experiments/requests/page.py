@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -84,7 +84,15 @@ def _known(points: Sequence[tuple[int, float | None]]) -> tuple[list[int], list[
 
 def table(arms: Arms) -> str:
     """A line an arm for every tenth request and the last one."""
-    said = ("arm", "requests", "forgotten", f"loss over the twin's, t={LEVEL}", "keep loss", "IS")
+    said = (
+        "arm",
+        "requests",
+        "forgotten",
+        f"loss over the twin's, t={LEVEL}",
+        "keep loss",
+        "IS",
+        "versions",
+    )
     heads = [*said, *(f"s of {part}" for part in PARTS), "s in all"]
     lines = [heads, ["---"] * len(heads)]
     for name, records in arms.items():
@@ -94,7 +102,7 @@ def table(arms: Arms) -> str:
 
 
 def _cells(record: Record, records: Sequence[Record]) -> tuple[str, ...]:
-    """A line's cells; seconds are medians over the ten requests up to here."""
+    """A line's cells; seconds are those of the ten requests up to here together."""
     until = [r for r in records if record["request"] - EVERY < r["request"] <= record["request"]]
     scored = [r["digits"]["inception_score"] for r in until if "digits" in r]
     rise = worst_keep_loss(record)
@@ -104,8 +112,22 @@ def _cells(record: Record, records: Sequence[Record]) -> tuple[str, ...]:
         f"{record['to_twin'][f'loss_over_reference_{LEVEL}']:.2f}",
         "–" if rise is None else f"{rise:+.0%}",
         f"{mean(scored):.2f}" if scored else "–",
-        *(f"{median(r['seconds'][part] for r in until):.0f}" for part in (*PARTS, "all")),
+        str(
+            len(
+                {version for r in records[: records.index(record) + 1] for version in r["versions"]}
+            )
+        ),
+        *(f"{sum(own_seconds(r, records)[part] for r in until):.0f}" for part in (*PARTS, "all")),
     )
+
+
+def own_seconds(record: Record, records: Sequence[Record]) -> dict[str, float]:
+    """What a request took; it is noted with all that its version's requests took until then."""
+    seconds = dict(record["seconds"])
+    before = records[records.index(record) - 1] if record is not records[0] else None
+    if before is not None and before["versions"] == record["versions"]:
+        seconds |= {part: seconds[part] - before["seconds"][part] for part in PARTS}
+    return seconds
 
 
 def main() -> None:
