@@ -22,6 +22,7 @@ from torch import Tensor
 from dataunlearn.assets import asset
 from dataunlearn.data import SubsetImages, open_images
 from dataunlearn.metrics.never_seen import (
+    COMPARED_PICTURES,
     different_pictures,
     levels_of,
     some_pictures,
@@ -42,7 +43,7 @@ sys.path.append(str(Path(__file__).parents[1]))  # what experiments share
 from results_page import refresh
 
 PAGE = Path("docs/results/never_seen.md")
-SEED, SHAPE, COMPARED = 20303, (1, 28, 28), 256
+SEED, SHAPE = 20303, (1, 28, 28)
 TIMESTEPS = (50, 100, 200, 300, 400, 500, 600)
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 TWINS = ("models/mnist_tshirt_small_without", "models/mnist_tshirt_small_without_1")
@@ -78,7 +79,7 @@ def opened(model_path: str, pictures: str, every: int) -> Group:
     model, digits = load_model(model_path), open_images(asset("digits.npz"), SHAPE)
     images = open_images(pictures, SHAPE)
     some = SubsetImages(images, list(range(0, len(images), every)))
-    keep = some_pictures(model, digits, COMPARED, SEED)
+    keep = some_pictures(model, digits, COMPARED_PICTURES, SEED)
     alone = of_another_kind(different_pictures(model, some).clean, keep.clean)
     some = SubsetImages(some, alone.nonzero().flatten().tolist())
     levels = levels_of(model, some, digits, seed=SEED, shown=False)

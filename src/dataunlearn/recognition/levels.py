@@ -103,9 +103,10 @@ def measure_levels(
             own = witness.answers(forget, t, draw, None)
             before.append(witness.losses(own, forget, t, draw))
             mean = mean_answers(witness, forget, (t, draw), views, chosen, other=asks_other)
-            said = _said_by(witness, keep, forget.take(rows), (t, draw))
-            share = weight[rows] * noise_share(witness.process, torch.tensor([t]))
-            mean[rows] = mixed(mean[rows], said, share)
+            if len(rows):
+                said = _said_by(witness, keep, forget.take(rows), (t, draw))
+                share = weight[rows] * noise_share(witness.process, torch.tensor([t]))
+                mean[rows] = mixed(mean[rows], said, share)
             level.append(witness.losses(mean, forget, t, draw))
     shape = (len(forget), len(timesteps), witness.num_draws)
     return Levels(
