@@ -35,9 +35,10 @@ def slow_target(term, rows, row, frozen):
     for i, value in enumerate(answer.flatten()):
         back[order[i]] = sign[i] * value
     answer = back.reshape(rows.inputs.shape[1:])
-    if question.overshoot is None:
+    if question.blend is None:
         return answer
-    return answer + float(question.overshoot[row]) * (answer - term.target[row].double())
+    own, answered = question.blend[row].tolist()
+    return own * term.target[row].double() + answered * answer
 
 
 def slow_gradients(denoiser, rows, frozen=None):

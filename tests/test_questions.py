@@ -129,16 +129,16 @@ class TestAnswers:
         found = keep_losses(asking, denoiser, Frozen())
         torch.testing.assert_close(found, expected_losses(given, denoiser, targets))
 
-    def test_targets_can_lie_past_the_answers(self, make_toy: Callable[..., nn.Module]) -> None:
-        """By a share of the way from the row's own target, at no row more for the frozen model."""
+    def test_rows_can_aim_past_the_answers(self, make_toy: Callable[..., nn.Module]) -> None:
+        """Or anywhere else on the line from their own targets, at no row more to ask about."""
         given, denoiser, frozen = rows(), make_toy(channels=2), Frozen()
         asked = torch.tensor([True, True, True, True, False, False])
-        overshoot = torch.tensor([0.0, 0.25, 1.0, 0.0, 0.5, 0.0])
-        question = Question(asked, overshoot=overshoot)
+        past = torch.tensor([0.0, 0.25, 1.0, -0.5, 0.5, 0.0])
+        question = Question(asked, blend=torch.stack([-past, 1 + past], 1))
         asking = replace(given, keep=replace(given.keep, question=question))
         answer = 0.5 * given.inputs + given.t.reshape(-1, 1, 1, 1)
-        past = answer + overshoot.reshape(-1, 1, 1, 1) * (answer - given.keep.target)
-        targets = torch.where(asked.reshape(-1, 1, 1, 1), past, given.keep.target)
+        aims = answer + past.reshape(-1, 1, 1, 1) * (answer - given.keep.target)
+        targets = torch.where(asked.reshape(-1, 1, 1, 1), aims, given.keep.target)
         found = keep_losses(asking, denoiser, frozen)
         torch.testing.assert_close(found, expected_losses(given, denoiser, targets))
         assert frozen.asked == 4

@@ -3,7 +3,7 @@
     python experiments/requests/fifty.py rehearsed --out runs/requests
 
 ``models/mnist_fifty`` learnt digits and fifty emoji, its twin the digits alone. Pictures to keep
-are all that it learnt, the digits and the emoji; those of requests leave them. Each request names
+are what it learnt, digits and emoji half and half; those of requests leave them. Each request names
 one emoji and is answered by ``request apply`` with 30 strong steps. After each one it is noted what
 the verifications of all requests say, how far the model is from the twin on the pictures that were
 removed so far, what it loses on pictures to keep, and where the seconds went; the Inception Score
@@ -48,7 +48,9 @@ UNLEARNING = {
     "strength": "strong",
     "evaluation": {"num_samples": 0, "digits": False, "regeneration_copies": 16},
 }
-LEARNT = ("src/dataunlearn/assets/digits.npz:x", "data/fifty_emoji.npz:trained")
+DIGITS, EMOJI = "src/dataunlearn/assets/digits.npz:x", "data/fifty_emoji.npz:trained"
+# Half of the rows that the model was trained on were emoji; so are half of the pictures to keep.
+COPIES = 185
 SHAPE = (1, 28, 28)
 SEED = 20270
 SCORED_EVERY, SAMPLES = 5, 512
@@ -159,11 +161,13 @@ class Course:
 
 
 def learnt(path: Path) -> Path:
-    """A file of every picture that the model learnt, once each."""
+    """A file of what the model learnt: digits, and each emoji ``COPIES`` times."""
     if not path.is_file():
-        sets = [open_images(source, SHAPE) for source in LEARNT]
-        rows = [images.pixels(row) for images in sets for row in range(len(images))]
-        np.savez_compressed(path, images=np.stack(rows))
+        digits, emoji = (
+            np.stack([images.pixels(row) for row in range(len(images))])
+            for images in (open_images(source, SHAPE) for source in (DIGITS, EMOJI))
+        )
+        np.savez_compressed(path, images=np.concatenate([digits, *[emoji] * COPIES]))
     return path
 
 

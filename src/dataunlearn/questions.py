@@ -71,15 +71,15 @@ class Question:
         views: The views that rows choose from.
         view: Which one each row is seen through, ``(R,)`` int64 on the CPU, -1 for none; None where
             no row has any.
-        overshoot: How far past the answer each row's target lies, ``(R,)`` float32 on the CPU, as a
-            share of the way to it from the row's own target; None for the answers themselves.
+        blend: How much of its own target and of the answer each row aims at, ``(R, 2)`` float32 on
+            the CPU; None for the answers themselves.
     """
 
     asked: Tensor
     cond: Cond | None = None
     views: Sequence[View] = ()
     view: Tensor | None = None
-    overshoot: Tensor | None = None
+    blend: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other.
@@ -90,8 +90,11 @@ class Question:
         """
         if self.cond is not None and len(self.cond) != len(self.asked):
             raise ValueError(f"{len(self.asked)} rows ask under {len(self.cond)} conditionings")
-        if self.overshoot is not None and self.overshoot.shape != self.asked.shape:
-            raise ValueError(f"{len(self.asked)} rows overshoot {len(self.overshoot)} times")
+        if self.blend is not None and self.blend.shape != (len(self.asked), 2):
+            raise ValueError(
+                f"{len(self.asked)} rows need a share of their own targets and one of the answers "
+                f"each, not a blend of shape {tuple(self.blend.shape)}"
+            )
         if self.view is None or not len(self.view):
             return
         if self.view.shape != self.asked.shape or int(self.view.max()) >= len(self.views):
@@ -109,7 +112,7 @@ class Question:
             None if self.cond is None else self.cond[indices],
             self.views,
             None if self.view is None else self.view[indices],
-            None if self.overshoot is None else self.overshoot[indices],
+            None if self.blend is None else self.blend[indices],
         )
 
     def to(self, device: torch.device) -> Question:
@@ -127,12 +130,12 @@ class Question:
         """Predictions ``(R, *shape)`` for what was seen, as predictions for the rows' inputs."""
         return self._through(predictions, [view.inverse for view in self.views])
 
-    def past(self, answers: Tensor, targets: Tensor) -> Tensor:
+    def aims(self, answers: Tensor, targets: Tensor) -> Tensor:
         """Where rows ``(R, *shape)`` that had these targets are to go, given the answers."""
-        if self.overshoot is None:
+        if self.blend is None:
             return answers
-        share = self.overshoot.to(answers)
-        return torch.lerp(targets.to(answers), answers, expand_to(1 + share, answers))
+        own, answered = (expand_to(part, answers) for part in self.blend.to(answers).unbind(1))
+        return own * targets.to(answers) + answered * answers
 
     def _through(self, samples: Tensor, views: Sequence[View]) -> Tensor:
         if self.view is None:
@@ -180,7 +183,7 @@ def join_questions(
         cond,
         [view for part in parts for view in part.views],
         _joined_view(parts),
-        _joined_overshoot(parts),
+        _joined_blend(parts),
     )
 
 
@@ -198,8 +201,9 @@ def _joined_view(parts: Sequence[Question]) -> Tensor | None:
     return torch.cat(found)
 
 
-def _joined_overshoot(parts: Sequence[Question]) -> Tensor | None:
-    """How far past its answer each row of two parts aims."""
-    if all(part.overshoot is None for part in parts):
+def _joined_blend(parts: Sequence[Question]) -> Tensor | None:
+    """What each row of two parts aims at; a part without a blend at its answers."""
+    if all(part.blend is None for part in parts):
         return None
-    return torch.cat([torch.zeros(len(p)) if p.overshoot is None else p.overshoot for p in parts])
+    answers = torch.tensor([[0.0, 1.0]])
+    return torch.cat([answers.expand(len(p), 2) if p.blend is None else p.blend for p in parts])

@@ -32,6 +32,7 @@ def asking_rows(sides=SIDES, classes=0, seed=0):
     turns = plain_views((1, 4, 4))
     views = [*turns.values(), *products(turns, turns).values()]
     count = len(rows)
+    blend = torch.tensor([[-0.5, 1.5], [0.0, 1.0], [1.0, 0.3]]).repeat(count, 1)[:count]
     cond = torch.randint(classes, (count,), generator=generator) if classes else None
 
     def question(own):
@@ -40,7 +41,7 @@ def asking_rows(sides=SIDES, classes=0, seed=0):
             None if cond is None or own else (cond + 1) % classes,
             views,
             torch.randint(-1, len(views), (count,), generator=generator),
-            None if own else torch.tensor([0.5, 0.0, 0.1]).repeat(count)[:count],
+            None if own else blend,
         )
 
     keep, forget = replace(rows.keep, question=question(True)), rows.forget

@@ -15,7 +15,7 @@ from dataunlearn.combine import BalancedDescent, Combination, Direction
 from dataunlearn.conditioning import Cond
 from dataunlearn.objectives._base import Objective, plain, two_pass
 from dataunlearn.objectives._context import Context
-from dataunlearn.process import ForwardProcess
+from dataunlearn.process import ForwardProcess, expand_to
 from dataunlearn.questions import Question
 from dataunlearn.recognition.empirical import empirical_prediction, noise_share
 from dataunlearn.recognition.levels import Levels
@@ -39,7 +39,8 @@ class Counterfactual(Objective):
     The keep side, held to a model that knows the image, pulls back what is left of it, so that
     training on the answers themselves ends short of them. So a row's target lies past the answer,
     by ``overshoot`` times the noise's share of the row's variance, on the line from the true noise,
-    which is what a model predicts that knows the image by heart.
+    which is what a model predicts that knows the image by heart. Where views tell too little, what
+    pictures to keep say is mixed in first (:mod:`dataunlearn.recognition.empirical`).
 
     Args:
         forget_share: Forget rows in a step, as a share of its keep rows.
@@ -172,36 +173,39 @@ class _PreparedCounterfactual(Counterfactual):
         t, weight = self.tables.draw(image, draws[0])
         clean = pair.forget[:count]
         inputs = process.add_noise(clean, pair.noise[:count], t)
+        target, blend = self._aims(process, image, (inputs, clean, t))
         question = Question(
             torch.ones(count, dtype=torch.bool),
             None if self.tables.other is None else self.tables.other[image],
             list(self.tables.levels.views.values()),
             self.tables.views_of(image, draws[1]),
-            self._past(process, image, t),
+            blend,
         )
-        target = self._without_answer(process, image, (inputs, clean, t))
         forget = Term(target, weight * (len(pair) / count), question)
         return two_pass(pair, plain(process, pair.keep, pair), (inputs, forget), t)
 
-    def _past(self, process: ForwardProcess, image: Tensor, t: Tensor) -> Tensor | None:
-        """How far past the answer rows aim; those that are mixed end short of it."""
-        assert self.tables is not None
-        share, weight = noise_share(process, t), self.tables.levels.keep_weight[image]
-        if not self.overshoot and not bool(weight.any()):
-            return None
-        return torch.where(weight > 0, -weight, self.overshoot) * share
-
-    def _without_answer(
+    def _aims(
         self, process: ForwardProcess, image: Tensor, at: tuple[Tensor, Tensor, Tensor]
-    ) -> Tensor:
-        """Rows' targets before the frozen model has answered, at (noisy, clean, timestep).
+    ) -> tuple[Tensor, Tensor | None]:
+        """What rows at (noisy, clean, timestep) aim at but for the answers, and how much of these.
 
-        The truth; where answers are mixed, what a model says that knows pictures to keep alone.
+        With m = (1 - w s) answer + w s e, where e is what a model says that knows pictures to keep
+        alone, rows aim past m as seen from the truth: (1 + kappa s) m - kappa s truth.
+
+        Returns:
+            Targets ``(B, *shape)``, and the question's blend ``(B, 2)``; None for the answers.
         """
         assert self.tables is not None
         levels, (noisy, clean, t) = self.tables.levels, at
-        target = process.target(noisy, clean, t)
-        rows = levels.keep_weight[image].nonzero().flatten()
+        share, weight = noise_share(process, t), levels.keep_weight[image]
+        truth = process.target(noisy, clean, t)
+        rows = weight.nonzero().flatten()
+        if not self.overshoot and not len(rows):
+            return truth, None
+        past, mixed = self.overshoot * share, weight * share
+        target = truth * expand_to(-past, truth)
         if len(rows) and levels.keep is not None:
-            target[rows] = empirical_prediction(process, noisy[rows], levels.keep, t[rows])
-        return target
+            said = empirical_prediction(process, noisy[rows], levels.keep, t[rows])
+            target[rows] += said * expand_to(((1 + past) * mixed)[rows], said)
+        answered = (1 + past) * (1 - mixed)
+        return target, torch.stack([torch.ones_like(answered), answered], 1)

@@ -52,7 +52,7 @@ class Networks:
         """What replaces the targets ``(R, *shape)`` of rows that all ask, float32."""
         cond = rows.cond if question.cond is None else question.cond
         found: Tensor = frozen(question.seen(rows.inputs), rows.t, cond).float()
-        return question.past(question.turned_back(found), targets)
+        return question.aims(question.turned_back(found), targets)
 
 
 @dataclass(frozen=True, eq=False)
