@@ -68,6 +68,11 @@ def test_shares_of_several_seeds_are_pooled() -> None:
     assert interval == wilson(10, 20)
 
 
+def test_a_training_that_ended_counts_on_as_it_ended() -> None:
+    looks = pooled([course(0, 0, 0.6), replace(course(1, 0.6), looks=course(1, 0, 0.6).looks[:1])])
+    assert [look.restored for look, _ in looks] == [0, 6]
+
+
 @pytest.mark.parametrize("on", ["keep", "image", "view"])
 def test_models_are_left_as_they_were(on: Any, make_model: Make, make_images: Make) -> None:
     model, reference = make_model(0), make_model(1)
@@ -123,6 +128,19 @@ def test_training_on_the_image_brings_it_back(make_model: Make, make_images: Mak
     settings = completed(settings, case)
     found = trained_course(case, case.images, settings, 0, "relearning", False)
     assert [look.restored for look in found.looks] == [0, 8]
+    often = replace(settings, every_steps=10)
+    whole = trained_course(case, case.images, often, 0, "relearning", False)
+    shares = [look.share for look in whole.looks]
+    assert len(shares) == 7
+    ended = trained_course(
+        case, case.images, replace(often, until_returned=True), 0, "relearning", False
+    )
+    first = next(number for number, share in enumerate(shares) if share >= 0.5)
+    assert 0 < first < 6
+    assert ended.looks == whole.looks[: first + 1]
+    at_once = replace(often, until_returned=True, returned_from=1e-9)
+    wide = replace(case, threshold=100.0)
+    assert len(trained_course(wide, case.images, at_once, 0, "relearning", False).looks) == 1
     assert found.returned_after(0.5) == 60
 
 

@@ -34,6 +34,8 @@ class Relearning:
             takes 7/8 of the distance from a forget image to the nearest keep image.
         returned_from: Share of tries from which on the images count as having returned. Half of
             the tries is what an audit calls known by heart.
+        until_returned: End a training where the images have returned, which saves the rest of its
+            steps and of its curve.
         seeds: Each is one training; the reference is trained with the same pictures, noise levels
             and noise.
         drop_overlap: Remove forget images found in keep instead of stopping.
@@ -52,6 +54,7 @@ class Relearning:
     timestep: int | None = None
     threshold: float | None = None
     returned_from: float = 0.5
+    until_returned: bool = False
     seeds: tuple[int, ...] = (0, 1, 2)
     drop_overlap: bool = False
     micro_batch_rows: int = 64

@@ -39,7 +39,7 @@ class Course:
 
     Attributes:
         seed: Names its pictures, noise levels and noise.
-        looks: From before the first step to after the last one.
+        looks: From before the first step to after the last one, or to the images' return.
     """
 
     seed: int
@@ -48,6 +48,10 @@ class Course:
     def returned_after(self, share: float) -> int | None:
         """Steps at the first look that restored at least this share; None if none did."""
         return next((look.step for look in self.looks if look.share >= share), None)
+
+    def at(self, step: int) -> Look:
+        """The last look until a step."""
+        return [look for look in self.looks if look.step <= step][-1]
 
 
 @dataclass(frozen=True)
@@ -106,9 +110,13 @@ class Relearned:
 
 
 def pooled(courses: Sequence[Course]) -> list[tuple[Look, tuple[float, float]]]:
-    """The looks of all seeds together, each with the 95 % Wilson interval of its share."""
+    """The looks of all seeds together, each with the 95 % Wilson interval of its share.
+
+    A training that ended when the images had returned counts on as it ended.
+    """
     found = []
-    for looks in zip(*(course.looks for course in courses), strict=True):
+    for step in sorted({look.step for course in courses for look in course.looks}):
+        looks = [course.at(step) for course in courses]
         restored, tries = sum(look.restored for look in looks), sum(look.tries for look in looks)
-        found.append((Look(looks[0].step, restored, tries), wilson(restored, tries)))
+        found.append((Look(step, restored, tries), wilson(restored, tries)))
     return found

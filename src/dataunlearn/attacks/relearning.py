@@ -259,31 +259,42 @@ def trained_course(
 ) -> Course:
     """Train a copy of the case's model on pictures, and look at it now and then.
 
+    With ``until_returned`` it ends at the first look that counts as the images' return.
+
     Raises:
         KeyboardInterrupt: After Ctrl-C; there is nothing to save.
     """
-    assert settings.learning_rate is not None
     model = replace(case.model, denoiser=deepcopy(case.model.denoiser).eval())
     sampler = case.sampler(pictures, settings, seed)
     looks = [case.look(model, settings, seed, 0)]
+
+    def returned() -> bool:
+        return settings.until_returned and looks[-1].share >= settings.returned_from
 
     def look(trainer: Trainer, steps_done: int) -> bool:
         due = steps_done % settings.steps_between_looks == 0
         if due or steps_done == settings.num_steps:
             looks.append(case.look(model, settings, seed, steps_done))
-        return False
+        return returned()
 
-    training = Training(
-        steps=settings.num_steps,
-        batch_pairs=settings.batch_images,
-        learning_rate=settings.learning_rate,
-        micro_batch_rows=settings.micro_batch_rows,
-        seed=seed,
-    )
+    if returned():
+        return Course(seed, tuple(looks))
     phase = Phase([StepPart(sampler, NaiveDeletion())], NaiveDeletion.default_combination)
+    training = _training(settings, seed)
     trainer = Trainer(model, [phase], training, callbacks=[look], description=label, shown=shown)
     try:
         trainer.run()
     except InterruptedRunError as stop:
         raise KeyboardInterrupt from stop
     return Course(seed, tuple(looks))
+
+
+def _training(settings: Relearning, seed: int) -> Training:
+    assert settings.learning_rate is not None
+    return Training(
+        steps=settings.num_steps,
+        batch_pairs=settings.batch_images,
+        learning_rate=settings.learning_rate,
+        micro_batch_rows=settings.micro_batch_rows,
+        seed=seed,
+    )

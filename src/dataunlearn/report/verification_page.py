@@ -56,9 +56,13 @@ def relearning_plot(check: Mapping[str, Any]) -> Picture | None:
 
 
 def shares(courses: Any) -> dict[int, float]:
-    """Step to the share of all seeds' tries that were restored after it."""
+    """Step to the share of all seeds' tries that were restored after it.
+
+    A training that ended when the images had returned counts on as it ended.
+    """
     found: dict[int, float] = {}
-    for looks in zip(*(course["looks"] for course in courses), strict=True):
+    for step in sorted({look["step"] for course in courses for look in course["looks"]}):
+        looks = [[x for x in course["looks"] if x["step"] <= step][-1] for course in courses]
         restored = sum(look["restored"] for look in looks)
-        found[looks[0]["step"]] = restored / sum(look["tries"] for look in looks)
+        found[step] = restored / sum(look["tries"] for look in looks)
     return found

@@ -67,6 +67,7 @@ class RelearningCheck(Check):
             steps=settings.relearning_steps if self.on == "keep" else None,
             regeneration_steps=settings.regeneration_steps,
             threshold=settings.threshold,
+            until_returned=self.on != "keep",
             seeds=tuple(settings.seed + seed for seed in seeds),
             micro_batch_rows=settings.batch_size,
         )
