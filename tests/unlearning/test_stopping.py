@@ -230,12 +230,21 @@ def test_a_settled_image_may_fall_back_a_little(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_settles_half_way_whatever_the_level(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 100 steps; nothing makes the model forget again after that."""
-    ratios = {10: [0.1], 20: [0.9], 50: [0.3], 60: [0.5], 90: [0.1]}
+    """After 55 of 100 steps, between two looks; nothing makes the model forget again after that."""
+    ratios = {10: [0.1], 20: [0.9], 50: [0.3], 55: [0.5], 60: [0.1], 90: [0.1]}
     rule = StopRule(every_steps=10, settle_by=0.55)
     ratios |= {step: [0.5] for step in (30, 40)}
     trainer, _ = run_to_levels(ratios, monkeypatch, 100, rule)
-    assert trainer.calls == [("settle", 20), ("forget again", 30), ("settle", 60)]
+    assert trainer.calls == [("settle", 20), ("forget again", 30), ("settle", 55)]
+
+
+def test_settles_between_looks_that_are_far_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After three quarters of 100 steps, where looks come after forty and eighty."""
+    ratios = {step: [0.1] for step in (40, 75, 80)}
+    trainer, _ = run_to_levels(ratios, monkeypatch, 100, StopRule(every_steps=40))
+    assert trainer.calls == [("settle", 75)]
+    ended, _ = run_to_levels({40: [0.1], 80: [1]}, monkeypatch, 90, StopRule(40, then="end"))
+    assert ended.calls == [("settle", 80)]
 
 
 def level_job(

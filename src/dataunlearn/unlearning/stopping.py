@@ -175,16 +175,20 @@ def look_callback(
     Args:
         rule: How often to look.
         forgotten: Looks at the model after so many steps.
-        latest: From this step on the model settles, whatever the looks say; None for no such step.
+        latest: From this step on the model settles, whatever the looks say, and between two of
+            them as well; None for no such step.
     """
 
     def look(trainer: Trainer, steps_done: int) -> bool:
-        rarer = 1 if trainer.settled_after is None else SETTLED_LOOKS_ARE_RARER
-        if rule.every_steps == 0 or steps_done % (rarer * rule.every_steps):
+        pulls = trainer.settled_after is None
+        late = latest is not None and steps_done >= latest
+        rarer = 1 if pulls else SETTLED_LOOKS_ARE_RARER
+        due = rule.every_steps > 0 and steps_done % (rarer * rule.every_steps) == 0
+        if not due and not (rule.settles and pulls and late):
             return False
         is_forgotten = forgotten(trainer, steps_done)
-        settles = is_forgotten or (latest is not None and steps_done >= latest)
-        if trainer.settled_after is None:
+        settles = is_forgotten or late
+        if pulls:
             return settles and trainer.settle()
         if not settles:
             trainer.forget_again()
