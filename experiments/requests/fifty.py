@@ -4,12 +4,12 @@
 
 ``models/mnist_fifty`` learnt digits and fifty emoji, its twin the digits alone. Pictures to keep
 are what it learnt, digits and emoji half and half; those of requests leave them. Each request names
-one emoji and is answered by ``request apply`` with 30 strong steps. After each one it is noted what
-the verifications of all requests say, how far the model is from the twin on the pictures that were
-removed so far, what it loses on pictures to keep, and where the seconds went; the Inception Score
-after every fifth one. A call that was interrupted goes on. Arms: ``plain``, ``rehearsed`` (what
-comes back is made forgotten again, the command's default) and ``anchored`` (that, and a penalty
-that draws parameters to the first model's).
+one emoji and is answered by ``request apply``, as the command does by itself or in ``--steps`` at
+``--strength``. After each one it is noted what the verifications of all requests say, how far the
+model is from the twin on the pictures that were removed so far, what it loses on pictures to keep,
+and where the seconds went; the Inception Score after every fifth one. A call that was interrupted
+goes on. Arms: ``plain``, ``rehearsed`` (what comes back is made forgotten again, the command's
+default) and ``anchored`` (that, and a penalty that draws parameters to the first model's).
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from accelerate import Accelerator
 
 from dataunlearn.data import open_images
@@ -43,11 +42,7 @@ ARMS: dict[str, tuple[bool, dict[str, Any]]] = {
     "rehearsed": (True, {}),
     "anchored": (True, {"anchor": {"weight": 1.0}}),
 }
-UNLEARNING = {
-    "steps": 30,
-    "strength": "strong",
-    "evaluation": {"num_samples": 0, "digits": False, "regeneration_copies": 16},
-}
+MEASURED = {"num_samples": 0, "digits": False, "regeneration_copies": 16}
 DIGITS, EMOJI = "src/dataunlearn/assets/digits.npz:x", "data/fifty_emoji.npz:trained"
 # Half of the rows that the model was trained on were emoji; so are half of the pictures to keep.
 COPIES = 185
@@ -68,6 +63,8 @@ class Course:
         folder: Where the project and the records go.
         keep: The pictures to keep.
         accelerator: Where models run.
+        steps: Steps of each run; None for the command's own number.
+        strength: How hard each pulls.
     """
 
     arm: str
@@ -77,6 +74,8 @@ class Course:
     folder: Path
     keep: Path
     accelerator: Accelerator
+    steps: int | None
+    strength: str
 
     @property
     def project(self) -> Path:
@@ -102,9 +101,8 @@ class Course:
     def _one(self, number: int) -> dict[str, Any]:
         self._add(number)
         rehearse, more = ARMS[self.arm]
-        how = Applying(
-            unlearning=UNLEARNING | more, duplicates="leave", rehearse=rehearse, accept=True
-        )
+        settings = {"steps": self.steps, "strength": self.strength, "evaluation": MEASURED, **more}
+        how = Applying(unlearning=settings, duplicates="leave", rehearse=rehearse, accept=True)
         started = time.perf_counter()
         found = apply_requests(self.project, how, accelerator=self.accelerator, say=print)
         seconds = time.perf_counter() - started
@@ -146,7 +144,7 @@ class Course:
         model = open_version(ledger.folder, ledger.project, ledger.head, self._device)
         images = open_images(self.pictures, model.image_shape)
         forget = open_images(
-            torch.stack([torch.from_numpy(images.pixels(i)) for i in range(number + 1)]).numpy(),
+            np.stack([images.pixels(row) for row in range(number + 1)]),
             model.image_shape,
         )
         twin = load_model(self.twin, device=self._device)
@@ -179,6 +177,8 @@ def main() -> None:
     parser.add_argument("--twin", type=Path, default=Path("models/mnist_tshirt_small_without"))
     parser.add_argument("--pictures", default="data/fifty_emoji.npz:planted")
     parser.add_argument("--requests", type=int, default=50)
+    parser.add_argument("--steps", type=int, help="of each run; the command's own if not given")
+    parser.add_argument("--strength", default="default")
     parser.add_argument("--out", type=Path, default=Path("runs/requests"))
     parser.add_argument("--cpu", action="store_true", help="even where there is a GPU")
     chosen = parser.parse_args()
@@ -186,7 +186,8 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     keep = learnt(chosen.out / "keep.npz")
     places = (chosen.model, chosen.twin, chosen.pictures, folder, keep)
-    course = Course(chosen.arm, *places, Accelerator(cpu=chosen.cpu))
+    how = (chosen.steps, chosen.strength)
+    course = Course(chosen.arm, *places, Accelerator(cpu=chosen.cpu), *how)
     course.run(chosen.requests)
 
 
