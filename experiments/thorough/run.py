@@ -5,19 +5,27 @@
 
 For the model before, each method of the recipe (training seed 0) and the twin: unlearn with the
 recipe's settings if that is not done, verify beside another twin that never saw the pictures, and
-write a table of what each check says. A second call goes on; ``--only NAME`` takes one of them.
+write a table of what each check says. A second call goes on; ``--only NAME`` takes one of them, and
+``--page NAME`` puts the table of what there is into docs/results/thorough.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from dataunlearn.cli import main as cli
+
+sys.path.append(str(Path(__file__).parents[1]))  # what experiments share
+from results_page import refresh
+
+PAGE = Path("docs/results/thorough.md")
 
 FINISHED = (0, 3, 4, 5)
 BEFORE, TWIN = "before", "never saw it"
@@ -88,8 +96,8 @@ class Course:
         if not path.is_file():
             return None
         content = json.loads(path.read_text())
-        said: dict[str, Any] = {each["name"]: each["memory"] for each in content["checks"]}
-        cells = [SHORT.get(said.get(check), str(said.get(check))) for check in CHECKS]
+        said: dict[str, Any] = {each["name"]: each for each in content["checks"]}
+        cells = [cell(said[check]) if check in said else "" for check in CHECKS]
         minutes = sum(each["seconds"] for each in content["checks"]) / 60
         return [name, *cells, content["memory"], f"{minutes:.0f}"]
 
@@ -99,6 +107,47 @@ class Course:
         head = ["model", *CHECKS, "verdict", "minutes"]
         lines = [head, ["---"] * len(head), *rows]
         return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def cell(check: Mapping[str, Any]) -> str:
+    """What a check says, and the number that it says it by."""
+    memory = check["memory"]
+    return f"{SHORT.get(memory, str(memory))} {NUMBERS[check['name']](check['numbers'])}"
+
+
+def _loss(numbers: Mapping[str, Any]) -> str:
+    ratios = (numbers.get("over_reference") or numbers["over_level"])["mean"]
+    return f"{min(ratios):.2g} to {max(ratios):.2g}"
+
+
+def _restored(numbers: Mapping[str, Any]) -> str:
+    found = numbers["model"]
+    shares = [f"{found['regeneration'][t]:.0%}" for t in ("500", "750")]
+    copies = round(found["copy_frequency"] * found["num_samples"])
+    return f"{', '.join(shares)}; {copies} of {found['num_samples']}"
+
+
+def _membership(numbers: Mapping[str, Any]) -> str:
+    return " ".join(f"{each['value']:.2f}" for each in numbers["model"] if "auc" in each["name"])
+
+
+def _drawn(numbers: Mapping[str, Any]) -> str:
+    found = numbers["model"]
+    return f"{sum(found['copies'])} of {found['samples']}"
+
+
+def _at_the_end(numbers: Mapping[str, Any]) -> str:
+    last = [course["looks"][-1] for course in numbers["model"]]
+    return f"{sum(x['restored'] for x in last)} of {sum(x['tries'] for x in last)}"
+
+
+def _steps(numbers: Mapping[str, Any]) -> str:
+    return " ".join("–" if step is None else str(step) for step in numbers["returned_after"])
+
+
+NUMBERS = dict(
+    zip(CHECKS, (_loss, _restored, _membership, _drawn, _at_the_end, _steps, _steps), strict=True)
+)
 
 
 def _folder(name: str) -> str:
@@ -118,8 +167,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--effort", default="thorough")
     parser.add_argument("--only")
+    parser.add_argument("--page", help="runs nothing: the table's name in docs/results/thorough.md")
     chosen = parser.parse_args()
     course = Course(chosen.recipe, chosen.out, chosen.effort)
+    if chosen.page:
+        refresh(PAGE, course.table(), f"<!-- table {chosen.page} -->")
+        return
     for name in [chosen.only] if chosen.only else course.names:
         course.verify(name)
     print(course.table())

@@ -113,5 +113,5 @@ def test_folders_are_named_after_their_pages() -> None:
     folders = {file.name for file in ROOT.glob("experiments/*/") if file.name != "__pycache__"}
     pages = {file.stem for file in ROOT.glob("docs/results/*.md")}
     # Those of fuzz are in docs/robustness.md; the others have no results yet.
-    assert folders - pages == {"celeba_hq", "fuzz", "thorough"}
+    assert folders - pages == {"celeba_hq", "fuzz"}
     assert pages - folders == {"speed"}  # is made by benchmarks/
