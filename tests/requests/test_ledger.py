@@ -15,6 +15,7 @@ import pytest
 
 from dataunlearn.requests.going_back import roll_back
 from dataunlearn.requests.ledger import Ledger
+from dataunlearn.requests.purging import purge
 from dataunlearn.requests.records import (
     NamedPicture,
     Project,
@@ -94,10 +95,7 @@ def test_rollback_opens_requests_again(ledger: Ledger) -> None:
 def test_versions_that_were_purged_are_no_way_back(ledger: Ledger) -> None:
     make(ledger, 1)
     make(ledger, 2)
-    connection = sqlite3.connect(ledger.folder / LEDGER_FILE)
-    connection.execute("UPDATE versions SET state = 'purged' WHERE id = 1")
-    connection.commit()
-    connection.close()
+    ledger.purge([], [1])
     with pytest.raises(LedgerError, match="version 1 was purged"):
         roll_back(ledger.folder, 1)
 
@@ -210,6 +208,8 @@ def test_a_later_schema_is_refused(ledger: Ledger) -> None:
         ("DELETE FROM verifications WHERE id = 2", "a verification"),
         ("DELETE FROM answers WHERE version = 2", r"a version answers \(number 2\)"),
         ("UPDATE project SET head = 1", "the head"),
+        ("UPDATE project SET retention_days = 0", "what the project is about"),
+        ("UPDATE project SET keep = 'elsewhere'", "what the project is about"),
         ("DELETE FROM events WHERE id = (SELECT max(id) FROM events)", "the head"),
         ("DELETE FROM events WHERE id > 4", "newest events were taken out"),
         ("UPDATE events SET what = 'other' WHERE id = 1", "was altered"),
@@ -231,6 +231,12 @@ def test_tables_that_the_events_do_not_tell_of_are_found(
     for look in (listing, lambda ledger: shown(ledger, ledger.request(1))):
         with Ledger(ledger.folder) as again, pytest.raises(LedgerError, match=said):
             look(again)
+    for change_it in (
+        lambda: roll_back(ledger.folder, 1),
+        lambda: purge(ledger.folder, 0, say=print),
+    ):
+        with pytest.raises(LedgerError, match=said):
+            change_it()
 
 
 def test_a_project_may_be_moved(ledger: Ledger, tmp_path: Path) -> None:

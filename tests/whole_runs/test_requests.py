@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -118,6 +119,14 @@ def test_two_requests_one_after_the_other(place: Path, capsys: pytest.CaptureFix
     shown = capsys.readouterr().out
     assert "letter about 6.png" in shown
     assert "head: version 2" in shown
+    kept = (project / "ledger.sqlite").read_bytes()
+    connection = sqlite3.connect(project / "ledger.sqlite")
+    connection.execute("DELETE FROM events WHERE what = 'verified'")
+    connection.commit()
+    connection.close()
+    assert cli.run(["check", str(project)]) == ALTERED
+    assert "was altered or taken out" in capsys.readouterr().err
+    (project / "ledger.sqlite").write_bytes(kept)
     (project / "versions" / "0001" / "report.html").write_text("all is well")
     (project / "versions" / "0002" / "signature.json").unlink()
     assert cli.run(["check", str(project)]) == ALTERED
@@ -450,6 +459,7 @@ def test_purge_redacts_versions_that_were_never_signed(
     with monkeypatch.context() as patch:
         patch.setattr("dataunlearn.requests.making.Maker.verify", cut)
         assert apply(place) == 130
+    assert apply(place, "--accept") == 1  # nobody has seen what it comes to
     assert apply(place, "--restart", "--accept") in (0, 4, 5)
     assert cli.run(["request", "purge", "--project", "project", "--days", "0"]) == 0
     assert (shown_in(place / "project" / "versions" / "0001") == 128).all()

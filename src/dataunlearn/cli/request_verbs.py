@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from dataunlearn.cli.runs import print_out, say
 from dataunlearn.runtime.exit_codes import ALTERED, NOT_AS_IF_NEVER_SEEN, NOT_FORGOTTEN
 
 if TYPE_CHECKING:
+    from dataunlearn.runtime.signing import Checked
     from dataunlearn.verification.config import Effort
 
 
@@ -147,35 +148,51 @@ def check(run_dir: Path) -> int:
     from dataunlearn.requests.schema import LEDGER_FILE
 
     if not (run_dir / LEDGER_FILE).is_file():
-        return _check_folder(run_dir)
-    return _check_project(run_dir)
+        return 0 if _checked(run_dir).whole else ALTERED
+    return 0 if _is_whole(run_dir) else ALTERED
 
 
-def _check_project(project: Path) -> int:
-    """Every version that was made; one whose signature is missing was altered."""
+def _is_whole(project: Path) -> bool:
+    """Whether ledger and signed versions are as they were, and belong together."""
     from dataunlearn.requests.ledger import Ledger
     from dataunlearn.requests.models import version_folder
     from dataunlearn.requests.records import VersionState
-    from dataunlearn.runtime.signing import SIGNATURE_FILE
+    from dataunlearn.requests.replay import faults
 
     with Ledger(project) as ledger:
         versions = [version for version in ledger.versions if version.parent is not None]
+        fault, hashes = faults(ledger)
     ended = [v for v in versions if v.state in (VersionState.MADE, VersionState.PURGED)]
     if not ended:
         raise ValueError(f"no version of {project} is made yet: there is nothing to check")
-    whole = True
+    whole = [not fault]
+    say(fault or "The ledger is as its record of events tells.")
     for version in ended:
         folder = version_folder(project, version)
         say(f"Version {version.id}, {folder}")
-        if (folder / SIGNATURE_FILE).is_file():
-            whole &= _check_folder(folder) == 0
-        else:
-            say(f"missing: {SIGNATURE_FILE}")
-            whole = False
-    return 0 if whole else ALTERED
+        whole.append(_is_version_whole(folder, hashes))
+    return all(whole)
 
 
-def _check_folder(run_dir: Path) -> int:
+def _is_version_whole(folder: Path, hashes: Collection[str]) -> bool:
+    """Whether a version's files are as they were signed, beside a ledger with these events.
+
+    A signature that is missing is an alteration. Without events the ledger is known to be altered.
+    """
+    from dataunlearn.runtime.signing import SIGNATURE_FILE
+
+    if not (folder / SIGNATURE_FILE).is_file():
+        say(f"missing: {SIGNATURE_FILE}")
+        return False
+    found = _checked(folder)
+    if not hashes or found.facts.get("ledger") in hashes:
+        return found.whole
+    say("The ledger lacks the newest event of when this was signed: it was altered or replaced.")
+    return False
+
+
+def _checked(run_dir: Path) -> Checked:
+    """A signed folder compared with its signature, and what was found said."""
     from dataunlearn.runtime.signing import check_folder
 
     found = check_folder(run_dir)
@@ -190,7 +207,7 @@ def _check_folder(run_dir: Path) -> int:
         say(f"Every signed file is as it was on {found.made}.")
     say(f"Key: {found.fingerprint}")
     say("Whose key that is, the folder cannot say: compare it with what its owner tells you.")
-    return 0 if found.whole else ALTERED
+    return found
 
 
 ACTIONS: Mapping[str, Callable[..., int]] = {

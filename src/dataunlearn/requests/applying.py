@@ -79,6 +79,7 @@ def apply_requests(
         if begun is None or how.restart:
             return applying.anew(begun)
         applying.require_same(begun)
+        applying.require_seen(begun)
         return applying.ended(begun)
 
 
@@ -159,6 +160,18 @@ class _Applying:
             "ended."
         )
 
+    def require_seen(self, begun: Version) -> None:
+        """Refuse to take a version that was not begun to be taken, and has not ended.
+
+        Raises:
+            LedgerError: If it is to be.
+        """
+        if self.how.accept and not begun.settings.get("accept"):
+            raise LedgerError(
+                f"version {begun.id} has not ended, and nobody has seen what it comes to: end it "
+                "without --accept"
+            )
+
     def _require_made_so(self, version: Version, else_do: str) -> None:
         plan, how = version.settings, self.how
         other = how.unlearning and how.unlearning != plan.get("unlearning", {})
@@ -172,7 +185,8 @@ class _Applying:
     def _plan(self, duplicates: Sequence[str]) -> dict[str, Any]:
         how = self.how
         decision = {"duplicates": list(duplicates), "decision": how.duplicates}
-        return {"unlearning": how.unlearning, **decision}
+        accept = {"accept": True} if how.accept else {}
+        return {"unlearning": how.unlearning, **decision, **accept}
 
     def _made_before(self, requests: list[int]) -> Version | None:
         """The last version that was made of the head for these requests, and not accepted."""

@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from dataunlearn.requests.ledger import Ledger
 from dataunlearn.requests.making import Maker
 from dataunlearn.requests.records import Verification
+from dataunlearn.requests.replay import require_as_told
 from dataunlearn.requests.schema import LedgerError, require_ledger
 from dataunlearn.runtime.lock import locked
 from dataunlearn.runtime.progress import Say
@@ -36,10 +37,11 @@ def verify_head(
         shown: Whether to draw progress.
 
     Raises:
-        LedgerError: If a request is open, or there is none.
+        LedgerError: If a request is open, there is none, or the ledger was altered.
     """
     require_ledger(folder)
     with locked(folder), Ledger(folder) as ledger:
+        require_as_told(ledger)
         answered = ledger.answered
         chosen = sorted(answered) if numbers is None else list(numbers)
         for number in chosen:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dataunlearn.requests.ledger import Ledger
 from dataunlearn.requests.records import Request, VersionState
+from dataunlearn.requests.replay import require_as_told
 from dataunlearn.requests.schema import LedgerError, require_ledger
 from dataunlearn.runtime.lock import locked
 
@@ -21,10 +22,12 @@ def roll_back(folder: Path, to: int) -> list[Request]:
         The requests that are open again.
 
     Raises:
-        LedgerError: If the version is not in the chain before the head, or its model was purged.
+        LedgerError: If the version is not in the chain before the head, or its model was purged, or
+            the ledger was altered.
     """
     require_ledger(folder)
     with locked(folder), Ledger(folder) as ledger:
+        require_as_told(ledger)
         chain = ledger.chain
         found = next((version for version in chain[:-1] if version.id == to), None)
         if found is None:

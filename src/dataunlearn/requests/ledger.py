@@ -60,7 +60,8 @@ class Ledger(LedgerReader):
                     *(project.image_size, project.resize, created, project.retention_days),
                 ),
             )
-            found._note("project", {"model": project.model, "weights": project.model_sha256})
+            details = {"model": project.model, "weights": project.model_sha256}
+            found._note("project", details | {"sha256": row_digest(found.project)})
         return found
 
     def add(

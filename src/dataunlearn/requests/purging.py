@@ -18,6 +18,7 @@ from dataunlearn.requests.ledger import Ledger, now
 from dataunlearn.requests.models import version_folder
 from dataunlearn.requests.pictures import COPIES
 from dataunlearn.requests.records import Request, Version, VersionState
+from dataunlearn.requests.replay import require_as_told
 from dataunlearn.requests.schema import LedgerError, require_ledger
 from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.files import replace_folder, temporary_folder, write_atomically
@@ -62,12 +63,14 @@ def purge(folder: Path, days: int | None, *, say: Say) -> Purged:
         say: Where lines for a person go.
 
     Raises:
-        LedgerError: If a version is being made, or the head still knows a picture whose time it is.
+        LedgerError: If a version is being made, the head still knows a picture whose time it is, or
+            the ledger was altered.
         ValueError: If a report that shows a picture was altered after it was signed.
     """
     require(days is None or 0 <= days <= MOST_DAYS, f"days must be 0 to {MOST_DAYS}")
     require_ledger(folder)
     with locked(folder), Ledger(folder) as ledger:
+        require_as_told(ledger)
         begun = ledger.begun
         if begun is not None:
             raise LedgerError(

@@ -14,7 +14,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dataunlearn.requests.records import Event, Request, Verification, Version, VersionState
+from dataunlearn.requests.records import (
+    Event,
+    Project,
+    Request,
+    Verification,
+    Version,
+    VersionState,
+)
 from dataunlearn.requests.schema import LedgerError
 from dataunlearn.runtime.settings import describe
 
@@ -22,7 +29,7 @@ if TYPE_CHECKING:
     from dataunlearn.requests.reading import LedgerReader
 
 
-def row_digest(row: Request | Verification | Mapping[str, Any]) -> str:
+def row_digest(row: Project | Request | Verification | Mapping[str, Any]) -> str:
     """SHA-256 over what a row says; of a request without the place of its pictures.
 
     A project may be moved, and its pictures are known by their own hashes.
@@ -43,6 +50,7 @@ class Told:
     """What a record of events tells of the tables, so far.
 
     Attributes:
+        project: The project's digest; empty in ledgers that did not state it yet.
         head: The head's number.
         requests: The digest of each request.
         states: The state of each version.
@@ -51,6 +59,7 @@ class Told:
         verifications: The digest of each verification, in order.
     """
 
+    project: str = ""
     head: int = 0
     requests: dict[int, str] = field(default_factory=dict)
     states: dict[int, VersionState] = field(default_factory=lambda: {0: VersionState.MADE})
@@ -69,6 +78,9 @@ class Told:
         for event in events:
             _TELLING[event.what](found, event.details)
         return found
+
+    def _project(self, details: Mapping[str, Any]) -> None:
+        self.project = details.get("sha256", "")
 
     def _request(self, details: Mapping[str, Any]) -> None:
         self.requests[details["request"]] = details["sha256"]
@@ -99,7 +111,7 @@ class Told:
 
 
 _TELLING: Mapping[str, Callable[[Told, Mapping[str, Any]], None]] = {
-    "project": lambda *_: None,
+    "project": Told._project,
     "request": Told._request,
     "begun": Told._begun,
     "given up": Told._given_up,
@@ -123,6 +135,7 @@ def require_as_told(ledger: LedgerReader) -> None:
         raise LedgerError(f"{ledger.path}: an event lacks {error}: it was altered") from error
     versions = ledger.versions
     held = Told(
+        row_digest(ledger.project) if told.project else "",
         ledger.head.id,
         {request.id: row_digest(request) for request in ledger.requests},
         {version.id: version.state for version in versions},
@@ -130,11 +143,21 @@ def require_as_told(ledger: LedgerReader) -> None:
         {version.id: version_digest(version) for version in versions if version.id in told.made},
         [row_digest(each) for each in ledger.verifications()],
     )
+    _require_same(ledger, "what the project is about", told.project, held.project)
     for word, name in (("the head", "head"), ("a request", "requests"), ("a version", "states")):
         _require_same(ledger, word, getattr(told, name), getattr(held, name))
     _require_same(ledger, "which requests a version answers", told.answers, held.answers)
     _require_same(ledger, "what a version came to", told.made, held.made)
     _require_same(ledger, "a verification", told.verifications, held.verifications)
+
+
+def faults(ledger: LedgerReader) -> tuple[str, frozenset[str]]:
+    """What is wrong with a ledger, empty if nothing is; and the hashes of its events."""
+    try:
+        require_as_told(ledger)
+        return "", frozenset(event.hash for event in ledger.events)
+    except LedgerError as error:
+        return str(error), frozenset()
 
 
 def _require_same(ledger: LedgerReader, word: str, told: Any, held: Any) -> None:
