@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -98,6 +99,15 @@ def test_a_constant_factor_has_an_interval_without_width() -> None:
     assert rise.worst == 1 and rise.num_pictures == 60
     assert "60 pictures to keep +5%" in rise.finding.words
     assert "t=200 (between +5% and +5%)" in rise.finding.words
+
+
+def test_a_few_pictures_say_nothing_about_others() -> None:
+    """However narrow the interval is; that they are lost they do say."""
+    few = [replace(losses(level), losses=losses(level).losses[:1]) for level in (1.0, 1.0, 9.0)]
+    kept, lost = (loss_rise(few[0], after).finding for after in few[1:])
+    assert kept.quality is Quality.CANNOT_TELL
+    assert "of 1 picture to keep" in kept.words and "fewer than 8 say nothing" in kept.words
+    assert lost.quality is Quality.LOST
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

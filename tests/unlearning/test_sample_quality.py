@@ -83,7 +83,7 @@ def test_too_few_samples_say_nothing(samples: int, copies: int, make_images: Any
     both = pictures(samples, 0)
     found = sample_change(make_job(make_images), measured(both, copies), measured(both))
     assert isinstance(found, str)
-    beside = f" beside {copies} copies" if copies else ""
+    beside = f" ({copies} more are copies)" if copies else ""
     assert f"{samples - copies} samples{beside} say nothing" in found
     assert "at least 64" in found
 

@@ -51,7 +51,15 @@ def knowing(
     return make
 
 
-SETTINGS = Verifying(effort="quick", regeneration_steps=5, sampling_steps=4)
+SETTINGS = Verifying(effort="quick", regeneration_steps=5)
+
+
+@pytest.mark.parametrize("name", ["sampling_steps", "relearning_steps"])
+def test_numbers_without_a_use_are_refused(name: str) -> None:
+    replace(SETTINGS, regeneration_steps=7).require_used()
+    replace(SETTINGS, effort="standard", **{name: 7}).require_used()
+    with pytest.raises(ValueError, match=f"leave {name} out"):
+        replace(SETTINGS, **{name: 7}).require_used()
 
 
 def subject_of(

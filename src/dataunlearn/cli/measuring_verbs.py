@@ -185,6 +185,7 @@ def verify(
     opened = opened_sides(loaded, sides, resize=resize)
     pictures = Pictures(**opened, keep_source=sides["keep"])
     how = Verifying(**settings, guidance=source.guidance)
+    how.require_used()
     subject = make_subject(loaded, pictures, how, before=earlier, reference=never)
     found = run_verification(subject, out, say=say, overwrite=overwrite)
     say(f"{found.text}\nPage:    {out / PAGE_FILE}\nNumbers: {out / 'verification.json'}")

@@ -128,11 +128,11 @@ def _known(folder: Path, given: NewProject) -> Project:
                 f"the project in {folder} has --{name} {getattr(project, name)}: leave it out, or "
                 "choose another --project"
             )
-    same = given.image_size in (None, project.image_size) and given.resize in (
-        False,
-        project.resize,
-    )
-    same = same and given.retention_days in (None, project.retention_days)
-    options = "--image_size, --resize or --retention_days"
-    require(same, f"the project in {folder} has another {options}: leave it out")
+    for name, nothing in (("image_size", None), ("resize", False), ("retention_days", None)):
+        said, held = getattr(given, name), getattr(project, name)
+        require(
+            said in (nothing, held),
+            f"the project in {folder} was made with --{name} {held}, which all its requests have: "
+            "leave it out, or choose another --project",
+        )
     return project

@@ -42,12 +42,15 @@ class Verifier:
         """By what a model knows pictures at a quick look, in words; None if by nothing for certain.
 
         A single try that comes near a picture is not certain: near is wide, and any model comes
-        near some pictures. Who is told None looks harder.
+        near some pictures. Nor is the level of a picture that looks the same to the model through
+        every view. Who is told None looks harder.
         """
         job = self.subject((model, model), images).job
         copies, ratio = quick_look(job).copies, loss_of_unseen(job)
         if copies > 0:
             return f"it restores them in {copies:.0%} of a quick look's tries"
+        if job.levels is not None and not bool(job.levels.unfamiliar.all()):
+            return None
         return f"its loss on them is {ratio_words(ratio)}" if ratio < RECOGNISED_BELOW else None
 
     def verify(

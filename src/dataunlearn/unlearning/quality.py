@@ -25,6 +25,8 @@ MOST_LOSS_RATIO = 1.10
 MORE_SAMPLES = ", which more samples would narrow (--evaluation.num_samples)"
 KEEP_SHARES = (0.1, 0.2, 0.3, 0.5, 0.7)
 KEEP_PICTURES = 128
+# From fewer pictures nothing can be said of the others, however narrow their interval is.
+FEWEST_PICTURES = 8
 QUALITY_SEED = 1
 
 
@@ -132,11 +134,15 @@ class LossRise:
             Finding(AtMost(MOST_LOSS_RATIO).judge(interval), "") for interval in self.intervals
         )
         change = f"{self.ratios[self.worst] - 1:+.0%}"
+        counted = "1 picture" if self.num_pictures == 1 else f"{self.num_pictures} pictures"
         words = (
-            f"denoising loss of {self.num_pictures} pictures to keep {change} at the noise level "
+            f"denoising loss of {counted} to keep {change} at the noise level "
             f"where it changed most, t={self.timesteps[self.worst]} (between {low - 1:+.0%} and "
             f"{high - 1:+.0%})"
         )
+        if self.num_pictures < FEWEST_PICTURES and quality is Quality.KEPT:
+            few = f", and fewer than {FEWEST_PICTURES} say nothing about others"
+            return Finding(Quality.CANNOT_TELL, words + few)
         return Finding(quality, words)
 
 

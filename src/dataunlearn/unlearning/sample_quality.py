@@ -69,7 +69,8 @@ def sample_change(job: Job, before: Measurement, after: Measurement) -> SampleCh
     if len(after.others):
         old, new, left_out = before.others, after.others, 0
     if len(old) < LEAST_SAMPLES:
-        count = f"{len(old)} samples" + (f" beside {left_out} copies" if left_out else "")
+        more = "1 more is a copy" if left_out == 1 else f"{left_out} more are copies"
+        count = f"{len(old)} samples" + (f" ({more})" if left_out else "")
         return (
             f"{count} say nothing about quality: at least {LEAST_SAMPLES} are needed "
             "(--evaluation.num_samples)"

@@ -93,6 +93,22 @@ class Verifying:
         )
         require(self.seed >= 0, f"seed must be at least 0, not {self.seed}")
 
+    def require_used(self) -> None:
+        """Refuse numbers that another effort alone has a use for.
+
+        Raises:
+            ValueError: Naming the first one.
+        """
+        extent, usual = self.extent, Verifying(self.effort)
+        for name, use, is_used in (
+            ("sampling_steps", "draws no samples", extent.samples > 0),
+            ("relearning_steps", "trains nothing on keep images", "keep" in extent.relearned),
+        ):
+            require(
+                is_used or getattr(self, name) == getattr(usual, name),
+                f"effort {self.effort} {use}: leave {name} out",
+            )
+
     @property
     def extent(self) -> Extent:
         """What the effort comes to."""
