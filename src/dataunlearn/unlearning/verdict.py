@@ -277,8 +277,8 @@ def _judged(found: OverLevel, yardstick: str) -> MemoryFinding:
     mean = found.mean
     if not bool(torch.isfinite(mean).all()):
         return MemoryFinding(Memory.CANNOT_TELL, "what the model predicts for it is not finite")
-    low, high = float(mean.min()), float(mean.max())
-    words = f"its loss is {low:.2g} to {high:.2g} times {yardstick}"
+    low, high = f"{float(mean.min()):.2g}", f"{float(mean.max()):.2g}"
+    words = f"its loss is {low if low == high else f'{low} to {high}'} times {yardstick}"
     if bool((found.intervals[:, 1] < band[0]).any()):
         return MemoryFinding(Memory.STILL_KNOWN, words)
     if bool((found.intervals[:, 0] > band[1]).any()):
