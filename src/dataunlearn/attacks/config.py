@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from dataunlearn.runtime.checks import require
+from dataunlearn.training.config import Training
 
 On = Literal["keep", "image", "view"]
 # Steps, and steps between looks. The small MNIST model learns an image it is shown in ten steps.
@@ -92,3 +93,14 @@ class Relearning:
     def steps_between_looks(self) -> int:
         """Steps between looks: the given number, or the default."""
         return DEFAULT_STEPS[self.on][1] if self.every_steps is None else self.every_steps
+
+    def training(self, seed: int) -> Training:
+        """The loop of one training; the learning rate must be known."""
+        assert self.learning_rate is not None
+        return Training(
+            steps=self.num_steps,
+            batch_pairs=self.batch_images,
+            learning_rate=self.learning_rate,
+            micro_batch_rows=self.micro_batch_rows,
+            seed=seed,
+        )

@@ -29,7 +29,7 @@ from dataunlearn.models.sampling import Drawing
 from dataunlearn.objectives import NaiveDeletion
 from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.interrupt import InterruptedRunError
-from dataunlearn.training.config import Training, default_learning_rate
+from dataunlearn.training.config import default_learning_rate
 from dataunlearn.training.pairs import PairSampler
 from dataunlearn.training.phase import Phase, StepPart
 from dataunlearn.training.trainer import Trainer
@@ -280,21 +280,10 @@ def trained_course(
     if returned():
         return Course(seed, tuple(looks))
     phase = Phase([StepPart(sampler, NaiveDeletion())], NaiveDeletion.default_combination)
-    training = _training(settings, seed)
+    training = settings.training(seed)
     trainer = Trainer(model, [phase], training, callbacks=[look], description=label, shown=shown)
     try:
         trainer.run()
     except InterruptedRunError as stop:
         raise KeyboardInterrupt from stop
     return Course(seed, tuple(looks))
-
-
-def _training(settings: Relearning, seed: int) -> Training:
-    assert settings.learning_rate is not None
-    return Training(
-        steps=settings.num_steps,
-        batch_pairs=settings.batch_images,
-        learning_rate=settings.learning_rate,
-        micro_batch_rows=settings.micro_batch_rows,
-        seed=seed,
-    )

@@ -17,16 +17,14 @@ from dataunlearn.models.pictures import open_for
 from dataunlearn.requests.config import Applying
 from dataunlearn.requests.drift import is_too_far
 from dataunlearn.requests.duplicates import Duplicate, near_duplicates
-from dataunlearn.requests.ledger import Ledger
+from dataunlearn.requests.ledger import Ledger, held_ledger
 from dataunlearn.requests.making import Maker, without
 from dataunlearn.requests.models import open_version, settings_of
 from dataunlearn.requests.pictures import found_again
 from dataunlearn.requests.records import HeadMoved, Request, Verification, Version
-from dataunlearn.requests.replay import require_as_told
-from dataunlearn.requests.schema import LedgerError, require_ledger
+from dataunlearn.requests.schema import LedgerError
 from dataunlearn.requests.verifying import Verifier
 from dataunlearn.runtime.checks import require
-from dataunlearn.runtime.lock import locked
 from dataunlearn.runtime.progress import Say
 from dataunlearn.unlearning.generated_keep import generated_count, generated_images
 
@@ -71,9 +69,7 @@ def apply_requests(
         accelerator.num_processes == 1,
         "request apply is one process: start it without torchrun or accelerate launch",
     )
-    require_ledger(folder)
-    with locked(folder), Ledger(folder) as ledger:
-        require_as_told(ledger)
+    with held_ledger(folder) as ledger:
         begun = ledger.begun
         applying = _Applying(ledger, how, accelerator, say, shown)
         if begun is None or how.restart:

@@ -7,12 +7,10 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from dataunlearn.requests.ledger import Ledger
+from dataunlearn.requests.ledger import held_ledger
 from dataunlearn.requests.making import Maker
 from dataunlearn.requests.records import Verification
-from dataunlearn.requests.replay import require_as_told
-from dataunlearn.requests.schema import LedgerError, require_ledger
-from dataunlearn.runtime.lock import locked
+from dataunlearn.requests.schema import LedgerError
 from dataunlearn.runtime.progress import Say
 from dataunlearn.verification.config import Effort
 
@@ -39,9 +37,7 @@ def verify_head(
     Raises:
         LedgerError: If a request is open, there is none, or the ledger was altered.
     """
-    require_ledger(folder)
-    with locked(folder), Ledger(folder) as ledger:
-        require_as_told(ledger)
+    with held_ledger(folder) as ledger:
         answered = ledger.answered
         chosen = sorted(answered) if numbers is None else list(numbers)
         for number in chosen:

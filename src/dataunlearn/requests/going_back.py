@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dataunlearn.requests.ledger import Ledger
+from dataunlearn.requests.ledger import held_ledger
 from dataunlearn.requests.records import Request, VersionState
-from dataunlearn.requests.replay import require_as_told
-from dataunlearn.requests.schema import LedgerError, require_ledger
-from dataunlearn.runtime.lock import locked
+from dataunlearn.requests.schema import LedgerError
 
 
 def roll_back(folder: Path, to: int) -> list[Request]:
@@ -25,9 +23,7 @@ def roll_back(folder: Path, to: int) -> list[Request]:
         LedgerError: If the version is not in the chain before the head, or its model was purged, or
             the ledger was altered.
     """
-    require_ledger(folder)
-    with locked(folder), Ledger(folder) as ledger:
-        require_as_told(ledger)
+    with held_ledger(folder) as ledger:
         chain = ledger.chain
         found = next((version for version in chain[:-1] if version.id == to), None)
         if found is None:

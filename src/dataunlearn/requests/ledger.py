@@ -20,8 +20,9 @@ from dataunlearn.requests.records import (
     Verification,
     Version,
 )
-from dataunlearn.requests.replay import row_digest, version_digest
-from dataunlearn.requests.schema import LedgerError
+from dataunlearn.requests.replay import require_as_told, row_digest, version_digest
+from dataunlearn.requests.schema import LedgerError, require_ledger
+from dataunlearn.runtime.lock import locked
 
 
 def now() -> str:
@@ -233,3 +234,17 @@ class Ledger(LedgerReader):
             "INSERT INTO events VALUES (?, ?, ?, ?, ?)",
             (number, at, what, text, event_hash(previous, at, what, text)),
         )
+
+
+@contextmanager
+def held_ledger(folder: Path) -> Iterator[Ledger]:
+    """The ledger of a project, whose folder is this process's for as long.
+
+    Raises:
+        LedgerError: If there is none, or it was altered.
+        FolderInUseError: If another process has the folder.
+    """
+    require_ledger(folder)
+    with locked(folder), Ledger(folder) as ledger:
+        require_as_told(ledger)
+        yield ledger

@@ -14,15 +14,13 @@ from pathlib import Path
 
 from dataunlearn.report.run_files import purge_pictures
 from dataunlearn.requests.config import MOST_DAYS
-from dataunlearn.requests.ledger import Ledger, now
+from dataunlearn.requests.ledger import Ledger, held_ledger, now
 from dataunlearn.requests.models import version_folder
 from dataunlearn.requests.pictures import COPIES
 from dataunlearn.requests.records import Request, Version, VersionState
-from dataunlearn.requests.replay import require_as_told
-from dataunlearn.requests.schema import LedgerError, require_ledger
+from dataunlearn.requests.schema import LedgerError
 from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.files import replace_folder, temporary_folder, write_atomically
-from dataunlearn.runtime.lock import locked
 from dataunlearn.runtime.progress import Say
 from dataunlearn.runtime.signing import (
     SIGNATURE_FILE,
@@ -68,9 +66,7 @@ def purge(folder: Path, days: int | None, *, say: Say) -> Purged:
         ValueError: If a report that shows a picture was altered after it was signed.
     """
     require(days is None or 0 <= days <= MOST_DAYS, f"days must be 0 to {MOST_DAYS}")
-    require_ledger(folder)
-    with locked(folder), Ledger(folder) as ledger:
-        require_as_told(ledger)
+    with held_ledger(folder) as ledger:
         begun = ledger.begun
         if begun is not None:
             raise LedgerError(
