@@ -179,7 +179,7 @@ def test_what_a_reference_does_not_know_counts_where_views_say_nothing(job: Job)
     assert alone.verdict.memory_findings[1].memory is Memory.NEVER_SEEN
     found = judged(job, between(job, 0.05), Losses(levels.before * 10))
     assert found.verdict.memory_findings[1].memory is Memory.STILL_KNOWN
-    assert "0.1 to 0.1 times" in found.verdict.memory_findings[1].words
+    assert "its loss is 0.1 times" in found.verdict.memory_findings[1].words
 
 
 @pytest.mark.parametrize(("moved", "expected"), [(0.0, 4), (0.1, 4), (0.3, 3), (1.0, 0)])
