@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dataunlearn.recognition.choosing import AS_IT_IS, choose_views, median_distance
+from dataunlearn.recognition.choosing import AS_IT_IS, choose_views
+from dataunlearn.recognition.costs import ViewCosts, median_distance
 from dataunlearn.recognition.witness import Pictures, Witness
 from dataunlearn.views import turns_and_flips
 
@@ -228,3 +229,30 @@ def test_as_it_is_only_where_nothing_but_the_prompt_is_known(off, as_it_is, make
     names, unfamiliar = chosen_names(ask, with_prompts(clean), keep, process)
     assert unfamiliar == [True]
     assert (names == [[AS_IT_IS]]) == as_it_is
+
+
+def test_pictures_known_by_heart_do_not_tell_what_views_cost(make_process):
+    """The model is good at any picture, and perfect at eight of twelve as they are: turned they
+    cost it ten times as much. The other four say that turning costs nothing."""
+    keep = random_pictures(30, GREY, 1)
+    heart = keep.clean[:8]
+    process = make_process()
+
+    def ask(noisy, t, cond):
+        gamma = process.gamma(t).reshape(-1, 1, 1, 1)
+        sigma = process.sigma(t).reshape(-1, 1, 1, 1)
+        noise = (noisy[:, None] - gamma[:, None] * heart) / sigma[:, None]
+        size = noise.square().flatten(2).mean(2)
+        nearest = noise[torch.arange(len(noisy)), size.argmin(1)]
+        known = (size.amin(1) < 1.5).reshape(-1, 1, 1, 1)
+        return torch.where(known, nearest + 0.1, noisy * 0 + 0.3)
+
+    # the others' loss is mean((0.3 - noise)^2), turned or not, but for the draw of noise
+    turns = turns_and_flips(GREY)
+    costs = ViewCosts(Witness(ask, process), keep, turns)
+    assert costs.num_pictures == 4
+    assert all(cost == pytest.approx(1, abs=0.3) for cost in costs.of.values())
+    all_known = Pictures(torch.cat([heart, heart[:4], keep.clean[12:]]))
+    costs = ViewCosts(Witness(ask, process), all_known, turns)
+    assert costs.num_pictures == 12  # too few are left, so that all count, and views look dear
+    assert all(cost > 2 for cost in costs.of.values())

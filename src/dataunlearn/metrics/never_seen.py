@@ -22,7 +22,8 @@ from dataunlearn.metrics.result import Result
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.finite import require_finite_scores
 from dataunlearn.models.latents import TextSpace
-from dataunlearn.recognition.choosing import CHOOSING_PASSES, MOST_VIEWS
+from dataunlearn.recognition.choosing import MOST_VIEWS
+from dataunlearn.recognition.costs import CHOOSING_PASSES
 from dataunlearn.recognition.levels import LEAST_RECOGNITION, Levels, measure_levels
 from dataunlearn.recognition.witness import Pictures, Witness
 from dataunlearn.runtime.checks import require

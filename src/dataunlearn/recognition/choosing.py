@@ -14,6 +14,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from dataunlearn.recognition.costs import (
+    LEAST_DISTANCE,
+    MOST_COST,
+    ViewCosts,
+    distances,
+    median_distance,
+)
 from dataunlearn.recognition.witness import Pictures, Witness
 from dataunlearn.views import (
     Shape,
@@ -27,16 +34,10 @@ from dataunlearn.views import (
     turns_and_flips,
 )
 
-# A view is unfamiliar from this distance to the image, as a share of the image's median distance to
-# pictures to keep: measured on emoji and a T-shirt, docs/results/never_seen.md.
-LEAST_DISTANCE = 0.5
 # Of those, the ones nearly as far away as the farthest one.
 NEARLY_AS_FAR = 0.85
-# A view is affordable up to this factor in the loss of pictures to keep.
-MOST_COST = 2.0
 MOST_VIEWS = 4
 FALLBACK_VIEWS = 2
-COST_SHARES = (0.2, 0.3, 0.4)
 # A prompt is what an image is known by if the model loses this much more without it, and then
 # loses at least this share of what it loses through views that it does not recognise.
 LEAST_WITHOUT_PROMPT = 1.5
@@ -44,9 +45,6 @@ LEAST_OF_UNFAMILIAR = 0.5
 PROMPT_SHARES = (0.4, 0.6, 0.8)
 AS_IT_IS = "as it is, without the prompt"
 PROMPT_DRAWS = 4
-COST_PICTURES, COST_DRAWS = 12, 1
-# Passes that choosing takes about: those pictures as they are and through up to forty views.
-CHOOSING_PASSES = COST_PICTURES * COST_DRAWS * len(COST_SHARES) * 41
 # Turns and flips that channel permutations are combined with, the cheapest ones.
 COMBINED_TURNS = 3
 
@@ -72,29 +70,29 @@ def choose_views(
     """
     shape = _shape(forget)
     scale = median_distance(forget, keep)
-    stages = (_turns,) if latent else (_turns, _further_views, _shears)
-    offered: Views = {}
-    costs: dict[str, float] = {}
-    found: list[list[str] | None] = [None] * len(forget)
-    for stage in stages:
+    offered = turns_and_flips(shape)
+    costs = ViewCosts(witness, keep, offered)
+    found = [_pick(offered, costs.of, away) for away in distances(forget, offered, scale)]
+    for stage in () if latent else (_further_views, _shears):
         if all(found):
             break
-        views = stage(shape, offered, costs)
-        costs |= view_costs(witness, keep, views)
-        offered |= views
+        views = stage(shape, offered, costs.of)
+        costs.ask(views)
+        offered = offered | views
         away = distances(forget, offered, scale)
-        found = [pick or _pick(offered, costs, row) for pick, row in zip(found, away, strict=True)]
+        picked = [_pick(offered, costs.of, row) for row in away]
+        found = [own or further for own, further in zip(found, picked, strict=True)]
     if forget.other is not None:
-        found = _by_prompt_alone(witness, forget, found, offered, costs)
-        offered |= {AS_IT_IS: as_it_is(shape)}
+        found = _by_prompt_alone(witness, forget, found, offered, costs.of)
+        offered = offered | {AS_IT_IS: as_it_is(shape)}
     unfamiliar = torch.tensor([pick is not None for pick in found])
     if not latent and not all(found):
         moved = small_shifts(shape)
-        costs |= view_costs(witness, keep, moved)
-        offered |= moved
+        costs.ask(moved)
+        offered = offered | moved
     last = distances(forget, offered, scale)
     picks = [
-        _farthest(costs, row) if pick is None else pick
+        _farthest(costs.of, row) if pick is None else pick
         for pick, row in zip(found, last, strict=True)
     ]
     used = [name for name in offered if any(name in pick for pick in picks)]
@@ -136,10 +134,6 @@ def _shape(pictures: Pictures) -> Shape:
     return channels, height, width
 
 
-def _turns(shape: Shape, offered: Views, costs: Mapping[str, float]) -> Views:
-    return turns_and_flips(shape)
-
-
 def _shears(shape: Shape, offered: Views, costs: Mapping[str, float]) -> Views:
     return shears(shape)
 
@@ -166,37 +160,3 @@ def _farthest(costs: Mapping[str, float], away: Mapping[str, float]) -> list[str
     affordable = [name for name in costs if costs[name] <= MOST_COST]
     affordable = affordable or sorted(costs, key=costs.__getitem__)[:FALLBACK_VIEWS]
     return sorted(affordable, key=lambda name: -away[name])[:FALLBACK_VIEWS]
-
-
-def median_distance(forget: Pictures, keep: Pictures) -> Tensor:
-    """Each image's median Euclidean distance to pictures to keep, ``(K,)``."""
-    apart = torch.cdist(forget.clean.flatten(1).float(), keep.clean.flatten(1).float())
-    return apart.median(dim=1).values.cpu()
-
-
-def distances(forget: Pictures, views: Views, scale: Tensor) -> list[dict[str, float]]:
-    """For each image how far each view is from it, as a share of ``scale (K,)``."""
-    apart = {
-        name: (view(forget.clean) - forget.clean).flatten(1).norm(dim=1).cpu() / scale
-        for name, view in views.items()
-    }
-    return [{name: float(apart[name][row]) for name in views} for row in range(len(forget))]
-
-
-def view_costs(witness: Witness, keep: Pictures, views: Views) -> dict[str, float]:
-    """By which factor each view raises the model's loss on pictures to keep.
-
-    They are asked as forget images are: without prompts where the model takes any.
-    """
-    few = keep.take(slice(COST_PICTURES))
-    if few.other is not None:
-        few = replace(few, cond=few.other)
-    witness = replace(witness, num_draws=COST_DRAWS)
-    timesteps = witness.process.timesteps_at(COST_SHARES)
-    plain = witness.mean_losses(few, timesteps).mean((0, 2))  # (T,)
-    return {
-        name: float(
-            (witness.mean_losses(few, timesteps, view).mean((0, 2)) / plain).log().mean().exp()
-        )
-        for name, view in views.items()
-    }
