@@ -27,7 +27,8 @@ COST_PICTURES, COST_DRAWS = 12, 1
 # planted pictures lose some ten times as much turned, pictures that were there once half as much
 # again (docs/results/never_seen.md).
 BY_HEART = 4.0
-# If fewer than this are left without those known by heart, all of them are asked about.
+# If fewer than this are left without those known by heart, all of them are asked about, and views
+# are compared with the cheapest one.
 FEWEST_ASKED = 3
 # Passes that choosing takes about: those pictures as they are and through up to forty views.
 CHOOSING_PASSES = COST_PICTURES * COST_DRAWS * len(COST_SHARES) * 41
@@ -38,7 +39,8 @@ class ViewCosts:
 
     They are asked as forget images are: without prompts where the model takes any. Pictures that
     the model knows by heart are left out: those that lose at least ``BY_HEART`` times as much
-    through most of the turns and flips that hide them.
+    through most of the turns and flips that hide them. Where hardly any other is left, a picture's
+    loss through the cheapest of these stands for what it would lose unknown and upright.
 
     Args:
         witness: The model.
@@ -57,9 +59,10 @@ class ViewCosts:
         self._witness = replace(witness, num_draws=COST_DRAWS)
         plain = self._losses(few)
         turned = {name: self._losses(few, view) for name, view in turns.items()}
-        hidden = _hidden(few, keep, turns)
-        asked = ~_known_by_heart(plain, torch.stack(list(turned.values())), hidden)
+        through, hidden = torch.stack(list(turned.values())), _hidden(few, keep, turns)
+        asked = ~_known_by_heart(plain, through, hidden)
         if int(asked.sum()) < FEWEST_ASKED:
+            plain = torch.where(asked[:, None], plain, _cheapest(through, hidden))
             asked = torch.ones_like(asked)
         rows = asked.nonzero().flatten()
         self._pictures, self._plain, self.num_pictures = few.take(rows), plain[rows], len(rows)
@@ -96,6 +99,12 @@ def _known_by_heart(plain: Tensor, turned: Tensor, hidden: Tensor) -> Tensor:
     dearer = (turned / plain).log().mean(2).exp()  # (V, N)
     typical = torch.where(hidden, dearer, torch.nan).nanmedian(dim=0).values
     return typical >= BY_HEART  # NaN where nothing hides it
+
+
+def _cheapest(turned: Tensor, hidden: Tensor) -> Tensor:
+    """Losses ``(N, T)`` through the cheapest view that hides each picture."""
+    means = torch.where(hidden, turned.log().mean(2), torch.inf)  # (V, N)
+    return turned[means.argmin(0), torch.arange(turned.shape[1])]
 
 
 def median_distance(forget: Pictures, keep: Pictures) -> Tensor:
