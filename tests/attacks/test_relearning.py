@@ -52,7 +52,9 @@ def test_seeds_are_compared_one_by_one() -> None:
     assert found.returned_after == [10, 20, None, None, 10]
     assert found.beside_returned_after == [20, 10, None, 10, 10]
     assert found.sooner == 1
+    assert found.much_later == 2  # 20 where it was 10, and never in a hundred steps
     assert replace(found, beside=(), beside_is=None).sooner is None
+    assert replace(found, beside=(), beside_is=None).much_later is None
 
 
 def test_shown_the_image_a_model_is_looked_at_more_often() -> None:

@@ -13,7 +13,7 @@ from dataunlearn.unlearning.verdict import Memory
 from dataunlearn.verification.battery import Verified
 from dataunlearn.verification.check import Checked
 from dataunlearn.verification.membership import chance_of, judged
-from dataunlearn.verification.relearning import came_back, came_sooner
+from dataunlearn.verification.relearning import came_back, in_their_time
 
 
 def results(attack: str, below: int, above: int, images: int = 12) -> dict[str, Result]:
@@ -95,9 +95,29 @@ def test_back_by_itself(own: list[int], beside: list[int] | None, memory: Memory
 def test_sooner_in_every_pair(pairs: int, sooner: int, memory: Memory | None) -> None:
     own = [course(0, 64, 64) if i < sooner else course(0, 0, 64) for i in range(pairs)]
     found = relearned("image", own, [course(0, 0, 64) for _ in range(pairs)])
-    findings, says = came_sooner(found)
+    findings, says = in_their_time(found)
     assert [finding.memory for finding in findings] == ([] if memory is None else [memory])
     assert "after 10, 10" in (says or findings[0].words)
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "memory"),
+    [
+        ((0, 0, 0, 64), (0, 64), Memory.PUSHED_PAST),  # after 30 steps where it was 10
+        ((0, 0, 64), (0, 64), Memory.PUSHED_PAST),  # 20: twice as many
+        ((0, 0, 0, 64), (0, 0, 64), Memory.NEVER_SEEN),  # 30 where it was 20
+        ((0, 0, 0, 0), (0, 64), Memory.PUSHED_PAST),  # never, within sixty steps
+        ((0, 0, 0, 0), (0, 0, 0, 0), Memory.NEVER_SEEN),  # never, either
+        ((0, 64), (0, 0, 0, 0), Memory.STILL_KNOWN),
+    ],
+)
+def test_later_in_every_pair(own: tuple[int, ...], other: tuple[int, ...], memory: Memory) -> None:
+    found = relearned("image", [course(*own)] * 5, [course(*other)] * 5)
+    ((finding,), _) = in_their_time(found)
+    assert finding.memory is memory
+    mixed = relearned("image", [course(*own)] * 4 + [course(*other)], [course(*other)] * 5)
+    ((finding,), _) = in_their_time(mixed)
+    assert finding.memory is Memory.NEVER_SEEN  # four of five pairs may be chance
 
 
 def checked(name: str, memory: Memory | None) -> Checked:

@@ -11,6 +11,8 @@ from dataunlearn.metrics.intervals import wilson
 from dataunlearn.runtime.settings import describe
 
 Beside = Literal["reference", "unseen"]
+# Later by this factor is later by more than what two trainings differ by.
+MUCH_LATER = 2
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,21 @@ class Relearned:
         pairs = zip(self.returned_after, self.beside_returned_after, strict=True)
         return sum(own is not None and (other is None or own < other) for own, other in pairs)
 
+    @property
+    def much_later(self) -> int | None:
+        """In how many seeds the model took at least twice the steps of what is beside it.
+
+        Where it never returned, its steps are all there were. None without anything beside it.
+        """
+        if not self.beside:
+            return None
+        pairs = zip(self.returned_after, self.beside_returned_after, strict=True)
+        steps = self.settings.num_steps
+        return sum(
+            other is not None and (steps if own is None else own) >= MUCH_LATER * max(other, 1)
+            for own, other in pairs
+        )
+
     def _returned(self, courses: Sequence[Course]) -> list[int | None]:
         return [course.returned_after(self.settings.returned_from) for course in courses]
 
@@ -106,6 +123,7 @@ class Relearned:
             "returned_after": self.returned_after,
             "beside_returned_after": self.beside_returned_after,
             "sooner": self.sooner,
+            "much_later": self.much_later,
         }
 
 

@@ -55,7 +55,7 @@ class RelearningCheck(Check):
             unseen=subject.held_out,
             shown=subject.shown,
         )
-        judge = came_back if self.on == "keep" else came_sooner
+        judge = came_back if self.on == "keep" else in_their_time
         findings, says = judge(found)
         return findings, found.as_json() | {"says": says}
 
@@ -89,9 +89,11 @@ def came_back(found: Relearned) -> tuple[list[MemoryFinding], str]:
     return [MemoryFinding(beside(own, other), said)], ""
 
 
-def came_sooner(found: Relearned) -> tuple[list[MemoryFinding], str]:
-    """Whether the images were learnt again sooner than where they never were known."""
-    assert found.sooner is not None
+def in_their_time(found: Relearned) -> tuple[list[MemoryFinding], str]:
+    """Whether the images were learnt again sooner or much later than where they never were known.
+
+    Later is a mark, too: a model that was driven away from them learns them against resistance.
+    """
     own, other = (
         ", ".join("never" if step is None else str(step) for step in steps)
         for steps in (found.returned_after, found.beside_returned_after)
@@ -103,7 +105,9 @@ def came_sooner(found: Relearned) -> tuple[list[MemoryFinding], str]:
     pairs = len(found.model)
     if pairs < PAIRS_THAT_TELL or found.beside_is != "reference":
         return [], said
-    memory = Memory.STILL_KNOWN if found.sooner == pairs else Memory.NEVER_SEEN
+    if found.sooner == pairs:
+        return [MemoryFinding(Memory.STILL_KNOWN, said)], ""
+    memory = Memory.PUSHED_PAST if found.much_later == pairs else Memory.NEVER_SEEN
     return [MemoryFinding(memory, said)], ""
 
 
