@@ -50,6 +50,28 @@ def test_tshirt_distance_to_the_shipped_digits() -> None:
     assert threshold == pytest.approx(7 / 8 * distances.min().item(), rel=1e-6)
 
 
+def test_far_from_everything_is_no_reason_to_call_anything_a_copy() -> None:
+    """Plain white is 22 from the nearest digit, the T-shirt 19.6 from white: not its copy."""
+    shirt = open_images(str(asset("tshirt.png")), (1, 28, 28))
+    digits = open_images(str(asset("digits.npz")), (1, 28, 28))
+    white = ArrayImages(np.full((1, 1, 28, 28), 255, np.uint8))
+    pictures = digits.batch(torch.arange(5000, 6000))
+    apart = pixel_distances(pictures[:300], pictures)
+    apart[apart == 0] = torch.inf
+    bound = 1.5 * float(apart.amin(1).quantile(0.99))
+    threshold = copy_threshold(white, digits)
+    assert threshold == pytest.approx(bound, rel=0.1)  # others were drawn
+    far = pixel_distances(white.batch(torch.tensor([0])), shirt.batch(torch.tensor([0])))
+    assert threshold < float(far) < 7 / 8 * 22.9
+
+
+def test_few_keep_images_do_not_bound_it(make_images: Callable[..., ArrayImages]) -> None:
+    keep, forget = make_images(49, seed=1), ArrayImages(np.zeros((1, 1, 8, 8), np.uint8))
+    black = forget.batch(torch.tensor([0]))
+    nearest = float(pixel_distances(keep.batch(torch.arange(49)), black).min())
+    assert copy_threshold(forget, keep) == pytest.approx(7 / 8 * nearest)
+
+
 def test_copy_frequency_counts_and_has_an_interval() -> None:
     original = torch.zeros(1, 1, 4, 4)
     images = torch.zeros(10, 1, 4, 4)

@@ -11,6 +11,12 @@ from dataunlearn.runtime.seeding import random_stream
 NEAREST_KEEP_SHARE = 7 / 8
 KNOWN_SHARE = 0.2
 MAX_CALIBRATION_IMAGES = 10_000
+# Nothing is a copy from this many times the distance that nearly all keep images are within of
+# another one: a picture that far away is another picture, however far all of them are.
+MOST_NEIGHBOURLY = 1.5
+NEARLY_ALL = 0.99
+PROBES, FEWEST_PROBES, AMONG = 128, 50, 1000
+NEARLY_THE_SAME = 0.01
 # Different forget images that are measured one by one, and that thresholds are taken from.
 MOST_ORIGINALS = 64
 
@@ -43,7 +49,10 @@ def copy_threshold(forget: ImageSet, keep: ImageSet, seed: int = 0) -> float:
 
     Seven eighths of the distance from a forget image to the keep image nearest to it (among at
     most 10,000 drawn ones, identical pictures left out): nothing in the keep set would count. Of
-    the forget images the first 64 different ones are looked at.
+    the forget images the first 64 different ones are looked at. A forget image that is far from all
+    of them is no reason to take what is far from it for its copy: the distance is at most one and
+    a half times the one within which 99 % of 128 keep images have another one (of 1,000; with
+    fewer than 50 there is no telling).
 
     Raises:
         ValueError: If every keep image is identical to a forget image.
@@ -58,7 +67,17 @@ def copy_threshold(forget: ImageSet, keep: ImageSet, seed: int = 0) -> float:
             nearest = min(nearest, float(positive.min()))
     if nearest == float("inf"):
         raise ValueError("every keep image is identical to a forget image: no threshold separates")
-    return NEAREST_KEEP_SHARE * nearest
+    return min(NEAREST_KEEP_SHARE * nearest, _most_distance(keep.batch(order[:AMONG])))
+
+
+def _most_distance(pictures: Tensor) -> float:
+    """From which pixel distance on nothing is a copy, by how near pictures ``(N, ...)`` are."""
+    if len(pictures) < FEWEST_PROBES:
+        return float("inf")
+    flat = pictures.flatten(1) / 2
+    apart = torch.cdist(flat[:PROBES], flat)  # by matrix products: equal ones come near 0
+    apart = torch.where(apart > NEARLY_THE_SAME * apart.median(), apart, torch.inf)
+    return MOST_NEIGHBOURLY * float(apart.amin(1).quantile(NEARLY_ALL))
 
 
 def known_distances(distances: Tensor) -> Tensor:
