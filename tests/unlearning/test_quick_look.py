@@ -10,7 +10,13 @@ import pytest
 import torch
 
 from dataunlearn.data import open_images
-from dataunlearn.unlearning.quick_look import say_uncertain
+from dataunlearn.unlearning import quick_look as module
+from dataunlearn.unlearning.quick_look import (
+    QuickLook,
+    recognised_singly,
+    require_memorised,
+    say_uncertain,
+)
 
 
 def said_of(unfamiliar: list[bool], mixed: list[bool]) -> list[str]:
@@ -44,3 +50,51 @@ def test_of_several_each_is_named_once() -> None:
     assert alone.startswith("2 of 4 forget images (") and "unlike" in alone
     assert "[0]" in alone and "[2])" in alone and "[3]" not in alone
     assert "belong among those to keep" in alone
+
+
+def job_of(ratios: list[list[float]], unfamiliar: list[bool]) -> Any:
+    """Images with these losses over their levels, at noise levels."""
+    before = torch.tensor(ratios, dtype=torch.float64)[:, :, None].expand(-1, -1, 2)
+    levels = SimpleNamespace(
+        before=before,
+        level=torch.ones_like(before),
+        unfamiliar=torch.tensor(unfamiliar),
+        keep_weight=torch.zeros(len(ratios)),
+    )
+    pictures = np.random.default_rng(0).integers(0, 256, (len(ratios), 1, 4, 4), dtype=np.uint8)
+    split = SimpleNamespace(forget=open_images(pictures, (1, 4, 4)))
+    return SimpleNamespace(levels=levels, split=split, config=SimpleNamespace(force=False))
+
+
+def test_one_of_several_is_recognised_by_itself() -> None:
+    """At two noise levels; by the mean of all four there is nothing to forget."""
+    job = job_of(
+        [[0.1, 0.2, 0.9], [0.1, 0.5, 1], [0.9, 1, 1], [0.1, 0.1, 0.1]], [True] * 3 + [False]
+    )
+    assert recognised_singly(job).tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("look", "beginning", "singly"),
+    [
+        (QuickLook(0.0, 0.0, torch.tensor([False] * 3)), "The model does not restore", "1 of 3"),
+        (QuickLook(0.1, 0.0, torch.tensor([False] * 3)), "In 10%", "1 of 3"),
+        (QuickLook(0.7, 0.6, torch.tensor([True, False, False])), "The model restores", "2 of 3"),
+        (QuickLook(1.0, 1.0, torch.tensor([True, True, True])), "The model restores", None),
+    ],
+)
+def test_known_ones_are_named_among_several(
+    look: QuickLook, beginning: str, singly: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "quick_look", lambda job: look)
+    lines: list[str] = []
+    require_memorised(job_of([[1.0, 1.0], [0.2, 0.2], [1.0, 1.0]], [True] * 3), lines.append)
+    assert lines[0].startswith(beginning)
+    assert (f"Known singly: {singly}" in lines[0]) if singly else ("singly" not in lines[0])
+
+
+def test_what_nothing_is_known_of_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    look = QuickLook(0.0, 0.0, torch.tensor([False]))
+    monkeypatch.setattr(module, "quick_look", lambda job: look)
+    with pytest.raises(module.NotMemorisedError, match="--force"):
+        require_memorised(job_of([[0.9, 0.8]], [True]), lambda line: None)

@@ -183,10 +183,11 @@ def test_a_single_try_that_comes_near_is_not_known_for_certain(
     model = load_model(place / "base")
     images, keep = (open_images(place / side, model.image_shape) for side in ("6.png", "keep"))
     verifier = Verifier(settings, keep, "keep", shown=False)
+    none = torch.zeros(1, dtype=torch.bool)
     for look, ratio, known in (
-        (QuickLook(0.06, 0.0), 0.9, None),
-        (QuickLook(0.9, 0.06), 0.9, "it restores them in 6%"),
-        (QuickLook(0.06, 0.0), 0.1, "its loss on them is down to 10%"),
+        (QuickLook(0.06, 0.0, none), 0.9, None),
+        (QuickLook(0.9, 0.06, none), 0.9, "it restores them in 6%"),
+        (QuickLook(0.06, 0.0, none), 0.1, "its loss on them is down to 10%"),
     ):
         monkeypatch.setattr(verifying, "quick_look", lambda _, found=look: found)
         monkeypatch.setattr(verifying, "loss_of_unseen", lambda _, found=ratio: found)

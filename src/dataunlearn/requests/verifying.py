@@ -14,6 +14,7 @@ from dataunlearn.unlearning.quick_look import (
     loss_of_unseen,
     quick_look,
     ratio_words,
+    recognised_singly,
 )
 from dataunlearn.verification.battery import Planned, checks_of, make_checks
 from dataunlearn.verification.config import Effort, Verifying
@@ -51,7 +52,10 @@ class Verifier:
             return f"it restores them in {copies:.0%} of a quick look's tries"
         if job.levels is not None and not bool(job.levels.unfamiliar.all()):
             return None
-        return f"its loss on them is {ratio_words(ratio)}" if ratio < RECOGNISED_BELOW else None
+        if ratio < RECOGNISED_BELOW:
+            return f"its loss on them is {ratio_words(ratio)}"
+        singly = int(recognised_singly(job).sum())
+        return f"it recognises {singly} of them by its loss" if singly else None
 
     def verify(
         self,

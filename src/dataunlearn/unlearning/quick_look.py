@@ -17,6 +17,10 @@ from dataunlearn.unlearning.job import Job
 QUICK_LOOK_COPIES, CALIBRATION_IMAGES = 16, 1000
 # A loss on the forget images below this share of an unseen picture's says that they are recognised.
 RECOGNISED_BELOW = 0.6
+# One of several is recognised below this share, at two noise levels: the level of a single one is
+# uncertain, pictures seen once are at .43 or more of it, planted ones at .23 or less
+# (docs/results/never_seen.md).
+ONE_RECOGNISED_BELOW = 0.3
 SHOWN_NAMES = 5
 
 
@@ -31,10 +35,12 @@ class QuickLook:
     Attributes:
         near: Share of tries within the run's threshold, which is wide: nothing else lies within.
         copies: Share of tries as near as an audit wants them, as what is known by heart comes back.
+        restored: Which images came back so at least once, ``(K,)`` bool.
     """
 
     near: float
     copies: float
+    restored: Tensor
 
 
 def quick_look(job: Job) -> QuickLook:
@@ -56,8 +62,11 @@ def quick_look(job: Job) -> QuickLook:
     keep = job.split.keep
     rows = torch.randperm(len(keep), generator=random_stream(settings.seed))[:CALIBRATION_IMAGES]
     known = known_distances(pixel_distances(keep.batch(rows), job.originals))
-    own = known[torch.arange(len(found.distances)) % len(known)]
-    return QuickLook(found.share, float((found.distances < own).float().mean()))
+    image = torch.arange(len(found.distances)) % len(known)
+    copies = found.distances < known[image]
+    restored = torch.zeros(len(known), dtype=torch.bool)
+    restored[image[copies]] = True
+    return QuickLook(found.share, float(copies.float().mean()), restored)
 
 
 def loss_of_unseen(job: Job) -> float:
@@ -66,10 +75,24 @@ def loss_of_unseen(job: Job) -> float:
     The smallest geometric mean over images at any noise level, at most about 1; images that a model
     has seen once or never are near 1.
     """
+    return float(_ratios(job).log().mean(0).exp().min())
+
+
+def recognised_singly(job: Job) -> Tensor:
+    """Which images the model recognises by its loss on them alone, ``(K,)`` bool.
+
+    An image whose views tell too little is not counted.
+    """
+    assert job.levels is not None
+    second_lowest = _ratios(job).sort(dim=1).values[:, 1]
+    return (second_lowest < ONE_RECOGNISED_BELOW) & job.levels.unfamiliar
+
+
+def _ratios(job: Job) -> Tensor:
+    """The loss on each image over its level, at each noise level, ``(K, T)``."""
     levels = job.levels
     assert levels is not None
-    ratios = (levels.before.mean(2) / levels.level.mean(2)).log().mean(0).exp()
-    return float(ratios.min())
+    return levels.before.mean(2) / levels.level.mean(2)
 
 
 def ratio_words(ratio: float) -> str:
@@ -85,23 +108,25 @@ def require_memorised(job: Job, say: Say) -> None:
             them by its loss either.
     """
     look, ratio = quick_look(job), loss_of_unseen(job)
+    recognised = recognised_singly(job)
     loss = f"its loss on them is {ratio_words(ratio)}"
+    some = _which(job, recognised, look.restored)
     say_uncertain(job, say)
     if look.copies >= RESTORED_SHARE:
         say(
             f"The model restores the forget images in {look.copies:.0%} of a quick look's tries; "
-            f"{loss}."
+            f"{loss}.{some}"
         )
         return
     if look.near > 0:
         say(
             f"In {look.near:.0%} of a quick look's tries the model comes near the forget images, "
             f"in {look.copies:.0%} as near as what it knows by heart, and {loss}: there may be "
-            "little to unlearn. dataunlearn audit looks harder."
+            f"little to unlearn. dataunlearn audit looks harder.{some}"
         )
         return
-    if ratio < RECOGNISED_BELOW:
-        say(f"The model does not restore the forget images, but it recognises them: {loss}.")
+    if ratio < RECOGNISED_BELOW or bool(recognised.any()):
+        say(f"The model does not restore the forget images, but it recognises them: {loss}.{some}")
         return
     message = (
         f"in {QUICK_LOOK_COPIES} tries the model did not restore a forget image from half of the "
@@ -111,6 +136,21 @@ def require_memorised(job: Job, say: Say) -> None:
     if not job.config.force:
         raise NotMemorisedError(f"{message}; give --force to unlearn all the same")
     say(f"Going on although {message}.")
+
+
+def _which(job: Job, recognised: Tensor, restored: Tensor) -> str:
+    """Of several images of which some are known singly, which these are; else nothing.
+
+    Args:
+        job: What is to be done.
+        recognised: Which images are recognised by the loss ``(K,)``.
+        restored: Which came back, of those that were tried ``(<= K,)``.
+    """
+    known = recognised.clone()
+    known[: len(restored)] |= restored
+    if not known.any() or known.all():
+        return ""
+    return f" Known singly: {_names(job, known)}."
 
 
 def say_uncertain(job: Job, say: Say) -> None:
@@ -135,10 +175,15 @@ def say_uncertain(job: Job, say: Say) -> None:
 
 def _named(job: Job, those: Tensor) -> str:
     """How many forget images are meant ``(K,)`` bool, the names of the first ones, and "look"."""
+    if len(those) == 1:
+        return "The forget image looks"
+    return f"{_names(job, those, ' forget images')} look"
+
+
+def _names(job: Job, those: Tensor, what: str = "") -> str:
+    """How many of the K forget images are meant ``(K,)`` bool, and the names of the first ones."""
     forget = job.split.forget
     rows = distinct_indices(forget)
-    if len(rows) == 1:
-        return "The forget image looks"
     names = [forget.name(row) for row, meant in zip(rows, those, strict=True) if meant]
     shown = ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
-    return f"{len(names)} of {len(rows)} forget images ({shown}) look"
+    return f"{len(names)} of {len(rows)}{what} ({shown})"
