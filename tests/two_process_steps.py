@@ -26,8 +26,10 @@ from dataunlearn.objectives import Objective
 from dataunlearn.runtime.interrupt import InterruptedRunError
 from dataunlearn.training import lagged
 from dataunlearn.training.config import Ema, Training
+from dataunlearn.training.engine import trainable
 from dataunlearn.training.pairs import PairSampler
 from dataunlearn.training.phase import Phase, StepPart
+from dataunlearn.training.sharding import whole
 from dataunlearn.training.trainer import Trainer
 from toy_levels import UNPROMPTED, prepared
 
@@ -64,6 +66,7 @@ def make_trainer(
     accelerator: Accelerator | None = None,
     init_seed: int = 0,
     every_steps: int = 1,
+    config: Training = CONFIG,
     **options: Any,
 ) -> Trainer:
     """A trainer that steps along the gradient itself.
@@ -82,7 +85,7 @@ def make_trainer(
     trainer = Trainer(
         model,
         [Phase([StepPart(sampler, objective)], objective.default_combination, every_steps)],
-        CONFIG,
+        config,
         run_dir=run_dir,
         accelerator=accelerator,
         shown=False,
@@ -96,8 +99,8 @@ def make_trainer(
 def result(trainer: Trainer) -> dict[str, Any]:
     """Weights, last gradients and log of a run."""
     return {
-        "weights": [param.detach().clone() for param in trainer.params],
-        "gradients": [param.grad.clone() for param in trainer.params],
+        "weights": [param.detach().clone() for param in trainable(trainer.model.denoiser)],
+        "gradients": list(whole({str(i): p.grad for i, p in enumerate(trainer.params)}).values()),
         "log": trainer.log.records,
     }
 

@@ -136,6 +136,15 @@ class Rows:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def kinds(self, *, mixed: bool = False) -> tuple[Tensor, ...]:
+        """Which rows are of each kind, ``(R,)`` bool: keep alone, both sides, forget alone.
+
+        Args:
+            mixed: Whether all rows with any weight are one kind.
+        """
+        keep, forget = self.keep.weight != 0, self.forget.weight != 0
+        return (keep | forget,) if mixed else (keep & ~forget, keep & forget, forget & ~keep)
+
     def take(self, indices: Tensor) -> Rows:
         """The rows at ``indices``, with ``num_pairs`` unchanged."""
         return Rows(

@@ -28,6 +28,7 @@ from dataunlearn.runtime.files import (
     write_sealed,
 )
 from dataunlearn.runtime.sealed import DamagedFileError, read_sealed
+from dataunlearn.training.sharding import like
 
 STATE_FILE, TENSORS_FILE = "state.json", "state.safetensors"
 _NAME = re.compile(r"step_\d{8,}")
@@ -183,10 +184,13 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put back what :func:`optimizer_tensors` took out."""
+    params = [param for group in optimizer.param_groups for param in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):
             _, index, key = name.split(".", 2)
-            state.setdefault(int(index), {})[key] = value
+            param = params[int(index)]
+            moment = value.shape == param.shape  # and no number of steps
+            state.setdefault(int(index), {})[key] = like(param, value) if moment else value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -63,6 +63,8 @@ class Updates:
         precision: Autocast type of the forward pass.
         compile: Whether the network's repeated blocks are compiled for training, which takes a
             minute or more at the start; ``--dry_run`` says from how many steps on it pays.
+        shard: Whether several processes each hold a part of the weights, gradients and moments
+            while they train (FSDP2), for networks whose training does not fit one device.
         checkpoint_every_steps: Steps between checkpoints.
         seed: Names every random draw of the run.
     """
@@ -76,6 +78,7 @@ class Updates:
     micro_batch_rows: int = 64
     precision: Precision = "float32"
     compile: bool = False
+    shard: bool = False
     checkpoint_every_steps: int = 25
     seed: int = 0
 

@@ -60,9 +60,7 @@ def micro_batches(
 
     Rows without weight are in none.
     """
-    has_keep, has_forget = rows.keep.weight != 0, rows.forget.weight != 0
-    kinds = (has_keep & ~has_forget, has_keep & has_forget, has_forget & ~has_keep)
-    for kind in (has_keep | has_forget,) if mixed else kinds:
+    for kind in rows.kinds(mixed=mixed):
         own = kind.nonzero().flatten()[rank::num_processes]
         if len(own):
             yield from torch.split(own, min(size, len(own)))
@@ -121,10 +119,10 @@ class GradientEngine:
         result = self._empty(params, rows, in_one_pass)
         result.counts.terms_dropped = dropped_keep + dropped_forget
         networks = Networks(denoiser, params, frozen, factors if in_one_pass else None)
-        size, place = self.micro_batch_rows, self._place()
-        for index, chunk in enumerate(micro_batches(rows, size, *place, mixed=in_one_pass)):
+        rank, _ = self._place()
+        for index, chunk in enumerate(self._shares(rows, in_one_pass)):
             with torch.random.fork_rng():
-                torch.manual_seed(mix_seed(seed, place[0], index))
+                torch.manual_seed(mix_seed(seed, rank, index))
                 self._run(networks, rows, chunk, result)
         return self._reduce(result, rows)
 
@@ -132,6 +130,10 @@ class GradientEngine:
         if self.accelerator is None:
             return 0, 1
         return self.accelerator.process_index, self.accelerator.num_processes
+
+    def _shares(self, rows: Rows, in_one_pass: bool) -> Iterator[Tensor]:
+        """Row indices of this process's micro-batches."""
+        return micro_batches(rows, self.micro_batch_rows, *self._place(), mixed=in_one_pass)
 
     @staticmethod
     def _empty(params: Sequence[nn.Parameter], rows: Rows, in_one_pass: bool) -> TwoGradients:
@@ -177,9 +179,7 @@ class GradientEngine:
         present = [bool((term.weight != 0).any()) for term in (rows.keep, rows.forget)]
         device = networks.params[0].device
         rows = rows.to(device)
-        with torch.autocast(
-            device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
-        ):
+        with self._autocast(device):
             keep, forget = (
                 networks.answered(term, rows) if there else None
                 for term, there in zip((rows.keep, rows.forget), present, strict=True)
@@ -190,6 +190,11 @@ class GradientEngine:
         return (
             one_side(networks.params, prediction, keep, retain_graph=forget is not None),
             one_side(networks.params, prediction, forget),
+        )
+
+    def _autocast(self, device: torch.device) -> torch.autocast:
+        return torch.autocast(
+            device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
         )
 
     @staticmethod

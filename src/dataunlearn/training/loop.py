@@ -144,11 +144,13 @@ class Loop:
         self.save(stepper)
 
     def save(self, stepper: Stepper) -> None:
-        """Write a checkpoint, if the run has a folder and this is the main process."""
-        if self.store is None or not self.is_main:
+        """Write a checkpoint on the main process, if the run has a folder; all have to call it."""
+        if self.store is None:
             return
-        texts = {LOG_FILE: self.log.text(self.unlogged), **self.settings}
-        self.store.save(replace(stepper.state(), texts=texts))
+        state = stepper.state()  # what is in parts is put together by all
+        if self.is_main:
+            texts = {LOG_FILE: self.log.text(self.unlogged), **self.settings}
+            self.store.save(replace(state, texts=texts))
 
 
 def _copy_of_settings(run_dir: Path) -> dict[str, str]:

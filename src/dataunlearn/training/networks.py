@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from dataunlearn.process import expand_to
 from dataunlearn.questions import Question
 from dataunlearn.rows import Rows, Term
 
@@ -29,10 +30,17 @@ class Networks:
     factors: tuple[float, float] | None = None
 
     @torch.no_grad()
-    def answered(self, term: Term, rows: Rows) -> Term:
-        """A side of ``rows`` with the frozen model's answers as targets where its rows ask."""
+    def answered(self, term: Term, rows: Rows, *, by_all: bool = False) -> Term:
+        """A side of ``rows`` with the frozen model's answers as targets where its rows ask.
+
+        Args:
+            term: The side.
+            rows: The rows.
+            by_all: Whether the frozen model runs all rows of a side that may ask: with a network in
+                parts all processes have to run it together, whoever asks.
+        """
         question = term.question
-        if question is None or not bool(question.asked.any()):
+        if question is None or not (by_all or bool(question.asked.any())):
             return term
         if self.frozen is None:
             raise ValueError(
@@ -41,6 +49,10 @@ class Networks:
             )
         if bool(question.asked.all()):
             return replace(term, target=self._answer(self.frozen, question, rows, term.target))
+        if by_all:
+            answer = self._answer(self.frozen, question, rows, term.target)
+            asked = expand_to(question.asked.to(answer.device), answer) != 0
+            return replace(term, target=torch.where(asked, answer, term.target.float()))
         chosen = question.asked.nonzero().flatten()
         own = term.target[chosen.to(term.target.device)]
         answer = self._answer(self.frozen, question.take(chosen), rows.take(chosen), own)

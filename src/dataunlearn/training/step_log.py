@@ -7,9 +7,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from dataunlearn.gramian import Gramian
+from dataunlearn.process import ForwardProcess
+from dataunlearn.rows import Rows
 from dataunlearn.runtime.disk import writing
 from dataunlearn.runtime.files import parse_log, read_log, write_atomically
 from dataunlearn.runtime.sealed import DamagedFileWarning
+from dataunlearn.training.importance_weights import weight_record
+from dataunlearn.training.two_gradients import TwoGradients
 
 
 class StepLog:
@@ -68,3 +73,20 @@ def _tell_damage(
     else:
         return
     warnings.warn(words, DamagedFileWarning, stacklevel=3)
+
+
+def step_record(
+    rows: Rows, gradients: TwoGradients, gramian: Gramian, process: ForwardProcess
+) -> dict[str, Any]:
+    """What a step's gradients were: losses, lengths, what they cost, and the rows' weights."""
+    apart = not gradients.in_one_pass
+    return {
+        "loss_keep": float(gradients.keep_losses.sum()),
+        "loss_forget": float(gradients.forget_losses.sum()),
+        "norm": None if apart else gramian.norm_keep,
+        "norm_keep": gramian.norm_keep if apart else None,
+        "norm_forget": gramian.norm_forget if apart else None,
+        "cosine": gramian.cosine,
+        **vars(gradients.counts),
+        **weight_record(rows, process),
+    }

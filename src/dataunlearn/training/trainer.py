@@ -12,7 +12,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from dataunlearn.gramian import Gramian
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.compiling import as_written, compiled
 from dataunlearn.models.frozen import frozen_model
@@ -22,13 +21,13 @@ from dataunlearn.runtime.seeding import mix_seed
 from dataunlearn.training.checkpoint import Checkpoint, load_optimizer_tensors, optimizer_tensors
 from dataunlearn.training.config import Training
 from dataunlearn.training.engine import GradientEngine, changing_state, trainable
-from dataunlearn.training.importance_weights import weight_record
 from dataunlearn.training.lagged import LaggedNorms
 from dataunlearn.training.loop import Loop, Record
 from dataunlearn.training.optimizer import make_ema, make_optimizer
 from dataunlearn.training.phase import Phase
-from dataunlearn.training.step_log import StepLog
-from dataunlearn.training.two_gradients import TwoGradients
+from dataunlearn.training.sharded_engine import ShardedEngine
+from dataunlearn.training.sharding import Shards, like, require_shardable, whole
+from dataunlearn.training.step_log import StepLog, step_record
 
 Callback = Callable[["Trainer", int], bool]
 
@@ -73,7 +72,10 @@ class Trainer:
         self.model, self.config = model, config
         self.forgetting, self.settling = phases[0], phases[1:]
         asks, low = any(phase.asks for phase in phases), config.precision == "bfloat16"
-        self.frozen = frozen_model(model, rounded=low) if asks else None
+        self.frozen = frozen_model(model, rounded=low and not config.shard) if asks else None
+        self.shards: Shards | None = None
+        if config.shard:
+            self.shards = Shards(model, self.frozen, require_shardable(phases, config, accelerator))
         self.settled_after: int | None = None
         self.times_settled = self.steps_done = 0
         self.ended = False  # by a callback
@@ -86,7 +88,8 @@ class Trainer:
         self.params = trainable(model.denoiser)
         self.optimizer = make_optimizer(self.params, config)
         self.ema = make_ema(self.params, config)
-        self.engine = GradientEngine(
+        engine = GradientEngine if self.shards is None else ShardedEngine
+        self.engine = engine(
             config.micro_batch_rows,
             precision=config.precision,
             accelerator=accelerator,
@@ -119,7 +122,8 @@ class Trainer:
             LostProcessError: If another process of the run ended.
         """
         self.loop.resume(self)
-        share(self._shared(), self.loop.accelerator)
+        if self.shards is None:
+            share(self._shared(), self.loop.accelerator)
         compiling = compiled(self._networks if self.config.compile else [])
         lost = telling_lost_processes(self.loop.accelerator, self.loop.run_dir)
         with lost, compiling, closing(self.loop.steps(self)) as steps:
@@ -129,6 +133,8 @@ class Trainer:
                 with as_written():
                     stop = [callback(self, self.steps_done) for callback in self.callbacks]
                 self.ended = any(stop)
+        if self.shards is not None:
+            self.shards.give_back()
         self.model.denoiser.eval()
         return self.log.records
 
@@ -155,9 +161,15 @@ class Trainer:
         phase.restraint.hold(self.params)
         if self.ema is not None:
             self.ema.step(self.params)
-        record = self._record(number, rows, gradients, gramian)
-        record |= {"u_keep": u_keep, "u_forget": u_forget}
-        return record | {"seconds": time.perf_counter() - started}
+        return {
+            "step": number + 1,
+            **step_record(rows, gradients, gramian, self.model.process),
+            "norm_drift": self.lagged.drift,
+            "learning_rate": self.config.rate(number),
+            "u_keep": u_keep,
+            "u_forget": u_forget,
+            "seconds": time.perf_counter() - started,
+        }
 
     def note(self, record: Record) -> str:
         """Both losses, for the progress bar."""
@@ -236,7 +248,7 @@ class Trainer:
         if self.remembered is not None:
             tensors |= {f"remembered.{k}": v for k, v in self.remembered.items()}
             values["remembered_at"] = self.remembered_at
-        return Checkpoint(self.steps_done, tensors, values)
+        return Checkpoint(self.steps_done, whole(tensors), values)
 
     def _shared(self) -> Iterator[Tensor]:
         for network in self._networks:
@@ -261,7 +273,7 @@ class Trainer:
         self._put(weights)
         if self.remembered is not None:
             for name, value in self.remembered.items():
-                value.copy_(tensors[f"remembered.{name}"])
+                value.copy_(like(value, tensors[f"remembered.{name}"]))
             self.remembered_at = checkpoint.values["remembered_at"]
         load_optimizer_tensors(self.optimizer, tensors)
         if self.ema is not None:
@@ -276,23 +288,7 @@ class Trainer:
     @torch.no_grad()
     def _put(self, weights: Mapping[str, Tensor]) -> None:
         for name, value in changing_state(self.model.denoiser).items():
-            value.copy_(weights[name])
-
-    def _record(self, number: int, rows: Rows, gradients: TwoGradients, gramian: Gramian) -> Record:
-        counts, apart = gradients.counts, not gradients.in_one_pass
-        return {
-            "step": number + 1,
-            "loss_keep": float(gradients.keep_losses.sum()),
-            "loss_forget": float(gradients.forget_losses.sum()),
-            "norm": None if apart else gramian.norm_keep,
-            "norm_keep": gramian.norm_keep if apart else None,
-            "norm_forget": gramian.norm_forget if apart else None,
-            "cosine": gramian.cosine,
-            "norm_drift": self.lagged.drift,
-            "learning_rate": self.config.rate(number),
-            **vars(counts),
-            **weight_record(rows, self.model.process),
-        }
+            value.copy_(like(value, weights[name]))
 
     def _note_shrink(self, rows: int) -> None:
         self.notes.append(

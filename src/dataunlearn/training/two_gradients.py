@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from dataunlearn.gramian import Gramian, gramian_of, products_of
+from dataunlearn.gramian import Gramian, products_of
 from dataunlearn.rows import Rows
 
 DOT_ELEMENTS = 2**24  # inner products are taken in float64, a copy of so many elements at a time
@@ -65,15 +65,18 @@ class TwoGradients:
 
     def gramian(self) -> Gramian:
         """Inner products of the two gradients; with 0 for the second one after a single pass."""
-        return self._of_both(gramian_of(*self._pieces()))
+        return self._of_both(Gramian(*self.products().tolist()))
+
+    def products(self) -> Tensor:
+        """The Gramian's three numbers, float64 ``(3,)``, on the gradients' device."""
+        return products_of(*self._pieces())
 
     def with_losses_here(self) -> tuple[TwoGradients, Gramian]:
         """The same with the losses on the CPU, and the Gramian.
 
         One transfer brings all that a step wants to know of the device, which is waited for once.
         """
-        products = products_of(*self._pieces())
-        numbers = [products, self.keep_losses.double(), self.forget_losses.double()]
+        numbers = [self.products(), self.keep_losses.double(), self.forget_losses.double()]
         brought, keep, forget = torch.split(torch.cat(numbers).cpu(), [len(n) for n in numbers])
         here = replace(self, keep_losses=keep.float(), forget_losses=forget.float())
         return here, self._of_both(Gramian(*brought.tolist()))
@@ -90,11 +93,15 @@ class TwoGradients:
 
         After a single backward pass the sum is there already.
         """
-        combined = self.flat_keep
-        if not self.in_one_pass:
-            combined = torch.add(u_keep * self.flat_keep, self.flat_forget, alpha=u_forget)
+        combined = self.combined(u_keep, u_forget)
         for param, grad in zip(params, views_like(params, combined), strict=True):
             param.grad = grad.to(param.dtype)
+
+    def combined(self, u_keep: float, u_forget: float) -> Tensor:
+        """u_keep * keep + u_forget * forget, ``(P,)``; what one backward pass gave is that."""
+        if self.in_one_pass:
+            return self.flat_keep
+        return torch.add(u_keep * self.flat_keep, self.flat_forget, alpha=u_forget)
 
     def require_finite(self, gramian: Gramian, rows: Rows, step: int) -> None:
         """Stop on a non-finite loss or gradient.
