@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from dataunlearn.base_models.config import BaseModel
+from dataunlearn.models.lora import Lora
 from dataunlearn.training.config import Ema
+from dataunlearn.unlearning.config import Settings
 from sharded_steps import SHARDED, Looking
 from toy_levels import UNPROMPTED
 from two_process_runs import assert_close_to, flat, launch
@@ -62,6 +65,16 @@ def test_a_resumed_run_equals_an_uninterrupted_one(results: dict[str, Any]) -> N
     whole, resumed = results["SISS"], results["resumed"]
     for name in ("weights", "gradients"):
         assert torch.equal(flat(whole[name]), flat(resumed[name]))
+
+
+def test_an_adapter_is_refused() -> None:
+    with pytest.raises(ValueError, match="leave lora or shard out"):
+        Settings(lora=Lora(), shard=True)
+
+
+def test_base_training_refuses_it() -> None:
+    with pytest.raises(ValueError, match="unlearning alone"):
+        BaseModel({}, "pictures", SHARDED)
 
 
 def test_one_process_alone_is_refused() -> None:

@@ -31,6 +31,8 @@ STABLE_DIFFUSION_SCHEDULE: Mapping[str, Any] = {
     "prediction_type": "epsilon",
 }
 
+WHOLE = "training.shard is for unlearning alone: pictures drawn on the way take a whole network"
+
 
 @dataclass(frozen=True)
 class MemoryCheck:
@@ -107,6 +109,7 @@ class TextToImageModel:
 
     def __post_init__(self) -> None:
         """Check ranges, and that the networks fit each other."""
+        require(not self.training.shard, WHOLE)
         for name in ("planted_copies", "planted_twin_copies"):
             require(getattr(self, name) >= 0, f"{name} must be at least 0")
         require(0 < self.prompt_dropout < 1, "prompt_dropout must lie between 0 and 1")
@@ -176,6 +179,7 @@ class BaseModel:
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        require(not self.training.shard, WHOLE)
         require(self.planted_copies >= 1, "planted_copies must be at least 1")
         require(self.sample_every_steps >= 1, "sample_every_steps must be at least 1")
 

@@ -29,22 +29,29 @@ if TYPE_CHECKING:
     from dataunlearn.training.phase import Phase
 
 
-def require_shardable(
-    phases: Sequence[Phase], config: Training, accelerator: Accelerator | None
-) -> Accelerator:
-    """Refuse what networks in parts cannot have.
+def require_processes(accelerator: Accelerator | None) -> Accelerator:
+    """Refuse to split anything in one process alone.
 
     Returns:
         The processes.
 
     Raises:
-        ValueError: If there is one process alone, or something needs a whole network.
+        ValueError: If there are no several ones.
     """
     if accelerator is None or accelerator.num_processes == 1:
         raise ValueError(
             "--shard true splits training among several processes, and this is one alone: start "
             "it with torchrun --nproc-per-node N -m dataunlearn ..., or leave it out"
         )
+    return accelerator
+
+
+def require_shardable(phases: Sequence[Phase], config: Training) -> None:
+    """Refuse what networks in parts cannot have, if they are to be in parts.
+
+    Raises:
+        ValueError: If something needs a whole network.
+    """
     wanted = {
         "--ema": config.ema is not None,
         "--compile": config.compile,
@@ -52,9 +59,8 @@ def require_shardable(
         "--saliency and --anchor": any(True for p in phases for _ in p.restraint.tensors()),
     }
     for option, given in wanted.items():
-        if given:
+        if config.shard and given:
             raise ValueError(f"--shard true goes without {option}: leave one of them out")
-    return accelerator
 
 
 class Shards:
@@ -65,18 +71,21 @@ class Shards:
             main one's weights.
         frozen: The frozen copy that rows ask, put into parts in place; None where nothing asks.
         accelerator: The processes.
+
+    Raises:
+        ValueError: If there is one alone.
     """
 
     def __init__(
-        self, model: DiffusionModel, frozen: nn.Module | None, accelerator: Accelerator
+        self, model: DiffusionModel, frozen: nn.Module | None, accelerator: Accelerator | None
     ) -> None:
-        self.model, self.accelerator = model, accelerator
+        self.model, self.accelerator = model, require_processes(accelerator)
         self.whole = model.denoiser
         networks = [self.whole] if frozen is None else [self.whole, frozen]
         for network in networks:
-            share(network.state_dict().values(), accelerator)
+            share(network.state_dict().values(), self.accelerator)
             network.to("cpu")
-        mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+        mesh = init_device_mesh(self.accelerator.device.type, (self.accelerator.num_processes,))
         model.denoiser = in_parts(copy.deepcopy(self.whole), mesh)
         if frozen is not None:
             in_parts(frozen, mesh)

@@ -69,13 +69,12 @@ class Trainer:
     ) -> None:
         if not phases:
             raise ValueError("a trainer needs at least one phase")
+        require_shardable(phases, config)
         self.model, self.config = model, config
         self.forgetting, self.settling = phases[0], phases[1:]
         asks, low = any(phase.asks for phase in phases), config.precision == "bfloat16"
         self.frozen = frozen_model(model, rounded=low and not config.shard) if asks else None
-        self.shards: Shards | None = None
-        if config.shard:
-            self.shards = Shards(model, self.frozen, require_shardable(phases, config, accelerator))
+        self.shards = Shards(model, self.frozen, accelerator) if config.shard else None
         self.settled_after: int | None = None
         self.times_settled = self.steps_done = 0
         self.ended = False  # by a callback
@@ -88,13 +87,7 @@ class Trainer:
         self.params = trainable(model.denoiser)
         self.optimizer = make_optimizer(self.params, config)
         self.ema = make_ema(self.params, config)
-        engine = GradientEngine if self.shards is None else ShardedEngine
-        self.engine = engine(
-            config.micro_batch_rows,
-            precision=config.precision,
-            accelerator=accelerator,
-            on_shrink=self._note_shrink,
-        )
+        self.engine = self._engine()
         self.lagged = LaggedNorms()
         self.remembered: dict[str, Tensor] | None = None
         self.remembered_at = 0
@@ -289,6 +282,15 @@ class Trainer:
     def _put(self, weights: Mapping[str, Tensor]) -> None:
         for name, value in changing_state(self.model.denoiser).items():
             value.copy_(like(value, weights[name]))
+
+    def _engine(self) -> GradientEngine:
+        kind = GradientEngine if self.shards is None else ShardedEngine
+        return kind(
+            self.config.micro_batch_rows,
+            precision=self.config.precision,
+            accelerator=self.loop.accelerator,
+            on_shrink=self._note_shrink,
+        )
 
     def _note_shrink(self, rows: int) -> None:
         self.notes.append(

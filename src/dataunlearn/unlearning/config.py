@@ -135,6 +135,11 @@ class Settings(Updates, Method):
             "saliency and anchor are for the network's own parameters, which an adapter leaves as "
             "they are: leave lora out, or them",
         )
+        require(
+            self.lora is None or not self.shard,
+            "with an adapter there is little to share out but the network that it leaves as it is: "
+            "leave lora or shard out",
+        )
         size = self.image_size
         require(size is None or size >= 1, f"image_size must be at least 1, not {size}")
         self.objective.check_combination(self.rule)
@@ -174,5 +179,8 @@ class Unlearning(Settings, Locations):
 
 def without_run_place(settings: dict[str, Any]) -> dict[str, Any]:
     """Described settings without those that may change between a run and its resumption."""
-    free = ("out", "device", "micro_batch_rows", "checkpoint_every_steps", "tracker", "force")
+    free = (
+        *("out", "device", "micro_batch_rows", "checkpoint_every_steps", "tracker", "force"),
+        "shard",
+    )
     return {key: value for key, value in settings.items() if key not in free}

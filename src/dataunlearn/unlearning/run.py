@@ -20,6 +20,7 @@ from dataunlearn.runtime.progress import Say
 from dataunlearn.runtime.run_folder import RunFolder
 from dataunlearn.training.importance_weights import collapse_warning
 from dataunlearn.training.phase import StepPart
+from dataunlearn.training.sharding import require_processes
 from dataunlearn.training.trainer import Callback, Trainer
 from dataunlearn.unlearning.facts import Course, RunFacts, Timing, write_facts
 from dataunlearn.unlearning.holding import held
@@ -96,8 +97,11 @@ def run_job(
     Raises:
         NotMemorisedError: If there is nothing to forget.
         InterruptedRunError: After Ctrl-C, with the state saved.
+        ValueError: If what is asked for does not fit.
     """
     timing = Timing()
+    if job.config.shard:
+        require_processes(accelerator)
     hash_before = hash_weights(job.model)
     job = looked_at(job, shown=shown)
     is_main = accelerator is None or accelerator.is_main_process
