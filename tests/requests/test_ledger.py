@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dataunlearn.requests.going_back import roll_back
+from dataunlearn.requests.going_back import roll_back, withdraw
 from dataunlearn.requests.ledger import Ledger
 from dataunlearn.requests.purging import purge
 from dataunlearn.requests.records import (
@@ -138,6 +138,37 @@ def test_the_state_is_that_of_the_newest_look_at_the_head(ledger: Ledger) -> Non
     assert state_of(ledger, ledger.request(1)) == "answered in version 1; still known"
     make(ledger, 2)
     assert state_of(ledger, ledger.request(1)) == "answered in version 1; not verified since"
+
+
+def test_a_withdrawn_request_is_not_open_and_stays_on_record(ledger: Ledger) -> None:
+    folder = ledger.folder
+    ledger._connection.close()
+    assert withdraw(folder, 2, " not theirs ").id == 2
+    with Ledger(folder) as again:
+        assert [request.id for request in again.open] == [1, 3]
+        assert again.withdrawn == {2}
+        assert "withdrawn" in listing(again)
+        assert again.events[-1].details == {"request": 2, "why": "not theirs"}
+        require_as_told(again)
+    with pytest.raises(LedgerError, match="already"):
+        withdraw(folder, 2, "again")
+    with pytest.raises(LedgerError, match="no request 9"):
+        withdraw(folder, 9, "no")
+    with pytest.raises(ValueError, match="--why"):
+        withdraw(folder, 1, " ")
+
+
+def test_what_is_answered_or_being_answered_cannot_be_withdrawn(ledger: Ledger) -> None:
+    make(ledger, 1)
+    ledger.begin([2], {})
+    folder = ledger.folder
+    ledger._connection.close()
+    with pytest.raises(LedgerError, match="answered in version 1.*rollback"):
+        withdraw(folder, 1, "no")
+    with pytest.raises(LedgerError, match="begun for request 2.*--restart"):
+        withdraw(folder, 2, "no")
+    roll_back(folder, 0)
+    assert withdraw(folder, 1, "theirs no more").id == 1
 
 
 def test_words_name_everything(ledger: Ledger) -> None:

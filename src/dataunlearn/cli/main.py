@@ -127,7 +127,7 @@ USAGE: Mapping[str, str] = {
     "evaluate": "--model MODEL --metrics a,b,c --out DIR [--forget IMAGES] [--keep IMAGES] ...",
     "bench": "BENCHMARK.yaml [options]",
     "report": "RUN_DIR [--beside RUN_DIR ...] [--pictures shown|blurred|left_out] [--pdf FILE.pdf]",
-    "request": "add|list|show|apply|verify|rollback|purge --project DIR [options]",
+    "request": "add|list|show|apply|verify|rollback|withdraw|purge --project DIR [options]",
     "difference": "save|apply|take-back [options]",
     "check": "RUN_DIR",
 }

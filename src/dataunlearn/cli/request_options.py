@@ -82,6 +82,13 @@ def add_rollback(parser: Any) -> None:
     )
 
 
+def add_withdraw(parser: Any) -> None:
+    """Options of ``request withdraw``."""
+    parser.add_argument("number", type=int, help="Number of the request.")
+    add_project(parser)
+    parser.add_argument("--why", type=str, required=True, help="Why, in words; for the record.")
+
+
 def add_purge(parser: Any) -> None:
     """Options of ``request purge``."""
     add_project(parser)
@@ -121,6 +128,11 @@ ACTIONS: Mapping[str, tuple[Callable[[Any], None], str, str]] = {
         add_rollback,
         f"{PROJECT} --to VERSION",
         "Go back to an earlier version; what later ones answered is open again.",
+    ),
+    "withdraw": (
+        add_withdraw,
+        f"NUMBER {PROJECT} --why TEXT",
+        "Take back an open request: its record stays, and apply leaves it out.",
     ),
     "purge": (
         add_purge,

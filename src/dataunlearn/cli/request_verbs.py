@@ -129,6 +129,15 @@ def rollback(*, project: Path, to: int) -> int:
     return 0
 
 
+def withdraw(*, project: Path, number: int, why: str) -> int:
+    """Take back an open request."""
+    from dataunlearn.requests.going_back import withdraw as take_back
+
+    found = take_back(project, number, why)
+    say(f"Request {found.id} ({found.reference}) is withdrawn; its record stays.")
+    return 0
+
+
 def purge(*, project: Path, days: int | None) -> int:
     """Remove what still holds or knows the pictures of answered requests."""
     from dataunlearn.requests.purging import purge as purge_traces
@@ -217,5 +226,6 @@ ACTIONS: Mapping[str, Callable[..., int]] = {
     "apply": apply,
     "verify": verify,
     "rollback": rollback,
+    "withdraw": withdraw,
     "purge": purge,
 }

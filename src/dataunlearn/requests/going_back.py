@@ -1,4 +1,4 @@
-"""Go back to an earlier version, which opens again what later ones answered."""
+"""Go back: to an earlier version, which opens again what later ones answered, or on a request."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from dataunlearn.requests.ledger import held_ledger
 from dataunlearn.requests.records import Request, VersionState
 from dataunlearn.requests.schema import LedgerError
+from dataunlearn.runtime.checks import require
 
 
 def roll_back(folder: Path, to: int) -> list[Request]:
@@ -46,3 +47,38 @@ def roll_back(folder: Path, to: int) -> list[Request]:
         before = {request.id for request in ledger.open}
         ledger.move_head(found, "rolled back")
         return [request for request in ledger.open if request.id not in before]
+
+
+def withdraw(folder: Path, number: int, why: str) -> Request:
+    """Take back an open request: nobody has to answer it, and its record stays.
+
+    Args:
+        folder: The project's folder.
+        number: The request's number.
+        why: Why, in words.
+
+    Returns:
+        The request.
+
+    Raises:
+        LedgerError: If there is no such request, it is answered or withdrawn, a version is being
+            made for it, or the ledger was altered.
+        ValueError: If no reason is given.
+    """
+    require(bool(why.strip()), "say why it is withdrawn: --why 'the picture was not theirs'")
+    with held_ledger(folder) as ledger:
+        request, begun = ledger.request(number), ledger.begun
+        if number in ledger.withdrawn:
+            raise LedgerError(f"request {number} is withdrawn already")
+        if number in ledger.answered:
+            raise LedgerError(
+                f"request {number} is answered in version {ledger.answered[number]}: what a model "
+                "has forgotten it does not know again; request rollback goes back to an earlier one"
+            )
+        if begun is not None and number in begun.requests:
+            raise LedgerError(
+                f"version {begun.id} was begun for request {number} and not ended: end it by "
+                "request apply, or give it up by request apply --restart"
+            )
+        ledger.withdraw(request, why.strip())
+        return request

@@ -145,6 +145,11 @@ class Ledger(LedgerReader):
                 self._note("answered", {"version": version, "requests": requests})
             self._verified(found)
 
+    def withdraw(self, request: Request, why: str) -> None:
+        """Note that a request is not to be answered."""
+        with self._changing():
+            self._note("withdrawn", {"request": request.id, "why": why})
+
     def purge(self, requests: Sequence[int], versions: Sequence[int]) -> None:
         """Note that the traces of requests, and the models of versions, are to be removed."""
         if not requests and not versions:

@@ -81,7 +81,9 @@ def purge(folder: Path, days: int | None, *, say: Say) -> Purged:
                 "nothing is purged"
             )
         old = _that_know(ledger, [request.id for request in due])
-        _require_as_signed(ledger, {*ledger.purged, *(request.id for request in due)})
+        _require_as_signed(
+            ledger, {*ledger.purged, *ledger.withdrawn, *(request.id for request in due)}
+        )
         ledger.purge([request.id for request in due], [version.id for version in old])
         _remove_models(ledger)
         _remove_pictures(ledger)
@@ -142,13 +144,13 @@ def _remove_models(ledger: Ledger) -> None:
 
 
 def _remove_pictures(ledger: Ledger) -> None:
-    purged = ledger.purged
-    still = {r.source for r in ledger.requests if r.id not in purged}
-    for number in purged:
+    done = ledger.purged | ledger.withdrawn
+    still = {r.source for r in ledger.requests if r.id not in done}
+    for number in done:
         source = Path(ledger.request(number).source)
         if source.parent == (ledger.folder / COPIES).resolve() and str(source) not in still:
             shutil.rmtree(source, ignore_errors=True)
-    for run, version in _runs_that_show(ledger, purged):
+    for run, version in _runs_that_show(ledger, done):
         if (run / SIGNATURE_FILE).is_file():
             _redact(ledger, run, version)
         else:

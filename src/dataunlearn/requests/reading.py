@@ -90,9 +90,9 @@ class LedgerReader:
 
     @property
     def open(self) -> list[Request]:
-        """The requests that no version of the chain answers."""
-        answered = self.answered
-        return [request for request in self.requests if request.id not in answered]
+        """The requests that no version of the chain answers, without those withdrawn."""
+        done = {*self.answered, *self.withdrawn}
+        return [request for request in self.requests if request.id not in done]
 
     @property
     def begun(self) -> Version | None:
@@ -108,6 +108,11 @@ class LedgerReader:
             if event.what == "purged"
             for number in event.details["requests"]
         }
+
+    @property
+    def withdrawn(self) -> set[int]:
+        """The requests that nobody has to answer any more."""
+        return {e.details["request"] for e in self.events if e.what == "withdrawn"}
 
     @property
     def accepted(self) -> set[int]:

@@ -105,6 +105,9 @@ class Told:
     def _head(self, details: Mapping[str, Any]) -> None:
         self.head = details["version"]
 
+    def _withdrawn(self, details: Mapping[str, Any]) -> None:
+        """The event alone says so: the request's row stays as it was."""
+
     def _purged(self, details: Mapping[str, Any]) -> None:
         for version in details["versions"]:
             self.states[version] = VersionState.PURGED
@@ -119,6 +122,7 @@ _TELLING: Mapping[str, Callable[[Told, Mapping[str, Any]], None]] = {
     "answered": Told._answered,
     "verified": Told._verified,
     "head": Told._head,
+    "withdrawn": Told._withdrawn,
     "purged": Told._purged,
 }
 

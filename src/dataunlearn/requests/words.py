@@ -58,6 +58,8 @@ def shown(ledger: Ledger, request: Request) -> str:
 def state_of(ledger: Ledger, request: Request) -> str:
     """Whether a request is open, and what it came to at the newest verification of the head."""
     answered = ledger.answered.get(request.id)
+    if request.id in ledger.withdrawn:
+        return "withdrawn"
     if answered is None:
         return "open"
     found = ledger.verifications(version=ledger.head.id, request=request.id)
