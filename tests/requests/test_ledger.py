@@ -163,9 +163,9 @@ def test_what_is_answered_or_being_answered_cannot_be_withdrawn(ledger: Ledger) 
     ledger.begin([2], {})
     folder = ledger.folder
     ledger._connection.close()
-    with pytest.raises(LedgerError, match="answered in version 1.*rollback"):
+    with pytest.raises(LedgerError, match=r"answered in version 1.*rollback"):
         withdraw(folder, 1, "no")
-    with pytest.raises(LedgerError, match="begun for request 2.*--restart"):
+    with pytest.raises(LedgerError, match=r"begun for request 2.*--restart"):
         withdraw(folder, 2, "no")
     roll_back(folder, 0)
     assert withdraw(folder, 1, "theirs no more").id == 1

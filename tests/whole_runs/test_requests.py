@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -32,6 +33,7 @@ from dataunlearn.requests.verifying import Verifier
 from dataunlearn.requests.words import listing
 from dataunlearn.runtime.exit_codes import ALTERED
 from dataunlearn.runtime.files import write_sealed
+from dataunlearn.runtime.lock import locked
 from dataunlearn.runtime.sealed import read_sealed
 from dataunlearn.training.engine import trainable
 from dataunlearn.training.restraints import Restraint, flat
@@ -193,6 +195,30 @@ def test_a_single_try_that_comes_near_is_not_known_for_certain(
         monkeypatch.setattr(verifying, "loss_of_unseen", lambda _, found=ratio: found)
         found = verifier.known_by(model, images)
         assert found is None if known is None else found.startswith(known)
+
+
+def test_copies_in_a_folder_count_once_and_that_is_said(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    twice = place / "twice"
+    twice.mkdir()
+    for name in ("a.png", "b.png"):
+        shutil.copy(place / "6.png", twice / name)
+    assert add(place, "twice") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "1 of the 2 pictures are the same as others" in said
+    assert "Request 1 (letter about twice): 1 picture." in said
+
+
+def test_a_project_that_is_in_use_is_waited_for(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another folder would be another ledger."""
+    with locked(place / "project"):
+        assert add(place, "6.png") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "wait for it or stop it" in said
+    assert "another folder" not in said
 
 
 def test_a_refused_first_request_leaves_no_folder(place: Path) -> None:

@@ -50,7 +50,7 @@ def add_request(
         raise LedgerError(
             f"{folder} has no ledger yet: its first request says --model and --keep, too"
         )
-    with locked(folder):
+    with locked(folder, instead=""):
         known = _described(project) if is_new else _known(folder, project)
         model = open_first(known, device)
         if is_new:
@@ -81,6 +81,9 @@ def _added(
     ledger: Ledger, new: NewRequest, found: tuple[ImageSet, tuple[NamedPicture, ...]], say: Say
 ) -> Request:
     images, pictures = found
+    copies = len(images) - len(pictures)
+    if copies:
+        say(f"{copies} of the {len(images)} pictures are the same as others: each counts once.")
     for request, shared in _shared(ledger, pictures):
         say(f"{shared} of its pictures are in request {request.id} ({request.reference}), too.")
     if new.copy or new.images is None:

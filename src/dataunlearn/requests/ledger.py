@@ -250,6 +250,6 @@ def held_ledger(folder: Path) -> Iterator[Ledger]:
         FolderInUseError: If another process has the folder.
     """
     require_ledger(folder)
-    with locked(folder), Ledger(folder) as ledger:
+    with locked(folder, instead=""), Ledger(folder) as ledger:
         require_as_told(ledger)
         yield ledger

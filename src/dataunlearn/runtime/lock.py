@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from dataunlearn.runtime.files import write_atomically
 
 LOCK_FILE, HOLDER_FILE = ".lock", ".holder.json"
+ANOTHER = ", or choose another folder"
 
 
 class FolderInUseError(ValueError):
@@ -22,13 +23,17 @@ class FolderInUseError(ValueError):
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, instead: str = ANOTHER) -> Iterator[None]:
     """Hold a folder, which is made if it is missing; no other run may then write into it.
 
     The system takes the lock back when a process ends, however it ends: a lock file that is left
     behind by a killed process holds nothing.
 
     A folder that was made for it and in which nothing was written is not left behind.
+
+    Args:
+        folder: The folder.
+        instead: What to do but wait if it is held, for the message.
 
     Raises:
         FolderInUseError: If it is held, with the holder's host and process.
@@ -39,7 +44,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        raise FolderInUseError(_words(folder)) from error
+        raise FolderInUseError(_words(folder, instead)) from error
     try:
         holder = {
             "host": socket.gethostname(),
@@ -92,12 +97,10 @@ def wait_until_free(folder: Path, seconds: float) -> None:
     require_free(folder)
 
 
-def _words(folder: Path) -> str:
+def _words(folder: Path, instead: str = ANOTHER) -> str:
     try:
         holder = json.loads((folder / HOLDER_FILE).read_text())
         who = f"process {holder['process']} on {holder['host']} (since {holder['since']})"
     except (OSError, ValueError, KeyError, TypeError):
         who = "another process"
-    return (
-        f"{folder} is being written to by {who}: wait for it or stop it, or choose another folder"
-    )
+    return f"{folder} is being written to by {who}: wait for it or stop it{instead}"
