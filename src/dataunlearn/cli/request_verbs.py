@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sqlite3
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -15,16 +17,45 @@ if TYPE_CHECKING:
     from dataunlearn.runtime.signing import Checked
     from dataunlearn.verification.config import Effort
 
+# An option, with its value where that is plain to see.
+_OPTION = re.compile(r"--([a-z_]+(?:\.[a-z_]+)*)(?: (true|false|strong|\d[\d.]*\d|\d)\b)?")
+
 
 def request(action: str, **settings: Any) -> int:
     """One of the actions of ``dataunlearn request``."""
     own = {name: value for name, value in settings[action].items() if name != "config"}
     try:
         return ACTIONS[action](**own)
+    except ValueError as error:
+        told = as_apply_takes_it(str(error))
+        if action != "apply" or told == str(error):
+            raise
+        raise ValueError(told) from error
     except sqlite3.Error as error:
         raise ValueError(
             f"the ledger in {own['project']} is damaged ({error}); put back a copy"
         ) from error
+
+
+def as_apply_takes_it(text: str) -> str:
+    """Words that name options of ``unlearn`` as ``request apply`` takes them: in --unlearning."""
+    from dataclasses import fields
+
+    from dataunlearn.requests.config import Applying
+    from dataunlearn.unlearning.config import Settings
+
+    own = {field.name for field in fields(Settings)} - {field.name for field in fields(Applying)}
+
+    def told(found: re.Match[str]) -> str:
+        path, value = found[1].split("."), found[2] or "..."
+        if path[0] not in own:
+            return found[0]
+        said = json.dumps(value) if value.isalpha() and value not in ("true", "false") else value
+        for name in reversed(path):
+            said = f'{{"{name}": {said}}}'
+        return f"--unlearning '{said}'"
+
+    return _OPTION.sub(told, text)
 
 
 def add(*, project: Path, device: str | None, **settings: Any) -> int:
@@ -79,7 +110,7 @@ def apply(*, project: Path, device: str | None, **settings: Any) -> int:
     if found.version is None:
         return 0
     version = found.version
-    say(str(version.verdict.get("text", "")))
+    say(as_apply_takes_it(str(version.verdict.get("text", ""))))
     folder = version_folder(project, version)
     say(f"New model: {folder / 'model'}\nReport:    {folder / 'report.html'}")
     known = [v.request for v in found.verified if v.still_known]
