@@ -16,7 +16,7 @@ from spoil import ODD_TEXTS, odd_value
 from dataunlearn.requests.schema import LEDGER_FILE
 
 TABLES = ("project", "requests", "pictures", "versions", "answers", "verifications", "events")
-READING = ("list", "show", "apply", "verify", "rollback", "purge")
+READING = ("list", "show", "apply", "verify", "rollback", "withdraw", "purge")
 
 
 def ledgers(sandbox: Sandbox, folder: Path, draw: random.Random) -> list[str]:
@@ -41,13 +41,16 @@ def request(sandbox: Sandbox, project: Path, draw: random.Random) -> list[str]:
         "rollback": ["--to", "0"],
         "purge": ["--days", "0"],
     }.get(action, [])
-    if action == "show":
+    if action in ("show", "withdraw"):
         own = [str(draw.choice((1, 2, 0, -1, 2**63)))]
+    if action == "withdraw":
+        own += ["--why", draw.choice(("a mistake", "", " "))]
     odd = {
         "add": ("images", "prompts", "reference", "reason", "received", "model", "retention_days"),
         "apply": ("unlearning", "duplicates", "effort", "most_drift", "rehearse"),
         "verify": ("requests", "effort"),
         "rollback": ("to",),
+        "withdraw": ("why",),
         "purge": ("days",),
     }.get(action, ())
     if odd and draw.random() < 0.5:
