@@ -118,6 +118,28 @@ def test_text_from_the_run_is_escaped(tmp_path):
     assert not re.search(r"<script|<i>|<b>|<u>", html)
 
 
+@pytest.mark.parametrize(
+    ("given", "different", "shown", "said"),
+    [
+        (1, 1, 1, None),
+        (3, 1, 1, "It was given 3 times."),
+        (5, 3, 3, "5 were given, 3 of them different."),
+        (5, 5, 3, "Shown: 3 of 5 different pictures."),
+        (9, 5, 3, "Shown: 3 of 5 different pictures. 9 were given, 5 of them different."),
+    ],
+)
+def test_pictures_that_had_to_go_are_counted(tmp_path, given, different, shown, said):
+    digests = [f"{number:064x}" for number in range(different)]
+    names = [f"{number}.png" for number in range(different)]
+    contents = fake_report(forget={"count": given, "names": names, "digests": digests})
+    pictures = np.arange(shown * 64, dtype=np.uint8).reshape(shown, 8, 8, 1)
+    text = page_text(tmp_path, contents=contents, forget=pictures)
+    if said is None:
+        assert "given" not in text.split("The model should draw")[0]
+    else:
+        assert said in text
+
+
 @pytest.mark.parametrize("name", ["report.json", "images.npz", "log.jsonl"])
 def test_missing_file_is_named(tmp_path, name):
     (write_run(tmp_path) / name).unlink()
