@@ -143,7 +143,7 @@ def test_the_state_is_that_of_the_newest_look_at_the_head(ledger: Ledger) -> Non
 def test_a_withdrawn_request_is_not_open_and_stays_on_record(ledger: Ledger) -> None:
     folder = ledger.folder
     ledger._connection.close()
-    assert withdraw(folder, 2, " not theirs ").id == 2
+    assert withdraw(folder, 2, " not theirs ", say=print).id == 2
     with Ledger(folder) as again:
         assert [request.id for request in again.open] == [1, 3]
         assert again.withdrawn == {2}
@@ -151,24 +151,37 @@ def test_a_withdrawn_request_is_not_open_and_stays_on_record(ledger: Ledger) -> 
         assert again.events[-1].details == {"request": 2, "why": "not theirs"}
         require_as_told(again)
     with pytest.raises(LedgerError, match="already"):
-        withdraw(folder, 2, "again")
+        withdraw(folder, 2, "again", say=print)
     with pytest.raises(LedgerError, match="no request 9"):
-        withdraw(folder, 9, "no")
+        withdraw(folder, 9, "no", say=print)
     with pytest.raises(ValueError, match="--why"):
-        withdraw(folder, 1, " ")
+        withdraw(folder, 1, " ", say=print)
 
 
-def test_what_is_answered_or_being_answered_cannot_be_withdrawn(ledger: Ledger) -> None:
+def test_what_is_answered_cannot_be_withdrawn(ledger: Ledger) -> None:
     make(ledger, 1)
-    ledger.begin([2], {})
     folder = ledger.folder
     ledger._connection.close()
+    said: list[str] = []
     with pytest.raises(LedgerError, match=r"answered in version 1.*rollback"):
-        withdraw(folder, 1, "no")
-    with pytest.raises(LedgerError, match=r"begun for request 2.*--restart"):
-        withdraw(folder, 2, "no")
+        withdraw(folder, 1, "no", say=print)
     roll_back(folder, 0)
-    assert withdraw(folder, 1, "theirs no more").id == 1
+    assert withdraw(folder, 1, "theirs no more", say=said.append).id == 1
+    assert not said
+
+
+def test_a_version_begun_for_what_is_withdrawn_is_given_up(ledger: Ledger) -> None:
+    begun, folder = ledger.begin([2, 3], {}), ledger.folder
+    ledger._connection.close()
+    said: list[str] = []
+    withdraw(folder, 2, "no", say=said.append)
+    with Ledger(folder) as again:
+        assert again.version(begun.id).state is VersionState.GIVEN_UP
+        assert [request.id for request in again.open] == [1, 3]
+        assert "withdrawn 20" in shown(again, again.request(2))
+        assert ": no\n" in shown(again, again.request(2))
+        require_as_told(again)
+    assert said == [f"Version {begun.id}, which was begun for it and not ended, is given up."]
 
 
 def test_words_name_everything(ledger: Ledger) -> None:

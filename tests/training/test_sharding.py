@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from dataunlearn.base_models.config import BaseModel
 from dataunlearn.models.lora import Lora
 from dataunlearn.training.config import Ema
+from dataunlearn.training.restraints import Anchor, SaliencyMask
 from dataunlearn.unlearning.config import Settings
 from sharded_steps import SHARDED, Looking
 from toy_levels import UNPROMPTED
@@ -67,11 +67,6 @@ def test_a_resumed_run_equals_an_uninterrupted_one(results: dict[str, Any]) -> N
         assert torch.equal(flat(whole[name]), flat(resumed[name]))
 
 
-def test_an_adapter_is_refused() -> None:
-    with pytest.raises(ValueError, match="leave lora or shard out"):
-        Settings(lora=Lora(), shard=True)
-
-
 def test_base_training_refuses_it() -> None:
     with pytest.raises(ValueError, match="unlearning alone"):
         BaseModel({}, "pictures", SHARDED)
@@ -82,21 +77,18 @@ def test_one_process_alone_is_refused() -> None:
         make_trainer(UNPROMPTED["SISS"](), config=SHARDED)
 
 
-class TwoProcesses:
-    """Stands for an accelerator."""
-
-    num_processes = 2
-
-
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"ema": Ema()}, "--ema"),
-        ({"compile": True}, "--compile"),
+        ({"ema": Ema()}, "ema"),
+        ({"compile": True}, "compile"),
         ({"optimizer": "adamw8bit"}, "adamw8bit"),
+        ({"saliency": SaliencyMask()}, "saliency"),
+        ({"anchor": Anchor()}, "anchor"),
+        ({"lora": Lora()}, "lora"),
     ],
 )
 def test_what_needs_a_whole_network_is_refused(change: dict[str, Any], named: str) -> None:
-    accelerator: Any = TwoProcesses()
+    """Before anything is opened."""
     with pytest.raises(ValueError, match=named):
-        make_trainer(UNPROMPTED["SISS"](), None, accelerator, config=replace(SHARDED, **change))
+        Settings(shard=True, **change)

@@ -98,3 +98,21 @@ def test_what_nothing_is_known_of_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(module, "quick_look", lambda job: look)
     with pytest.raises(module.NotMemorisedError, match="--force"):
         require_memorised(job_of([[0.9, 0.8]], [True]), lambda line: None)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "unfamiliar", "known"),
+    [
+        ([[0.5, 0.5]], [True], False),  # a single level is uncertain by as much
+        ([[0.2, 0.2]], [True], True),
+        ([[0.2, 0.2]], [False], False),
+        ([[0.5, 0.5], [0.5, 0.5]], [True, True], True),
+        ([[0.5, 0.5], [0.5, 0.5]], [True, False], False),
+        ([[0.1, 0.1], [1.0, 1.0], [1.0, 1.0], [1.0, 1.0]], [True] * 4, True),
+        ([[0.9, 0.9]] * 4, [True] * 4, False),
+    ],
+)
+def test_recognised_by_the_loss(
+    ratios: list[list[float]], unfamiliar: list[bool], known: bool
+) -> None:
+    assert module.is_recognised(job_of(ratios, unfamiliar)) is known

@@ -195,7 +195,7 @@ def run(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except KeyboardInterrupt:
         console.print(
-            "Interrupted outside of training. What training has saved in --out stays, and the "
+            "Interrupted outside of training. What training has saved stays, and the "
             "same command goes on from there; if it had not begun, the command starts anew."
         )
         return INTERRUPTED

@@ -164,7 +164,7 @@ def withdraw(*, project: Path, number: int, why: str) -> int:
     """Take back an open request."""
     from dataunlearn.requests.going_back import withdraw as take_back
 
-    found = take_back(project, number, why)
+    found = take_back(project, number, why, say=say)
     say(f"Request {found.id} ({found.reference}) is withdrawn; its record stays.")
     return 0
 
@@ -203,10 +203,10 @@ def _is_whole(project: Path) -> bool:
         versions = [version for version in ledger.versions if version.parent is not None]
         fault, hashes = faults(ledger)
     ended = [v for v in versions if v.state in (VersionState.MADE, VersionState.PURGED)]
-    if not ended:
-        raise ValueError(f"no version of {project} is made yet: there is nothing to check")
     whole = [not fault]
     say(fault or "The ledger is as its record of events tells.")
+    if not ended:
+        say(f"No version of {project} is made yet.")
     for version in ended:
         folder = version_folder(project, version)
         say(f"Version {version.id}, {folder}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from dataunlearn.cli.accelerator import make_accelerator
+from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.exit_codes import NOT_FORGOTTEN
 from dataunlearn.runtime.text_files import printable
 
@@ -46,11 +47,14 @@ def unlearned(
         The result on the main process, None on the others.
     """
     from dataunlearn.runtime.run_folder import check_run_dir
+    from dataunlearn.training.sharding import require_processes
     from dataunlearn.unlearning.job import prepare
     from dataunlearn.unlearning.run import run_job
 
     check_run_dir(config.out, overwrite=overwrite, inputs=sources_of(config))
     accelerator = make_accelerator(config.device, config.tracker, config.out.parent)
+    if config.shard:
+        require_processes(accelerator)
     job = prepare(config, device=accelerator.device, shown=accelerator.is_main_process)
     result = run_job(
         job,
@@ -71,11 +75,16 @@ def sources_of(config: Unlearning) -> dict[str, str | None]:
 
 
 def show_plan(config: Unlearning, *, overwrite: bool) -> None:
-    """Print what a configuration would do, and do nothing."""
+    """Print what a configuration would do, and do nothing.
+
+    Raises:
+        ValueError: If a network is to be in parts: one step of a whole one is tried.
+    """
     from dataunlearn.runtime.run_folder import check_run_dir
     from dataunlearn.unlearning.dry_run import describe_plan
     from dataunlearn.unlearning.job import prepare
 
+    require(not config.shard, "a dry run tries a step on the whole network: leave --shard out")
     check_run_dir(config.out, overwrite=overwrite, inputs=sources_of(config))
     accelerator = make_accelerator(config.device, config.tracker, config.out.parent)
     job = prepare(config, device=accelerator.device, shown=accelerator.is_main_process)

@@ -85,7 +85,12 @@ def _added(
     if copies:
         say(f"{copies} of the {len(images)} pictures are the same as others: each counts once.")
     for request, shared in _shared(ledger, pictures):
-        say(f"{shared} of its pictures are in request {request.id} ({request.reference}), too.")
+        state = ", withdrawn" if request.id in ledger.withdrawn else ""
+        are = "is" if shared == 1 else "are"
+        say(
+            f"{shared} of its pictures {are} in request {request.id} "
+            f"({request.reference}{state}), too."
+        )
     if new.copy or new.images is None:
         source = copied(images, ledger.folder)
     else:

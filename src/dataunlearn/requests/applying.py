@@ -104,6 +104,8 @@ class _Applying:
             self._require_made_so(made, "without --accept another version is made")
             self.ledger.move_head(made, "accepted")
             return Applied(made, True, tuple(self.ledger.verifications(version=made.id)))
+        if self.how.accept and instead is None:
+            self.say("No version was made for these requests: one is, and --accept takes it.")
         known, unknown = self._known_ones(waiting)
         if not known:
             self._give_up(instead)

@@ -8,6 +8,7 @@ from dataunlearn.requests.ledger import held_ledger
 from dataunlearn.requests.records import Request, VersionState
 from dataunlearn.requests.schema import LedgerError
 from dataunlearn.runtime.checks import require
+from dataunlearn.runtime.progress import Say
 
 
 def roll_back(folder: Path, to: int) -> list[Request]:
@@ -49,20 +50,23 @@ def roll_back(folder: Path, to: int) -> list[Request]:
         return [request for request in ledger.open if request.id not in before]
 
 
-def withdraw(folder: Path, number: int, why: str) -> Request:
+def withdraw(folder: Path, number: int, why: str, *, say: Say) -> Request:
     """Take back an open request: nobody has to answer it, and its record stays.
+
+    A version that was begun for it and not ended is given up; other requests of it stay open.
 
     Args:
         folder: The project's folder.
         number: The request's number.
         why: Why, in words.
+        say: Where lines for a person go.
 
     Returns:
         The request.
 
     Raises:
-        LedgerError: If there is no such request, it is answered or withdrawn, a version is being
-            made for it, or the ledger was altered.
+        LedgerError: If there is no such request, it is answered or withdrawn, or the ledger was
+            altered.
         ValueError: If no reason is given.
     """
     require(bool(why.strip()), "say why it is withdrawn: --why 'the picture was not theirs'")
@@ -73,12 +77,11 @@ def withdraw(folder: Path, number: int, why: str) -> Request:
         if number in ledger.answered:
             raise LedgerError(
                 f"request {number} is answered in version {ledger.answered[number]}: what a model "
-                "has forgotten it does not know again; request rollback goes back to an earlier one"
+                "has forgotten it does not know again; dataunlearn request rollback goes back to "
+                "an earlier one"
             )
         if begun is not None and number in begun.requests:
-            raise LedgerError(
-                f"version {begun.id} was begun for request {number} and not ended: end it by "
-                "request apply, or give it up by request apply --restart"
-            )
+            ledger.give_up(begun)
+            say(f"Version {begun.id}, which was begun for it and not ended, is given up.")
         ledger.withdraw(request, why.strip())
         return request

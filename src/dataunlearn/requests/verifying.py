@@ -11,6 +11,7 @@ from dataunlearn.requests.records import Request, Verification, Version
 from dataunlearn.unlearning.config import Settings
 from dataunlearn.unlearning.quick_look import (
     RECOGNISED_BELOW,
+    is_recognised,
     loss_of_unseen,
     quick_look,
     ratio_words,
@@ -52,10 +53,11 @@ class Verifier:
             return f"it restores them in {copies:.0%} of a quick look's tries"
         if job.levels is not None and not bool(job.levels.unfamiliar.all()):
             return None
+        if not is_recognised(job):
+            return None
         if ratio < RECOGNISED_BELOW:
             return f"its loss on them is {ratio_words(ratio)}"
-        singly = int(recognised_singly(job).sum())
-        return f"it recognises {singly} of them by its loss" if singly else None
+        return f"it recognises {int(recognised_singly(job).sum())} of them by its loss"
 
     def verify(
         self,

@@ -46,13 +46,20 @@ def shown(ledger: Ledger, request: Request) -> str:
         f"request {request.id}: {request.reference}",
         f"received {request.received}, added {request.added}",
         f"reason: {request.reason or 'none given'}",
-        f"state: {state_of(ledger, request)}",
+        f"state: {_withdrawn(ledger, request) or state_of(ledger, request)}",
         f"pictures, from {request.source}:",
         *(f"  {p.name}  pixels {p.digest}  file {p.file_sha256 or '-'}" for p in request.pictures),
     ]
     found = ledger.verifications(request=request.id)
     lines += ["verified:", *map(verification_line, found)] if found else ["never verified"]
     return "\n".join(lines)
+
+
+def _withdrawn(ledger: Ledger, request: Request) -> str | None:
+    """When and why a request was withdrawn; None if it was not."""
+    events = (e for e in ledger.events if e.what == "withdrawn")
+    found = next((e for e in events if e.details["request"] == request.id), None)
+    return None if found is None else f"withdrawn {found.at}: {found.details['why']}"
 
 
 def state_of(ledger: Ledger, request: Request) -> str:

@@ -130,6 +130,16 @@ class Training(Updates):
             f"decay_after must be below steps, not {self.decay_after} of {self.steps}",
         )
         require(self.seed >= 0, f"seed must be at least 0, not {self.seed}")
+        whole = {
+            "ema": self.ema is not None,
+            "compile": self.compile,
+            "optimizer adamw8bit": self.optimizer == "adamw8bit",
+        }
+        for name, given in whole.items():
+            require(
+                not (self.shard and given),
+                f"a network in parts goes without {name}: leave it out, or shard",
+            )
 
     def rate(self, step: int) -> float:
         """The learning rate of step number ``step``, from 0."""

@@ -25,9 +25,6 @@ from dataunlearn.runtime.processes import share
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from dataunlearn.training.config import Training
-    from dataunlearn.training.phase import Phase
-
 
 def require_processes(accelerator: Accelerator | None) -> Accelerator:
     """Refuse to split anything in one process alone.
@@ -44,23 +41,6 @@ def require_processes(accelerator: Accelerator | None) -> Accelerator:
             "it with torchrun --nproc-per-node N -m dataunlearn ..., or leave it out"
         )
     return accelerator
-
-
-def require_shardable(phases: Sequence[Phase], config: Training) -> None:
-    """Refuse what networks in parts cannot have, if they are to be in parts.
-
-    Raises:
-        ValueError: If something needs a whole network.
-    """
-    wanted = {
-        "--ema": config.ema is not None,
-        "--compile": config.compile,
-        "--optimizer adamw8bit": config.optimizer == "adamw8bit",
-        "--saliency and --anchor": any(True for p in phases for _ in p.restraint.tensors()),
-    }
-    for option, given in wanted.items():
-        if config.shard and given:
-            raise ValueError(f"--shard true goes without {option}: leave one of them out")
 
 
 class Shards:

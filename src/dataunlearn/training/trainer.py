@@ -26,7 +26,7 @@ from dataunlearn.training.loop import Loop, Record
 from dataunlearn.training.optimizer import make_ema, make_optimizer
 from dataunlearn.training.phase import Phase
 from dataunlearn.training.sharded_engine import ShardedEngine
-from dataunlearn.training.sharding import Shards, like, require_shardable, whole
+from dataunlearn.training.sharding import Shards, like, whole
 from dataunlearn.training.step_log import StepLog, step_record
 
 Callback = Callable[["Trainer", int], bool]
@@ -69,7 +69,6 @@ class Trainer:
     ) -> None:
         if not phases:
             raise ValueError("a trainer needs at least one phase")
-        require_shardable(phases, config)
         self.model, self.config = model, config
         self.forgetting, self.settling = phases[0], phases[1:]
         asks, low = any(phase.asks for phase in phases), config.precision == "bfloat16"

@@ -136,6 +136,10 @@ class Settings(Updates, Method):
             "they are: leave lora out, or them",
         )
         require(
+            not (held and self.shard),
+            "saliency and anchor take a whole network: leave shard out, or them",
+        )
+        require(
             self.lora is None or not self.shard,
             "with an adapter there is little to share out but the network that it leaves as it is: "
             "leave lora or shard out",

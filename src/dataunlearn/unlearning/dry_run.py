@@ -10,7 +10,6 @@ from dataunlearn.data import ImageSet
 from dataunlearn.metrics.regeneration import quarter_timesteps
 from dataunlearn.models.compiling import compiled
 from dataunlearn.models.sampling import Drawing, generate
-from dataunlearn.runtime.checks import require
 from dataunlearn.runtime.machine import peak_memory
 from dataunlearn.training.engine import GradientEngine, trainable
 from dataunlearn.training.two_gradients import PassCounts
@@ -73,11 +72,7 @@ def describe_plan(job: Job) -> str:
 
     Returns:
         Lines for the terminal.
-
-    Raises:
-        ValueError: If the network is to be in parts.
     """
-    require(not job.config.shard, "--dry_run tries a step on the whole network: leave --shard out")
     config, training, model = job.config, job.training, job.model
     trial = _try_first_step(job)
     counts = trial.counts

@@ -88,6 +88,19 @@ def recognised_singly(job: Job) -> Tensor:
     return (second_lowest < ONE_RECOGNISED_BELOW) & job.levels.unfamiliar
 
 
+def is_recognised(job: Job) -> bool:
+    """Whether the model recognises images by its loss: one of them surely, or several on average.
+
+    The level of a single image is uncertain, that of several less so; images whose views tell too
+    little do not count.
+    """
+    assert job.levels is not None
+    if bool(recognised_singly(job).any()):
+        return True
+    telling = _ratios(job)[job.levels.unfamiliar]
+    return len(telling) > 1 and float(telling.log().mean(0).exp().min()) < RECOGNISED_BELOW
+
+
 def _ratios(job: Job) -> Tensor:
     """The loss on each image over its level, at each noise level, ``(K, T)``."""
     levels = job.levels
@@ -125,7 +138,7 @@ def require_memorised(job: Job, say: Say) -> None:
             f"little to unlearn. dataunlearn audit looks harder.{some}"
         )
         return
-    if ratio < RECOGNISED_BELOW or bool(recognised.any()):
+    if is_recognised(job):
         say(f"The model does not restore the forget images, but it recognises them: {loss}.{some}")
         return
     message = (
