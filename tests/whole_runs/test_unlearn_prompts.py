@@ -358,6 +358,10 @@ class TestSettings:
         with pytest.raises(ValueError, match=r"must not give stop\.timestep"):
             make_config(tmp_path, tmp_path, tmp_path, unlearning={"stop": {"timestep": 500}})
 
+    def test_a_network_in_parts_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="must not give shard"):
+            make_config(tmp_path, tmp_path, tmp_path, unlearning={"shard": True})
+
     def test_the_published_recipe(self) -> None:
         config = stable_diffusion_recipe()
         run_settings = config.settings

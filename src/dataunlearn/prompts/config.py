@@ -105,10 +105,6 @@ class PromptUnlearning:
             require(getattr(self, name) >= 1, f"{name} must be at least 1")
         require(self.images_per_prompt >= 4, "images_per_prompt must be at least 4: two clusters")
         require(self.batch_size >= 1, "batch_size must be at least 1")
-        require(
-            not self.settings.shard,
-            "settings.shard is for unlearn: what is drawn between takes a whole network",
-        )
         require(self.min_keep >= 1, "min_keep must be at least 1")
         seed = self.evaluation_seed
         require(seed >= 0, f"evaluation_seed must be at least 0, not {seed}")
@@ -128,6 +124,10 @@ class PromptUnlearning:
         require(
             self.settings.stop.timestep is None,
             "unlearning must not give stop.timestep: a look draws whole samples of the prompts",
+        )
+        require(
+            not self.settings.shard,
+            "unlearning must not give shard: samples of the prompts take a whole network",
         )
 
     @cached_property
