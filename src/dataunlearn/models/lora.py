@@ -7,8 +7,6 @@ removes.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from torch import Tensor, nn
 from dataunlearn.conditioning import Cond
 from dataunlearn.models.base import DiffusionModel
 from dataunlearn.runtime.checks import require
-from dataunlearn.runtime.files import make_readable, replace_folder
+from dataunlearn.runtime.files import make_readable, replace_folder, temporary_folder
 from dataunlearn.runtime.seeding import mix_seed
 
 ADAPTER = "unlearning"
@@ -99,9 +97,7 @@ def save_lora(model: DiffusionModel, folder: Path) -> None:
     network = network_of(model)
     weights = get_peft_model_state_dict(network, adapter_name=ADAPTER)
     kind = "unet" if hasattr(model.denoiser, "unet") else "transformer"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with temporary_folder(folder) as temporary:
         type(model.pipeline).save_lora_weights(
             str(temporary),
             **{
@@ -111,8 +107,6 @@ def save_lora(model: DiffusionModel, folder: Path) -> None:
         )
         make_readable(temporary)
         replace_folder(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def merge_lora(model: DiffusionModel) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +14,7 @@ from torch import nn
 
 from dataunlearn.models.base import DiffusionModel
 from dataunlearn.models.lora import ADAPTER
-from dataunlearn.runtime.files import make_readable, replace_folder
+from dataunlearn.runtime.files import make_readable, replace_folder, temporary_folder
 
 OWN_ADAPTER = f".{ADAPTER}."
 
@@ -40,13 +38,11 @@ def save_model(
         whole: Store all of the pipeline's networks in this type, not the denoiser alone. All of
             them load as float32, where no other type is asked for.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     networks = [model.denoiser]
     if whole:
         parts = model.pipeline.components.values()
         networks += [part for part in parts if isinstance(part, nn.Module)]
-    try:
+    with temporary_folder(folder) as temporary:
         with stored_as(networks, dtype):
             model.pipeline.save_pretrained(str(temporary), safe_serialization=True)
         forget_origin(temporary)
@@ -55,8 +51,6 @@ def save_model(
             load_wide(temporary)
         make_readable(temporary)
         replace_folder(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager

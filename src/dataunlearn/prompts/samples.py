@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +35,12 @@ from dataunlearn.prompts.published_layout import (
     write_labels,
     write_prompts,
 )
-from dataunlearn.runtime.files import make_readable, replace_folder, write_atomically
+from dataunlearn.runtime.files import (
+    make_readable,
+    replace_folder,
+    temporary_folder,
+    write_atomically,
+)
 from dataunlearn.runtime.progress import progress_bar
 from dataunlearn.runtime.seeding import mix_seed
 from dataunlearn.runtime.text_files import as_page
@@ -194,12 +198,11 @@ def _with_labels(root: Path, specs: Sequence[PromptSpec]) -> list[PromptData]:
 
 def save_images(images: Tensor, folder: Path) -> None:
     """Write pictures ``(N, C, H, W)`` as numbered PNG files, all or none."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    for number, pixels in enumerate(to_uint8(images)):
-        Image.fromarray(pixels.squeeze()).save(temporary / f"{number:04d}.png")
-    make_readable(temporary)
-    replace_folder(temporary, folder)
+    with temporary_folder(folder) as temporary:
+        for number, pixels in enumerate(to_uint8(images)):
+            Image.fromarray(pixels.squeeze()).save(temporary / f"{number:04d}.png")
+        make_readable(temporary)
+        replace_folder(temporary, folder)
 
 
 def label_folder(

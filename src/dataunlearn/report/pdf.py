@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from dataunlearn.runtime.checks import require
+from dataunlearn.runtime.files import UNFINISHED
 
 BROWSERS = (
     *("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"),
@@ -58,7 +59,9 @@ def print_page(page: bytes, out: Path) -> None:
     command = require_browser()
     require_pdf_name(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.stem}-", dir=out.parent) as place:
+    with tempfile.TemporaryDirectory(
+        prefix=f".{out.stem}-", suffix=UNFINISHED, dir=out.parent
+    ) as place:
         source, target = Path(place) / "page.html", Path(place) / "page.pdf"
         source.write_bytes(page)
         options = [*options_for(Path(place)), "--no-pdf-header-footer", f"--print-to-pdf={target}"]
