@@ -8,7 +8,6 @@ The first process saves the results that the test compares.
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +15,9 @@ import torch
 from accelerate import Accelerator
 from torch.distributed.tensor import DTensor
 
-from dataunlearn.runtime.interrupt import InterruptedRunError
 from dataunlearn.training.trainer import Trainer
 from toy_levels import UNPROMPTED
-from two_process_steps import CONFIG, NUM_STEPS, interrupt_after_one, make_trainer, result
+from two_process_steps import CONFIG, NUM_STEPS, make_trainer, result, resumed
 
 SHARDED = replace(CONFIG, shard=True)
 
@@ -66,19 +64,7 @@ def main(folder: Path) -> None:
     )
     trainer.run()
     results["lagged"] = result(trainer)
-    for init_seed, callbacks in ((0, [interrupt_after_one]), (7 + rank, [])):
-        trainer = make_trainer(
-            UNPROMPTED["SISS"](),
-            folder / "resumed",
-            accelerator,
-            init_seed,
-            config=SHARDED,
-            callbacks=callbacks,
-        )
-        with suppress(InterruptedRunError):
-            trainer.run()
-        accelerator.wait_for_everyone()
-    results["resumed"] = result(trainer)
+    results["resumed"] = resumed(folder / "resumed", accelerator, SHARDED)
     if rank == 0:
         torch.save(results, folder / "results.pt")
 

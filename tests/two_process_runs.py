@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from two_process_steps import NUM_STEPS
+from toy_levels import UNPROMPTED
+from two_process_steps import NUM_STEPS, make_trainer, result
 
 MEASURED = ("loss_keep", "loss_forget", "norm", "norm_keep", "norm_forget", "cosine", "u_forget")
 
@@ -50,3 +51,14 @@ def assert_close_to(one: dict[str, Any], two: dict[str, Any]) -> None:
                 assert second[name] == pytest.approx(first[name], rel=1e-4, abs=1e-5)
         for name in ("step", "rows", "terms_dropped", "ess_keep", "ess_forget"):
             assert second[name] == first[name]
+
+
+def assert_ends_as_alone(name: str, two: dict[str, Any], **options: Any) -> None:
+    """Two processes did with an objective what one does, which moved the weights."""
+    alone = make_trainer(UNPROMPTED[name](), **options)
+    start = flat([param.detach().clone() for param in alone.params])
+    alone.run()
+    one = result(alone)
+    assert_close_to(one, two)
+    moved = flat(one["weights"]) - start
+    assert moved.norm() > 100 * (flat(one["weights"]) - flat(two["weights"])).norm()

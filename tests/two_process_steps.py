@@ -28,8 +28,8 @@ from dataunlearn.training import lagged
 from dataunlearn.training.config import Ema, Training
 from dataunlearn.training.engine import trainable
 from dataunlearn.training.pairs import PairSampler
+from dataunlearn.training.parts import whole
 from dataunlearn.training.phase import Phase, StepPart
-from dataunlearn.training.sharding import whole
 from dataunlearn.training.trainer import Trainer
 from toy_levels import UNPROMPTED, prepared
 
@@ -119,6 +119,23 @@ def interrupt_after_one(trainer: Trainer, steps_done: int) -> bool:
     return False
 
 
+def resumed(folder: Path, accelerator: Accelerator, config: Training = CONFIG) -> dict[str, Any]:
+    """What a run comes to that is interrupted after a step, and goes on from other weights."""
+    for init_seed, callbacks in ((0, [interrupt_after_one]), (7 + accelerator.process_index, [])):
+        trainer = make_trainer(
+            UNPROMPTED["SISS"](),
+            folder,
+            accelerator,
+            init_seed,
+            config=config,
+            callbacks=callbacks,
+        )
+        with suppress(InterruptedRunError):
+            trainer.run()
+        accelerator.wait_for_everyone()
+    return result(trainer)
+
+
 def main(folder: Path) -> None:
     accelerator = Accelerator(cpu=True)
     assert accelerator.num_processes == 2
@@ -135,15 +152,7 @@ def main(folder: Path) -> None:
     trainer = make_trainer(UNPROMPTED["SISS"](), None, accelerator, every_steps=NUM_STEPS)
     trainer.run()
     results["lagged"] = result(trainer)
-    shared = folder / "resumed"
-    for init_seed, callbacks in ((0, [interrupt_after_one]), (7 + rank, [])):
-        trainer = make_trainer(
-            UNPROMPTED["SISS"](), shared, accelerator, init_seed, callbacks=callbacks
-        )
-        with suppress(InterruptedRunError):
-            trainer.run()
-        accelerator.wait_for_everyone()
-    results["resumed"] = result(trainer)
+    results["resumed"] = resumed(folder / "resumed", accelerator)
     if rank == 0:
         torch.save(results, folder / "results.pt")
     (folder / f"base{rank}").mkdir()

@@ -15,7 +15,7 @@ import torch
 
 from lost_process_steps import LOST
 from toy_levels import UNPROMPTED
-from two_process_runs import assert_close_to, flat, launch
+from two_process_runs import assert_close_to, assert_ends_as_alone, flat, launch
 from two_process_steps import NUM_STEPS, make_trainer, result
 
 pytestmark = pytest.mark.slow
@@ -46,13 +46,7 @@ def results(launched: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("name", UNPROMPTED)
 def test_two_processes_equal_one(results: dict[str, Any], name: str) -> None:
     """The second process starts from other weights, which the first one's replace."""
-    alone = make_trainer(UNPROMPTED[name]())
-    start = flat([param.detach().clone() for param in alone.params])
-    alone.run()
-    one, two = result(alone), results[name]
-    assert_close_to(one, two)
-    moved = flat(one["weights"]) - start
-    assert moved.norm() > 100 * (flat(one["weights"]) - flat(two["weights"])).norm()
+    assert_ends_as_alone(name, results[name])
 
 
 def test_the_work_is_shared(results: dict[str, Any]) -> None:

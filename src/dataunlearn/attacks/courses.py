@@ -91,8 +91,7 @@ class Relearned:
         """In how many seeds the model was sooner than what is beside it; None without any."""
         if not self.beside:
             return None
-        pairs = zip(self.returned_after, self.beside_returned_after, strict=True)
-        return sum(own is not None and (other is None or own < other) for own, other in pairs)
+        return sum(own is not None and (other is None or own < other) for own, other in self._pairs)
 
     @property
     def much_later(self) -> int | None:
@@ -102,12 +101,16 @@ class Relearned:
         """
         if not self.beside:
             return None
-        pairs = zip(self.returned_after, self.beside_returned_after, strict=True)
         steps = self.settings.num_steps
         return sum(
             other is not None and (steps if own is None else own) >= MUCH_LATER * max(other, 1)
-            for own, other in pairs
+            for own, other in self._pairs
         )
+
+    @property
+    def _pairs(self) -> list[tuple[int | None, int | None]]:
+        """Both steps to return, for each seed."""
+        return list(zip(self.returned_after, self.beside_returned_after, strict=True))
 
     def _returned(self, courses: Sequence[Course]) -> list[int | None]:
         return [course.returned_after(self.settings.returned_from) for course in courses]

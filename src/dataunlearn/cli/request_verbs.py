@@ -27,8 +27,8 @@ def request(action: str, **settings: Any) -> int:
     try:
         return ACTIONS[action](**own)
     except ValueError as error:
-        told = as_apply_takes_it(str(error))
-        if action != "apply" or told == str(error):
+        told = as_apply_takes_it(str(error)) if action == "apply" else str(error)
+        if told == str(error):
             raise
         raise ValueError(told) from error
     except sqlite3.Error as error:

@@ -46,8 +46,8 @@ def unlearned(
     Returns:
         The result on the main process, None on the others.
     """
+    from dataunlearn.runtime.processes import require_processes
     from dataunlearn.runtime.run_folder import check_run_dir
-    from dataunlearn.training.sharding import require_processes
     from dataunlearn.unlearning.job import prepare
     from dataunlearn.unlearning.run import run_job
 

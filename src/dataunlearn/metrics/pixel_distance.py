@@ -15,7 +15,7 @@ MAX_CALIBRATION_IMAGES = 10_000
 # another one: a picture that far away is another picture, however far all of them are.
 MOST_NEIGHBOURLY = 1.5
 NEARLY_ALL = 0.99
-PROBES, FEWEST_PROBES, AMONG = 128, 50, 1000
+PROBES, FEWEST_PROBES, AMONG = 128, 50, 1000  # the last one is also how many are read at once
 NEARLY_THE_SAME = 0.01
 # Different forget images that are measured one by one, and that thresholds are taken from.
 MOST_ORIGINALS = 64
@@ -59,15 +59,18 @@ def copy_threshold(forget: ImageSet, keep: ImageSet, seed: int = 0) -> float:
     """
     order = torch.randperm(len(keep), generator=random_stream(seed))[:MAX_CALIBRATION_IMAGES]
     originals = distinct_images(forget, MOST_ORIGINALS)
-    nearest = float("inf")
-    for indices in torch.split(order, 1000):
-        distances = pixel_distances(keep.batch(indices), originals)
+    nearest = most = float("inf")
+    for number, indices in enumerate(torch.split(order, AMONG)):
+        pictures = keep.batch(indices)
+        if number == 0:
+            most = _most_distance(pictures)
+        distances = pixel_distances(pictures, originals)
         positive = distances[distances > 0]
         if len(positive):
             nearest = min(nearest, float(positive.min()))
     if nearest == float("inf"):
         raise ValueError("every keep image is identical to a forget image: no threshold separates")
-    return min(NEAREST_KEEP_SHARE * nearest, _most_distance(keep.batch(order[:AMONG])))
+    return min(NEAREST_KEEP_SHARE * nearest, most)
 
 
 def _most_distance(pictures: Tensor) -> float:

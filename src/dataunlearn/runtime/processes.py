@@ -58,3 +58,20 @@ def share(values: Iterable[Tensor], accelerator: Accelerator | None) -> None:
         return
     for value in values:
         value.copy_(broadcast(value.clone()))
+
+
+def require_processes(accelerator: Accelerator | None) -> Accelerator:
+    """Refuse to split anything in one process alone.
+
+    Returns:
+        The processes.
+
+    Raises:
+        ValueError: If there are no several ones.
+    """
+    if accelerator is None or accelerator.num_processes == 1:
+        raise ValueError(
+            "--shard true splits training among several processes, and this is one alone: start "
+            "it with torchrun --nproc-per-node N -m dataunlearn ..., or leave it out"
+        )
+    return accelerator

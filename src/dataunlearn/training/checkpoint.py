@@ -28,7 +28,7 @@ from dataunlearn.runtime.files import (
     write_sealed,
 )
 from dataunlearn.runtime.sealed import DamagedFileError, read_sealed
-from dataunlearn.training.sharding import like
+from dataunlearn.training.parts import like
 
 STATE_FILE, TENSORS_FILE = "state.json", "state.safetensors"
 _NAME = re.compile(r"step_\d{8,}")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,16 @@ from dataunlearn.rows import Rows, Term
 from dataunlearn.runtime.memory import is_out_of_memory
 from dataunlearn.runtime.seeding import mix_seed
 from dataunlearn.training.config import Precision
-from dataunlearn.training.networks import Networks, Side, both_sides, num_asking, one_side
+from dataunlearn.training.networks import (
+    Networks,
+    Side,
+    both_sides,
+    gradients_of,
+    keeping_the_graph,
+    num_asking,
+    one_side,
+)
+from dataunlearn.training.parts import own_part
 from dataunlearn.training.two_gradients import PassCounts, TwoGradients, views_like
 
 if TYPE_CHECKING:
@@ -84,6 +93,8 @@ class GradientEngine:
     accelerator: Accelerator | None = None
     on_shrink: Callable[[int], None] | None = field(default=None, repr=False)
 
+    gradients: ClassVar[type[TwoGradients]] = TwoGradients  # what it returns
+
     def __call__(
         self,
         denoiser: nn.Module,
@@ -116,7 +127,7 @@ class GradientEngine:
         forget, dropped_forget = drop_negligible(rows.forget, self.negligible_weight)
         rows = replace(rows, keep=keep, forget=forget).over_pairs()
         in_one_pass = factors is not None and 0 not in factors
-        result = self._empty(params, rows, in_one_pass)
+        result = self._empty([own_part(param.detach()) for param in params], rows, in_one_pass)
         result.counts.terms_dropped = dropped_keep + dropped_forget
         networks = Networks(denoiser, params, frozen, factors if in_one_pass else None)
         rank, _ = self._place()
@@ -135,22 +146,20 @@ class GradientEngine:
         """Row indices of this process's micro-batches."""
         return micro_batches(rows, self.micro_batch_rows, *self._place(), mixed=in_one_pass)
 
-    @staticmethod
-    def _empty(params: Sequence[nn.Parameter], rows: Rows, in_one_pass: bool) -> TwoGradients:
-        device = params[0].device
-        size = sum(param.numel() for param in params)
-        keep = torch.zeros(size, device=device)
+    def _empty(self, parts: Sequence[Tensor], rows: Rows, in_one_pass: bool) -> TwoGradients:
+        """No gradients yet, of this process's parts of the parameters."""
+        size = sum(part.numel() for part in parts)
+        keep = torch.zeros(size, device=parts[0].device)
         forget = keep.new_zeros(0 if in_one_pass else size)
-        losses = torch.zeros(len(rows), device=device)
-        counts = PassCounts(rows=len(rows))
-        return TwoGradients(
+        losses = keep.new_zeros(len(rows))
+        return self.gradients(
             keep,
             forget,
-            views_like(params, keep),
-            [] if in_one_pass else views_like(params, forget),
+            views_like(parts, keep),
+            [] if in_one_pass else views_like(parts, forget),
             losses,
             losses.clone(),
-            counts,
+            PassCounts(rows=len(rows)),
         )
 
     def _run(self, networks: Networks, rows: Rows, chunk: Tensor, result: TwoGradients) -> None:
@@ -187,8 +196,9 @@ class GradientEngine:
             prediction = networks.denoiser(rows.inputs, rows.t, rows.cond)
         if networks.factors is not None:
             return both_sides(networks.params, prediction, (keep, forget), networks.factors)
+        first = gradients_of if forget is None else keeping_the_graph
         return (
-            one_side(networks.params, prediction, keep, retain_graph=forget is not None),
+            one_side(networks.params, prediction, keep, first),
             one_side(networks.params, prediction, forget),
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -78,7 +78,21 @@ class Side:
     """
 
     losses: Tensor
-    gradients: tuple[Tensor, ...]
+    gradients: Sequence[Tensor]
+
+
+GradientsOf = Callable[[Tensor, Sequence[nn.Parameter]], Sequence[Tensor]]
+"""The gradient of a loss, one tensor a parameter."""
+
+
+def gradients_of(loss: Tensor, params: Sequence[nn.Parameter]) -> Sequence[Tensor]:
+    """The gradient of a loss, whose graph goes."""
+    return torch.autograd.grad(loss, params, materialize_grads=True)
+
+
+def keeping_the_graph(loss: Tensor, params: Sequence[nn.Parameter]) -> Sequence[Tensor]:
+    """The gradient of a loss, whose graph another one still needs."""
+    return torch.autograd.grad(loss, params, retain_graph=True, materialize_grads=True)
 
 
 def num_asking(rows: Rows) -> int:
@@ -103,17 +117,13 @@ def one_side(
     params: Sequence[nn.Parameter],
     prediction: Tensor,
     term: Term | None,
-    *,
-    retain_graph: bool = False,
+    gradients: GradientsOf = gradients_of,
 ) -> Side | None:
     """Losses and gradient of one side, or None where it is absent."""
     if term is None:
         return None
     losses = row_losses(prediction, term)
-    gradients = torch.autograd.grad(
-        losses.sum(), params, retain_graph=retain_graph, materialize_grads=True
-    )
-    return Side(losses.detach(), gradients)
+    return Side(losses.detach(), gradients(losses.sum(), params))
 
 
 def both_sides(
@@ -121,10 +131,10 @@ def both_sides(
     prediction: Tensor,
     terms: tuple[Term | None, Term | None],
     factors: tuple[float, float],
+    gradients: GradientsOf = gradients_of,
 ) -> tuple[Side, Side]:
     """Losses of both sides, and with the first one's the gradient of their weighted sum."""
     nothing = prediction.new_zeros(len(prediction), dtype=torch.float32)
     losses = [nothing if term is None else row_losses(prediction, term) for term in terms]
     total = factors[0] * losses[0].sum() + factors[1] * losses[1].sum()
-    gradients = torch.autograd.grad(total, params, materialize_grads=True)
-    return Side(losses[0].detach(), gradients), Side(losses[1].detach(), ())
+    return Side(losses[0].detach(), gradients(total, params)), Side(losses[1].detach(), ())

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from dataunlearn.rows import Rows, Term
 from dataunlearn.runtime.memory import is_out_of_memory
 from dataunlearn.training.engine import GradientEngine
-from dataunlearn.training.networks import Networks, Side, num_asking, row_losses
-from dataunlearn.training.sharding import as_gradients, own_part
-from dataunlearn.training.two_gradients import PassCounts, TwoGradients, views_like
+from dataunlearn.training.networks import Networks, Side, both_sides, num_asking, one_side
+from dataunlearn.training.parts import as_gradients, own_part
+from dataunlearn.training.two_gradients import TwoGradients, views_like
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +42,8 @@ class ShardedGradients(TwoGradients):
 class ShardedEngine(GradientEngine):
     """As the engine, for a denoiser and a frozen copy in parts."""
 
+    gradients = ShardedGradients
+
     def _shares(self, rows: Rows, in_one_pass: bool) -> Iterator[Tensor]:
         """Row indices of this process's micro-batches; -1 - i is a row i that another one runs."""
         rank, num_processes = self._place()
@@ -54,23 +56,6 @@ class ShardedEngine(GradientEngine):
             yield from torch.split(
                 torch.cat([own, (-1 - row[:1]).repeat(short)]), self.micro_batch_rows
             )
-
-    @staticmethod
-    def _empty(params: Sequence[nn.Parameter], rows: Rows, in_one_pass: bool) -> TwoGradients:
-        parts = [own_part(param.detach()) for param in params]
-        size = sum(part.numel() for part in parts)
-        keep = torch.zeros(size, device=parts[0].device)
-        forget = keep.new_zeros(0 if in_one_pass else size)
-        losses = keep.new_zeros(len(rows))
-        return ShardedGradients(
-            keep,
-            forget,
-            views_like(parts, keep),
-            [] if in_one_pass else views_like(parts, forget),
-            losses,
-            losses.clone(),
-            PassCounts(rows=len(rows)),
-        )
 
     def _run(self, networks: Networks, rows: Rows, chunk: Tensor, result: TwoGradients) -> None:
         """Add one micro-batch, of which every process has one."""
@@ -108,11 +93,8 @@ class ShardedEngine(GradientEngine):
         if factors is not None:
             with self._autocast(device):
                 prediction = networks.denoiser(rows.inputs, rows.t, rows.cond)
-            nothing = prediction.new_zeros(len(prediction), dtype=torch.float32)
-            losses = [nothing if t is None else row_losses(prediction, t) for t in terms]
-            total = factors[0] * losses[0].sum() + factors[1] * losses[1].sum()
-            gradients = _gradients_of(total, networks.params)
-            return [Side(losses[0].detach(), gradients), Side(losses[1].detach(), ())]
+            given = (terms[0], terms[1])
+            return list(both_sides(networks.params, prediction, given, factors, _gradients_of))
         sides: list[Side | None] = []
         for term in terms:
             if term is None:
@@ -120,8 +102,7 @@ class ShardedEngine(GradientEngine):
                 continue
             with torch.random.fork_rng(), self._autocast(device):  # both passes drop out the same
                 prediction = networks.denoiser(rows.inputs, rows.t, rows.cond)
-            found = row_losses(prediction, term)
-            sides.append(Side(found.detach(), _gradients_of(found.sum(), networks.params)))
+            sides.append(one_side(networks.params, prediction, term, _gradients_of))
         return sides
 
     def _reduce(self, result: TwoGradients, rows: Rows) -> TwoGradients:
@@ -136,7 +117,7 @@ def _counting(term: Term, real: Tensor) -> Term:
     return replace(term, weight=term.weight * real.to(term.weight))
 
 
-def _gradients_of(loss: Tensor, params: Sequence[nn.Parameter]) -> tuple[Tensor, ...]:
+def _gradients_of(loss: Tensor, params: Sequence[nn.Parameter]) -> Sequence[Tensor]:
     """This process's parts of all processes' gradient; a backward pass alone knows of parts."""
     for param in params:
         param.grad = None  # the last step's
@@ -146,4 +127,4 @@ def _gradients_of(loss: Tensor, params: Sequence[nn.Parameter]) -> tuple[Tensor,
         grad = param.grad
         found.append(torch.zeros_like(own_part(param.detach())) if grad is None else own_part(grad))
         param.grad = None
-    return tuple(found)
+    return found

@@ -9,38 +9,20 @@ before training and after it knows nothing of parts.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from dataunlearn.models import DiffusionModel
 from dataunlearn.models.compiling import repeated_blocks
-from dataunlearn.runtime.processes import share
+from dataunlearn.runtime.processes import require_processes, share
+from dataunlearn.training.parts import whole
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-
-def require_processes(accelerator: Accelerator | None) -> Accelerator:
-    """Refuse to split anything in one process alone.
-
-    Returns:
-        The processes.
-
-    Raises:
-        ValueError: If there are no several ones.
-    """
-    if accelerator is None or accelerator.num_processes == 1:
-        raise ValueError(
-            "--shard true splits training among several processes, and this is one alone: start "
-            "it with torchrun --nproc-per-node N -m dataunlearn ..., or leave it out"
-        )
-    return accelerator
 
 
 class Shards:
@@ -90,37 +72,3 @@ def in_parts(network: nn.Module, mesh: DeviceMesh) -> nn.Module:
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)  # gloo knows no other
     return network
-
-
-def own_part(value: Tensor) -> Tensor:
-    """This process's part of a tensor; all of one that is not in parts."""
-    return value.to_local() if isinstance(value, DTensor) else value
-
-
-def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same with what is in parts put together, on the CPU; every process has to ask for it."""
-    return {
-        name: value.full_tensor().cpu() if isinstance(value, DTensor) else value
-        for name, value in tensors.items()
-    }
-
-
-def like(value: Tensor, given: Tensor) -> Tensor:
-    """A whole tensor in parts as ``value`` is; as it is where that is whole, or it is in parts."""
-    if not isinstance(value, DTensor) or isinstance(given, DTensor):
-        return given
-    there = given.to(value.device)
-    return distribute_tensor(there, value.device_mesh, value.placements, src_data_rank=None)
-
-
-def as_gradients(params: Sequence[nn.Parameter], parts: Sequence[Tensor]) -> None:
-    """Set the ``.grad`` of parameters in parts to this process's parts of a gradient."""
-    for param, part in zip(params, parts, strict=True):
-        assert isinstance(param, DTensor)
-        param.grad = DTensor.from_local(
-            part,
-            param.device_mesh,
-            param.placements,
-            shape=param.shape,
-            stride=param.stride(),
-        )

@@ -24,9 +24,10 @@ from dataunlearn.training.engine import GradientEngine, changing_state, trainabl
 from dataunlearn.training.lagged import LaggedNorms
 from dataunlearn.training.loop import Loop, Record
 from dataunlearn.training.optimizer import make_ema, make_optimizer
+from dataunlearn.training.parts import like, whole
 from dataunlearn.training.phase import Phase
 from dataunlearn.training.sharded_engine import ShardedEngine
-from dataunlearn.training.sharding import Shards, like, whole
+from dataunlearn.training.sharding import Shards
 from dataunlearn.training.step_log import StepLog, step_record
 
 Callback = Callable[["Trainer", int], bool]

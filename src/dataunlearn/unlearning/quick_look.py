@@ -75,7 +75,7 @@ def loss_of_unseen(job: Job) -> float:
     The smallest geometric mean over images at any noise level, at most about 1; images that a model
     has seen once or never are near 1.
     """
-    return float(_ratios(job).log().mean(0).exp().min())
+    return _lowest(_ratios(job))
 
 
 def recognised_singly(job: Job) -> Tensor:
@@ -98,7 +98,12 @@ def is_recognised(job: Job) -> bool:
     if bool(recognised_singly(job).any()):
         return True
     telling = _ratios(job)[job.levels.unfamiliar]
-    return len(telling) > 1 and float(telling.log().mean(0).exp().min()) < RECOGNISED_BELOW
+    return len(telling) > 1 and _lowest(telling) < RECOGNISED_BELOW
+
+
+def _lowest(ratios: Tensor) -> float:
+    """The geometric mean over images of ``(K, T)`` at the noise level where it is lowest."""
+    return float(ratios.log().mean(0).exp().min())
 
 
 def _ratios(job: Job) -> Tensor:

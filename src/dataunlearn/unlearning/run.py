@@ -16,11 +16,11 @@ from dataunlearn.models import save_model
 from dataunlearn.models.lora import merge_lora, save_lora
 from dataunlearn.models.saving import hash_weights
 from dataunlearn.runtime.checks import require
+from dataunlearn.runtime.processes import require_processes
 from dataunlearn.runtime.progress import Say
 from dataunlearn.runtime.run_folder import RunFolder
 from dataunlearn.training.importance_weights import collapse_warning
 from dataunlearn.training.phase import StepPart
-from dataunlearn.training.sharding import require_processes
 from dataunlearn.training.trainer import Callback, Trainer
 from dataunlearn.unlearning.facts import Course, RunFacts, Timing, write_facts
 from dataunlearn.unlearning.holding import held
